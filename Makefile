@@ -1,0 +1,46 @@
+# Every target installs what it needs first; nothing is downloaded twice.
+.PHONY: help setup demo test check bench format clean
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.complete
+
+help:
+	@echo "make demo    watch the main job: a certificate opens a session on a real sshd, a revocation closes the door"
+	@echo "make test    set up everything and run every test      (make test ARGS='-k krl' runs some)"
+	@echo "make bench   certificates and login checks a second     (writes bench.json and docs/performance.md's tables)"
+	@echo "make check   lint, types and the direction of dependency"
+	@echo "make setup   the set-up alone: .venv/ with tms-ca, tms and pytest"
+
+setup: $(STAMP)
+	@sh deploy/debian-packages.sh base
+
+$(STAMP): pyproject.toml deploy/constraints.txt deploy/venv.sh
+	@sh deploy/venv.sh $(VENV)
+	@touch $@
+
+demo: setup
+	@sh deploy/debian-packages.sh sshd
+	@$(PY) deploy/demo.py
+
+test: setup
+	@sh deploy/debian-packages.sh sshd test
+	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+check: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: setup
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: setup
+	@sh deploy/debian-packages.sh bench
+	@$(PY) -m tests.bench $(if $(QUICK),--quick)
+
+clean:
+	rm -rf $(VENV) build dist bench.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
