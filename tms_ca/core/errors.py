@@ -11,6 +11,7 @@ TmsError
 ├── NotFound
 ├── Conflict          the state of the thing does not allow it
 ├── TooLarge
+├── UnsupportedMedia  not the media type that is read
 ├── TooMany           slow down
 └── Unavailable       our fault or our database's; try again
 """
@@ -29,6 +30,7 @@ class TmsError(Exception):
         fields: Mapping[str, list[str]] | None = None,
         retry_after: int | None = None,
         extra: Mapping[str, str | int] | None = None,
+        recorded: bool = False,
     ) -> None:
         super().__init__(detail)
         self.code = code
@@ -36,6 +38,7 @@ class TmsError(Exception):
         self.fields = fields
         self.retry_after = retry_after  # seconds
         self.extra = extra or {}
+        self.recorded = recorded  # the refusal stands in the audit chain already
 
 
 class Malformed(TmsError):
@@ -64,6 +67,10 @@ class Conflict(TmsError):
 
 class TooLarge(TmsError):
     """The request is larger than the service reads."""
+
+
+class UnsupportedMedia(TmsError):
+    """The body is not of the media type that the service reads."""
 
 
 class TooMany(TmsError):

@@ -1,0 +1,196 @@
+"""What every shape is made of: strict types, times, serials and names."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, validate
+
+from tms_ca.core import names
+
+LAST_SECOND = 253402300799  # 9999-12-31T23:59:59Z: what RFC 3339 can write
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_SERIAL = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}", re.ASCII)
+_ID = re.compile(r"[a-z]{2,8}_[a-z2-7]{20}", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class Shape(Schema):
+    """A shape refuses what it does not name (bar A-07)."""
+
+    class Meta:
+        """Marshmallow's settings."""
+
+        unknown = RAISE
+
+
+class Integer(fields.Integer):
+    """A JSON number without fraction; never a string, never true."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if type(value) is not int:
+            raise ValidationError(f"expected a whole number, got {_kind(value)}")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class QueryInteger(fields.Integer):
+    """A whole number in a query string."""
+
+
+class Boolean(fields.Boolean):
+    """true or false; never a word or a number."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if not isinstance(value, bool):
+            raise ValidationError(f"expected true or false, got {_kind(value)}")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Timestamp(fields.Field[int]):
+    """RFC 3339 with Z on the wire, Unix seconds inside."""
+
+    def _serialize(self, value: int | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:  # noqa: ARG002 - marshmallow's signature
+        if value is None:
+            return None
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:  # noqa: ARG002 - as above
+        if not isinstance(value, str) or not _TIME.fullmatch(value):
+            raise ValidationError(f"expected a time such as 2027-01-31T12:00:00Z, got {_kind(value)}")
+        try:
+            moment = int(datetime.fromisoformat(value).timestamp())
+        except ValueError as error:
+            raise ValidationError(f"expected a time such as 2027-01-31T12:00:00Z: {error}") from error
+        if not 0 <= moment <= LAST_SECOND:
+            raise ValidationError("expected a time between 1970 and 9999")
+        return moment
+
+
+class Serial(fields.Field[int]):
+    """A 63-bit number as a decimal string: JavaScript's numbers end at 2**53."""
+
+    def _serialize(self, value: int | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:  # noqa: ARG002 - marshmallow's signature
+        return None if value is None else str(value)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:  # noqa: ARG002 - as above
+        if not isinstance(value, str) or not valid_serial(value):
+            raise ValidationError("expected a serial as a string of decimal digits, from 1 to 2**63-1")
+        return int(value)
+
+
+def valid_serial(text: str) -> bool:
+    """Tell whether `text` is a serial."""
+    return _SERIAL.fullmatch(text) is not None and int(text) < 2**63
+
+
+def valid_fingerprint(text: str) -> bool:
+    """Tell whether `text` is a SHA-256 fingerprint as OpenSSH writes it."""
+    return _FINGERPRINT.fullmatch(text) is not None
+
+
+def valid_id(text: str) -> bool:
+    """Tell whether `text` is an id that the service made."""
+    return _ID.fullmatch(text) is not None
+
+
+def _kind(value: object) -> str:
+    return f"{value[:40]!r}" if isinstance(value, str) else f"a JSON {type(value).__name__}"
+
+
+def named(what: str, valid: Callable[[str], bool], expected: str) -> Callable[[str], None]:
+    """Return a validator that says what a name must look like."""
+
+    def check(value: str) -> None:
+        if not valid(value):
+            raise ValidationError(f"{value[:60]!r} cannot be {what}: {expected}")
+
+    return check
+
+
+def _no_control(value: str) -> None:
+    if _CONTROL.search(value):
+        raise ValidationError("control and direction characters are not allowed")
+
+
+_TENANT = named("a tenant", names.valid_tenant, "1-24 of a-z 0-9 -")
+_CLIENT = named("a client_id", names.valid_client_id, "1-32 of A-Z a-z 0-9 . _ -")
+_USER = named("a user", names.valid_user, "1-48 of A-Z a-z 0-9 . _ @ + -")
+_HOST = named("a host", names.valid_host, "1-63 of a-z 0-9 . -")
+_ACCOUNT = named("an account", names.valid_account, "1-32 of a-z 0-9 . _ -, first a letter or _")
+_HOST_PATTERN = named("a host or a pattern of hosts", names.valid_host_pattern, "1-63 of a-z 0-9 . - *")
+_ACCOUNT_PATTERN = named("an account or a pattern", names.valid_account_pattern, "1-32 of a-z 0-9 . _ - *")
+
+
+def tenant_field(**options: Any) -> fields.String:
+    """A tenant's name."""
+    return fields.String(validate=_TENANT, **options)
+
+
+def client_field(**options: Any) -> fields.String:
+    """A client_id."""
+    return fields.String(validate=_CLIENT, **options)
+
+
+def user_field(**options: Any) -> fields.String:
+    """A user's name."""
+    return fields.String(validate=_USER, **options)
+
+
+def host_field(**options: Any) -> fields.String:
+    """A host's name."""
+    return fields.String(validate=_HOST, **options)
+
+
+def account_field(**options: Any) -> fields.String:
+    """A Unix login."""
+    return fields.String(validate=_ACCOUNT, **options)
+
+
+def host_pattern_field(**options: Any) -> fields.String:
+    """A host, or a pattern of hosts with `*`."""
+    return fields.String(validate=_HOST_PATTERN, **options)
+
+
+def account_pattern_field(**options: Any) -> fields.String:
+    """An account, or a pattern of accounts with `*`."""
+    return fields.String(validate=_ACCOUNT_PATTERN, **options)
+
+
+def text_field(most: int, *, least: int = 0, **options: Any) -> fields.String:
+    """A line of text for people, up to `most` characters."""
+    return fields.String(validate=[validate.Length(least, most), _no_control], **options)
+
+
+def seconds_field(least: int, most: int, **options: Any) -> Integer:
+    """A length of time in whole seconds."""
+    return Integer(validate=validate.Range(least, most), **options)
+
+
+def fingerprint_field(**options: Any) -> fields.String:
+    """A SHA-256 fingerprint as OpenSSH writes it."""
+    return fields.String(validate=named("a fingerprint", valid_fingerprint, "SHA256: and 43 of base64"), **options)
+
+
+class ListQuery(Shape):
+    """The query of every list."""
+
+    limit = QueryInteger(load_default=100, validate=validate.Range(1, 1000))
+    cursor = fields.String(load_default=None, validate=validate.Length(1, 512))
+
+
+# What a part of a path must look like; anything else is simply not there.
+PATH_NAMES: Mapping[str, Callable[[str], bool]] = {
+    "tenant": names.valid_tenant,
+    "client_id": names.valid_client_id,
+    "admin_id": names.valid_client_id,
+    "user": names.valid_user,
+    "host": names.valid_host,
+    "serial": valid_serial,
+    "fingerprint": valid_fingerprint,
+    "delegation_id": valid_id,
+    "link_id": valid_id,
+    "revocation_id": valid_id,
+    "credential_id": valid_id,
+}

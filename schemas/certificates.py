@@ -1,0 +1,143 @@
+"""Shapes of certificates and login checks."""
+
+from typing import Any
+
+from marshmallow import ValidationError, fields, post_load, validate
+
+from schemas.base import (
+    ListQuery,
+    Serial,
+    Shape,
+    Timestamp,
+    account_field,
+    client_field,
+    host_field,
+    seconds_field,
+    user_field,
+)
+from tms_ca.core.errors import TmsError
+from tms_ca.core.names import KNOWN_EXTENSIONS, check_force_command, check_source_addresses
+from tms_ca.core.policy import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS, IssueRequest
+
+MOST_KEY_CHARACTERS = 16384  # bar B-07
+
+
+def _command(value: str) -> None:
+    try:
+        check_force_command(value)
+    except TmsError as error:
+        raise ValidationError(error.detail) from error
+
+
+class SourceAddresses(fields.List):
+    """CIDR networks, made canonical: sshd refuses host bits that are set."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(fields.String(), validate=validate.Length(0, 32), **options)
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        texts = super()._deserialize(*args, **kwargs)
+        try:
+            return check_source_addresses(texts)
+        except TmsError as error:
+            raise ValidationError(error.detail) from error
+
+
+def command_field(**options: Any) -> fields.String:
+    """A forced command."""
+    return fields.String(validate=_command, **options)
+
+
+def extensions_field(**options: Any) -> fields.List:
+    """Certificate extensions such as permit-pty."""
+    one = fields.String(validate=validate.OneOf(sorted(KNOWN_EXTENSIONS)))
+    return fields.List(one, validate=validate.Length(0, len(KNOWN_EXTENSIONS)), **options)
+
+
+class IssueShape(Shape):
+    """What a client sends for a certificate; loads as (IssueRequest, public key)."""
+
+    user = user_field(required=True)
+    host = host_field(required=True)
+    account = account_field(required=True)
+    public_key = fields.String(required=True, validate=validate.Length(1, MOST_KEY_CHARACTERS))
+    ttl_seconds = seconds_field(
+        MIN_LIFETIME_SECONDS,
+        366 * 24 * 3600,
+        load_default=None,
+        metadata={"description": f"Wished lifetime; shortened to what is allowed, never over {HARD_MAX_SECONDS}"},
+    )
+    source_address = SourceAddresses(load_default=())
+    force_command = command_field(load_default=None)
+    extensions = extensions_field(load_default=None)
+    reservation_id = fields.String(load_default=None, validate=validate.Length(1, 64))
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> tuple[IssueRequest, str]:
+        """Return the request and the key apart: the key is judged by itself."""
+        public_key = data.pop("public_key")
+        if data["extensions"] is not None:
+            data["extensions"] = tuple(data["extensions"])
+        return IssueRequest(**data), public_key
+
+
+class CertificateShape(Shape):
+    """A certificate on record."""
+
+    serial = Serial()
+    key_id = fields.String()
+    user = fields.String()
+    client_id = fields.String()
+    host = fields.String()
+    account = fields.String()
+    principals = fields.List(fields.String())
+    critical_options = fields.Method("pairs")
+    extensions = fields.List(fields.String())
+    valid_after = Timestamp()
+    valid_before = Timestamp()
+    limited_by = fields.String()
+    delegation_id = fields.String()
+    public_key_fingerprint = fields.String()
+    ca_fingerprint = fields.String()
+    issued_at = Timestamp()
+    revocation_id = fields.String(allow_none=True)
+
+    def pairs(self, record: Any) -> dict[str, str]:
+        """Return the critical options as an object."""
+        return dict(record.critical_options)
+
+
+class IssuedShape(CertificateShape):
+    """A certificate as its client receives it."""
+
+    certificate = fields.String(metadata={"description": "One line, as in a -cert.pub file"})
+
+
+class CertificateQuery(ListQuery):
+    """Which certificates."""
+
+    user = user_field()
+    client_id = client_field()
+    host = host_field()
+    delegation_id = fields.String(validate=validate.Length(1, 64))
+
+
+class LoginShape(Shape):
+    """What a host sends about a login."""
+
+    account = account_field(required=True)
+    certificate = fields.String(required=True, validate=validate.Length(1, MOST_KEY_CHARACTERS))
+    nonce = fields.String(
+        load_default="",
+        validate=validate.Regexp(r"[0-9a-f]{0,64}\Z"),
+        metadata={"description": "Comes back with the answer, so that an old answer cannot be passed off as new"},
+    )
+
+
+class LoginAnswerShape(Shape):
+    """Yes: the principals that the host may accept."""
+
+    account = fields.String()
+    serial = Serial()
+    fingerprint = fields.String()
+    principals = fields.List(fields.String())

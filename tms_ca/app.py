@@ -1,0 +1,132 @@
+"""Put the service together: the only wiring."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from tms_ca.core.errors import Unavailable
+from tms_ca.core.policy import Limits
+from tms_ca.http import openapi, pages
+from tms_ca.http.context import CONTEXT, Context
+from tms_ca.http.endpoint import Endpoint
+from tms_ca.http.middleware import around
+from tms_ca.http.routes import ENDPOINTS
+from tms_ca.observe import Log, Metrics
+from tms_ca.services.auditing import Auditing
+from tms_ca.services.authentication import Authentication
+from tms_ca.services.cakeys import CaKeys, KeyRing
+from tms_ca.services.clock import Clock, SystemClock
+from tms_ca.services.delegations import Delegations
+from tms_ca.services.directory import Directory
+from tms_ca.services.issuance import Issuance
+from tms_ca.services.krl import Krls
+from tms_ca.services.logins import Logins
+from tms_ca.services.people import Passwords, People
+from tms_ca.services.readiness import Readiness
+from tms_ca.services.records import Records
+from tms_ca.services.revocation import Revocations
+from tms_ca.settings import Settings
+from tms_ca.store import migrate
+from tms_ca.store.chainwriter import ChainWriter
+from tms_ca.store.engine import Database, database_url
+from tms_ca.store.facts import FactsReader
+from tms_ca.store.hot import GroupCommit, HotDriver, open_driver
+from tms_ca.vault import Vault, load_vault
+
+MOST_BODY_BYTES = 64 * 1024  # bar H-02
+SHUTDOWN_SECONDS = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    context: Context
+    database: Database
+    driver: HotDriver
+
+
+def public_url(settings: Settings) -> str:
+    """Return how users and hosts reach the service."""
+    listen = settings.listen
+    host = f"[{listen.host}]" if ":" in listen.host else listen.host
+    scheme = "http" if listen.tls_certificate is None else "https"
+    return listen.public_url or f"{scheme}://{host}:{listen.port}"
+
+
+@asynccontextmanager
+async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Context]:
+    """Open the database and yield the services; the service and the operator's commands share this.
+
+    Raises:
+        Unavailable: the database cannot be reached, or is not of this release
+        ValueError: the master key is not usable
+    """
+    clock = clock or SystemClock()
+    vault = load_vault(settings.master_key)
+    url = database_url(settings.database_url)
+    if url.get_backend_name() == "sqlite":
+        await migrate.upgrade(url)
+    elif (found := await migrate.current(url)) != migrate.head():
+        raise Unavailable(
+            "database_revision", f"the database has revision {found}, this release needs {migrate.head()}: tms-ca migrate"
+        )
+    database = Database(url, ChainWriter(vault.audit_key, clock.now()))
+    await database.start()
+    driver = await open_driver(database)
+    try:
+        yield _services(settings, vault, clock, database, driver)
+    finally:
+        await driver.close()
+        await database.close()
+
+
+def _services(settings: Settings, vault: Vault, clock: Clock, database: Database, driver: HotDriver) -> Context:
+    limits: Limits = settings.limits
+    facts = FactsReader(driver)
+    commits = GroupCommit(driver, database.chain)
+    ring = KeyRing(database, vault)
+    keys = CaKeys(database, vault, clock)
+    return Context(
+        clock=clock,
+        limits=limits,
+        public_url=public_url(settings),
+        vault=vault,
+        commits=commits,
+        metrics=Metrics(),
+        authentication=Authentication(facts, clock),
+        issuance=Issuance(facts, commits, ring, limits, clock),
+        logins=Logins(facts, commits, limits, clock),
+        revocations=Revocations(database, clock),
+        krls=Krls(database, clock),
+        records=Records(database),
+        delegations=Delegations(database, clock),
+        directory=Directory(database, keys, clock),
+        cakeys=keys,
+        people=People(database, vault, Passwords(), clock, settings.session_seconds),
+        auditing=Auditing(database, vault),
+        readiness=Readiness(database, keys, ring),
+    )
+
+
+
+
+def build_app(context: Context, settings: Settings, log: Log) -> web.Application:
+    """Return the application on open services."""
+    tls = settings.listen.tls_certificate is not None or context.public_url.startswith("https:")
+    app = web.Application(
+        client_max_size=MOST_BODY_BYTES, middlewares=[around(log, settings.listen.trusted_proxies, tls=tls)]
+    )
+    app[CONTEXT] = context
+    for endpoint in ENDPOINTS:
+        app.router.add_route(endpoint.method, endpoint.path, endpoint.__call__)
+    document = openapi.document(ENDPOINTS)
+    pages.add_routes(app, document)
+
+    async def drain(_: web.Application) -> None:
+        await asyncio.wait_for(context.commits.close(), SHUTDOWN_SECONDS)
+        log.flush()
+
+    app.on_cleanup.append(drain)
+    return app

@@ -1,0 +1,61 @@
+"""`tms-ca`: parse the command line, run one command, turn errors into sentences and exit codes."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tms_ca import __version__
+from tms_ca.cli import init, serve
+from tms_ca.core.errors import TmsError
+from tms_ca.settings import SettingsError
+
+USAGE_ERROR = 2
+FAILED = 1
+UNAVAILABLE = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+_EXAMPLES = """\
+examples:
+  tms-ca init --data /var/lib/tms-ca            make a data directory; prints the operator's credential once
+  tms-ca serve --data /var/lib/tms-ca           run the service
+  tms-ca hosts create stampede3                 register a host; prints its credential once
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    top = argparse.ArgumentParser(
+        prog="tms-ca",
+        description="SSH certificate authority and trust manager",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"tms-ca {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    init.add(commands)
+    serve.add(commands)
+    return top
+
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except SettingsError as error:
+        print(f"tms-ca: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except TmsError as error:
+        print(f"tms-ca: {error.detail} ({error.code})", file=sys.stderr)
+        return UNAVAILABLE if error.retry_after is not None else FAILED
+    except (ValueError, OSError) as error:
+        print(f"tms-ca: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

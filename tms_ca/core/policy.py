@@ -1,0 +1,533 @@
+"""The decisions: may this certificate be issued, does this one still stand?
+
+Both are pure functions of a request, the facts of one snapshot and the time. Rules run in the order in which
+they are written and the first that fails answers. What is not there is refused: no delegation, no link, no MFA
+and no active CA key are all refusals, never an absent restriction.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_network
+
+from tms_ca.core.model import Constraints, DelegationStatus, KeyState, PrincipalFormat, status_at
+from tms_ca.core.names import matches, valid_principal
+
+HARD_MAX_SECONDS = 24 * 3600  # no certificate lives longer, whatever a setting says (bar B-01)
+MIN_LIFETIME_SECONDS = 60  # a shorter certificate would end before a login got round to using it (bar B-01)
+
+
+class DenialReason(StrEnum):
+    """Why not; each word stands unchanged in answers, audit events, metrics and docs/errors.md."""
+
+    TENANT_DISABLED = "tenant_disabled"
+    CLIENT_UNKNOWN = "client_unknown"
+    CLIENT_DISABLED = "client_disabled"
+    CLIENT_REVOKED = "client_revoked"
+    CLIENT_EXPIRED = "client_expired"
+    DELEGATION_MISSING = "delegation_missing"
+    DELEGATION_OTHER_HOST = "delegation_other_host"
+    DELEGATION_OTHER_ACCOUNT = "delegation_other_account"
+    DELEGATION_PENDING = "delegation_pending"
+    DELEGATION_DENIED = "delegation_denied"
+    DELEGATION_REVOKED = "delegation_revoked"
+    DELEGATION_EXPIRED = "delegation_expired"
+    RESERVATION_UNKNOWN = "reservation_unknown"
+    USER_UNKNOWN = "user_unknown"
+    USER_DISABLED = "user_disabled"
+    USER_REVOKED = "user_revoked"
+    HOST_UNKNOWN = "host_unknown"
+    HOST_DISABLED = "host_disabled"
+    HOST_REVOKED = "host_revoked"
+    LINK_MISSING = "account_link_missing"
+    LINK_NOT_STARTED = "account_link_not_started"
+    LINK_EXPIRED = "account_link_expired"
+    MFA_NEVER = "mfa_never"
+    MFA_EXPIRED = "mfa_expired"
+    KEY_IS_CA_KEY = "key_is_ca_key"
+    KEY_IS_HOST_KEY = "key_is_host_key"
+    KEY_REVOKED = "key_revoked"
+    SOURCE_ADDRESS_NOT_ALLOWED = "source_address_not_allowed"
+    FORCE_COMMAND_NOT_ALLOWED = "force_command_not_allowed"
+    EXTENSION_NOT_ALLOWED = "extension_not_allowed"
+    CA_KEY_MISSING = "ca_key_missing"
+    LIFETIME_TOO_SHORT = "lifetime_too_short"
+    PRINCIPAL_NOT_ALLOWED = "principal_not_allowed"
+    CERTIFICATE_UNKNOWN = "certificate_unknown"
+    CERTIFICATE_ALTERED = "certificate_altered"
+    CERTIFICATE_REVOKED = "certificate_revoked"
+    CERTIFICATE_NOT_STARTED = "certificate_not_started"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    CERTIFICATE_OTHER_HOST = "certificate_other_host"
+    CERTIFICATE_OTHER_ACCOUNT = "certificate_other_account"
+    CA_KEY_NOT_TRUSTED = "ca_key_not_trusted"
+
+
+class LimitedBy(StrEnum):
+    """What ended a certificate's life: the tightest of everything it rests on."""
+
+    REQUESTED = "requested"
+    DEFAULT = "default"
+    DELEGATION = "delegation"
+    ACCOUNT_LINK = "account_link"
+    MFA = "mfa"
+    CLIENT = "client"
+    TENANT = "tenant"
+    CA_KEY = "ca_key"
+    INSTALLATION = "installation"
+
+
+class KeyStanding(StrEnum):
+    """Why a public key may not be certified."""
+
+    CA = "ca"
+    HOST = "host"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """No, and why; `detail` is a sentence for the caller."""
+
+    reason: DenialReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Settings of the installation that a decision needs, in seconds."""
+
+    backdate: int = 60
+    max_ttl: int = HARD_MAX_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRequest:
+    """What a client asks for; the key is judged before (core.publickey), only its standing is a fact."""
+
+    user: str
+    host: str
+    account: str
+    ttl_seconds: int | None = None
+    source_address: tuple[str, ...] = ()
+    force_command: str | None = None
+    extensions: tuple[str, ...] | None = None  # None: whatever the delegation allows
+    reservation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TenantFacts:
+    """The tenant's standing and lengths."""
+
+    enabled: bool
+    mfa_window_seconds: int
+    default_ttl_seconds: int
+    max_ttl_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFacts:
+    """The client's standing and policy."""
+
+    enabled: bool
+    revoked: bool
+    expires_at: int | None
+    max_ttl_seconds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class UserFacts:
+    """The user's standing and last second factor."""
+
+    enabled: bool
+    revoked: bool
+    mfa_verified_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """The host's standing."""
+
+    enabled: bool
+    revoked: bool
+    principal_format: PrincipalFormat
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFacts:
+    """The account link's span."""
+
+    starts_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class DelegationFacts:
+    """A delegation from the user to the client, whatever it is for."""
+
+    delegation_id: str
+    host: str
+    account: str
+    status: DelegationStatus
+    pending_until: int
+    starts_at: int | None
+    expires_at: int | None
+    constraints: Constraints
+
+
+@dataclass(frozen=True, slots=True)
+class CaKeyFacts:
+    """The tenant's active user CA key."""
+
+    fingerprint: str
+    retire_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the store knew, in one snapshot, about everything that an issue rests on."""
+
+    epoch: int  # the tenant's count of changes: a commit on these facts is void once it has grown
+    tenant: TenantFacts
+    client: ClientFacts | None
+    user: UserFacts | None
+    host: HostFacts | None
+    link: LinkFacts | None
+    delegations: tuple[DelegationFacts, ...]
+    ca_key: CaKeyFacts | None
+    key_standing: KeyStanding | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Exactly what may be signed."""
+
+    principals: tuple[str, ...]
+    valid_after: int
+    valid_before: int
+    limited_by: LimitedBy
+    critical_options: tuple[tuple[str, str], ...]
+    extensions: tuple[str, ...]
+    delegation_id: str
+    ca_fingerprint: str
+
+
+def decide(request: IssueRequest, facts: Facts, limits: Limits, now: int) -> Grant | Denial:
+    """Decide whether, and exactly what, may be signed for `request` at `now` (Unix seconds)."""
+    denial = _standing(facts.tenant, facts.client, now)
+    if denial:
+        return denial
+    if request.reservation_id is not None:
+        return Denial(
+            DenialReason.RESERVATION_UNKNOWN,
+            f"there is no reservation {request.reservation_id!r}; leave reservation_id out, or ask for one first",
+        )
+    # The delegation comes first: without one, a client learns nothing about users, hosts and links.
+    found = _delegation(request, facts.delegations, now)
+    if isinstance(found, Denial):
+        return found
+    denial = _person_and_place(request.user, request.host, facts.user, facts.host)
+    if denial:
+        return denial
+    denial = _link_and_mfa(request.user, request.host, request.account, facts.link, facts.user, facts.tenant, now)
+    if denial:
+        return denial
+    if facts.key_standing is not None:
+        return _KEY_DENIALS[facts.key_standing]
+    if facts.ca_key is None:
+        return Denial(
+            DenialReason.CA_KEY_MISSING, "the tenant has no active user CA key; an admin must create or activate one"
+        )
+    options = _options(request, found.constraints)
+    if isinstance(options, Denial):
+        return options
+    return _grant(request, facts, found, options, limits, now)
+
+
+def _standing(tenant: TenantFacts, client: ClientFacts | None, now: int) -> Denial | None:
+    if not tenant.enabled:
+        return Denial(DenialReason.TENANT_DISABLED, "the tenant is disabled; only an operator can enable it")
+    if client is None:
+        return Denial(DenialReason.CLIENT_UNKNOWN, "the client is not registered in this tenant")
+    if client.revoked:
+        return Denial(DenialReason.CLIENT_REVOKED, "the client is revoked; an admin can lift the revocation")
+    if not client.enabled:
+        return Denial(DenialReason.CLIENT_DISABLED, "the client is disabled; an admin can enable it")
+    if client.expires_at is not None and now >= client.expires_at:
+        return Denial(DenialReason.CLIENT_EXPIRED, "the client's registration has ended; an admin can extend it")
+    return None
+
+
+def _person_and_place(user: str, host: str, person: UserFacts | None, place: HostFacts | None) -> Denial | None:
+    if person is None:
+        return Denial(DenialReason.USER_UNKNOWN, f"there is no user {user!r} in this tenant")
+    if person.revoked:
+        return Denial(DenialReason.USER_REVOKED, f"user {user!r} is revoked; an admin can lift the revocation")
+    if not person.enabled:
+        return Denial(DenialReason.USER_DISABLED, f"user {user!r} is disabled; an admin can enable it")
+    if place is None:
+        return Denial(DenialReason.HOST_UNKNOWN, f"there is no host {host!r} in this tenant")
+    if place.revoked:
+        return Denial(DenialReason.HOST_REVOKED, f"host {host!r} is revoked; an admin can lift the revocation")
+    if not place.enabled:
+        return Denial(DenialReason.HOST_DISABLED, f"host {host!r} is disabled; an admin can enable it")
+    return None
+
+
+def _link_and_mfa(  # noqa: PLR0917 - the facts it needs, no more
+    user: str, host: str, account: str, link: LinkFacts | None, person: UserFacts | None, tenant: TenantFacts, now: int
+) -> Denial | None:
+    if link is None:
+        return Denial(DenialReason.LINK_MISSING, f"user {user!r} has no link to account {account!r} on {host!r}")
+    if now < link.starts_at:
+        return Denial(DenialReason.LINK_NOT_STARTED, f"the link to account {account!r} on {host!r} has not begun")
+    if now >= link.expires_at:
+        return Denial(DenialReason.LINK_EXPIRED, f"the link to account {account!r} on {host!r} has ended")
+    if person is None or person.mfa_verified_at is None:
+        return Denial(DenialReason.MFA_NEVER, f"user {user!r} has not done multi-factor authentication")
+    if now >= person.mfa_verified_at + tenant.mfa_window_seconds:
+        return Denial(
+            DenialReason.MFA_EXPIRED, f"user {user!r} must do multi-factor authentication again: the window has ended"
+        )
+    return None
+
+
+_KEY_DENIALS = {
+    KeyStanding.CA: Denial(DenialReason.KEY_IS_CA_KEY, "this public key is a CA key; make a new key pair"),
+    KeyStanding.HOST: Denial(DenialReason.KEY_IS_HOST_KEY, "this public key is a host's key; make a new key pair"),
+    KeyStanding.REVOKED: Denial(DenialReason.KEY_REVOKED, "this public key is revoked; make a new key pair"),
+}
+
+_STATUS_DENIALS = {
+    # In the order in which they help: what can still become a yes is said before what cannot.
+    DelegationStatus.PENDING: Denial(
+        DenialReason.DELEGATION_PENDING, "the user has not approved the delegation yet; send them to its approval_url"
+    ),
+    DelegationStatus.EXPIRED: Denial(
+        DenialReason.DELEGATION_EXPIRED, "the delegation has ended; ask the user for a new one"
+    ),
+    DelegationStatus.REVOKED: Denial(
+        DenialReason.DELEGATION_REVOKED, "the delegation was revoked; ask the user for a new one"
+    ),
+    DelegationStatus.DENIED: Denial(DenialReason.DELEGATION_DENIED, "the user denied the delegation"),
+}
+
+
+def _status(delegation: DelegationFacts, now: int) -> DelegationStatus:
+    return status_at(delegation.status, delegation.pending_until, delegation.expires_at, now)
+
+
+def _delegation(request: IssueRequest, offered: tuple[DelegationFacts, ...], now: int) -> DelegationFacts | Denial:
+    """Choose, of the live delegations for this host and account, one that allows the request and lasts longest."""
+    matching = [d for d in offered if matches(d.host, request.host) and matches(d.account, request.account)]
+    live = [d for d in matching if _status(d, now) is DelegationStatus.APPROVED]
+    if live:
+        allowing = [d for d in live if not isinstance(_options(request, d.constraints), Denial)]
+        return max(allowing or live, key=lambda d: (d.expires_at or 0, d.delegation_id))
+    statuses = {_status(d, now) for d in matching}
+    for status, denial in _STATUS_DENIALS.items():
+        if status in statuses:
+            return denial
+    elsewhere = [d for d in offered if _status(d, now) is DelegationStatus.APPROVED]
+    if any(matches(d.host, request.host) for d in elsewhere):
+        return Denial(
+            DenialReason.DELEGATION_OTHER_ACCOUNT,
+            f"the user's delegation for host {request.host!r} is for another account than {request.account!r}",
+        )
+    if elsewhere:
+        return Denial(
+            DenialReason.DELEGATION_OTHER_HOST, f"the user's delegation is for another host than {request.host!r}"
+        )
+    return Denial(
+        DenialReason.DELEGATION_MISSING,
+        f"user {request.user!r} has not delegated to this client; ask with POST delegations",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    critical: tuple[tuple[str, str], ...]
+    extensions: tuple[str, ...]
+
+
+def _options(request: IssueRequest, allowed: Constraints) -> _Options | Denial:
+    """Narrow the delegation's constraints by the request's wishes; a wish that would widen them is refused."""
+    sources = request.source_address or allowed.source_address
+    if request.source_address and allowed.source_address:
+        outer = [ip_network(text) for text in allowed.source_address]
+        for text in request.source_address:
+            inner = ip_network(text)
+            if not any(_inside(inner, network) for network in outer):
+                return Denial(
+                    DenialReason.SOURCE_ADDRESS_NOT_ALLOWED,
+                    f"source address {text!r} is outside what the delegation allows",
+                )
+    command = allowed.force_command if request.force_command is None else request.force_command
+    if allowed.force_command is not None and command != allowed.force_command:
+        return Denial(
+            DenialReason.FORCE_COMMAND_NOT_ALLOWED, "the delegation is for another command; leave force_command out"
+        )
+    extensions = allowed.extensions if request.extensions is None else request.extensions
+    for extension in extensions:
+        if extension not in allowed.extensions:
+            return Denial(
+                DenialReason.EXTENSION_NOT_ALLOWED, f"the delegation does not allow the extension {extension!r}"
+            )
+    critical = []
+    if command is not None:
+        critical.append(("force-command", command))
+    if sources:
+        critical.append(("source-address", ",".join(sources)))
+    return _Options(tuple(critical), tuple(sorted(set(extensions))))
+
+
+def options_within(request: IssueRequest, allowed: Constraints) -> Denial | None:
+    """Return why the options of `request` would go beyond `allowed`, or None where they do not."""
+    options = _options(request, allowed)
+    return options if isinstance(options, Denial) else None
+
+
+def _inside(inner: object, outer: object) -> bool:
+    # ipaddress raises TypeError where IPv4 meets IPv6: such a pair is simply not inside.
+    return type(inner) is type(outer) and inner.subnet_of(outer)  # type: ignore[attr-defined] # a pair of one kind
+
+
+def _grant(  # noqa: PLR0917 - everything that was found on the way
+    request: IssueRequest, facts: Facts, found: DelegationFacts, options: _Options, limits: Limits, now: int
+) -> Grant | Denial:
+    tenant, client, user, link, ca_key = facts.tenant, facts.client, facts.user, facts.link, facts.ca_key
+    assert client and user and link and ca_key and facts.host and user.mfa_verified_at is not None
+    valid_after = max(now - limits.backdate, found.starts_at or 0, link.starts_at, user.mfa_verified_at)
+    # A "most seconds" bounds the whole span, the back-dated start included, so that back-dating lengthens nothing.
+    ends: list[tuple[int, LimitedBy]] = [
+        (now + tenant.default_ttl_seconds, LimitedBy.DEFAULT)
+        if request.ttl_seconds is None
+        else (now + request.ttl_seconds, LimitedBy.REQUESTED),
+        (found.expires_at or 0, LimitedBy.DELEGATION),
+        (link.expires_at, LimitedBy.ACCOUNT_LINK),
+        (user.mfa_verified_at + tenant.mfa_window_seconds, LimitedBy.MFA),
+        (valid_after + tenant.max_ttl_seconds, LimitedBy.TENANT),
+        (valid_after + min(limits.max_ttl, HARD_MAX_SECONDS), LimitedBy.INSTALLATION),
+    ]
+    if found.constraints.max_ttl_seconds is not None:
+        ends.append((valid_after + found.constraints.max_ttl_seconds, LimitedBy.DELEGATION))
+    if client.max_ttl_seconds is not None:
+        ends.append((valid_after + client.max_ttl_seconds, LimitedBy.CLIENT))
+    if client.expires_at is not None:
+        ends.append((client.expires_at, LimitedBy.CLIENT))
+    if ca_key.retire_at is not None:
+        ends.append((ca_key.retire_at, LimitedBy.CA_KEY))
+    valid_before, limited_by = min(ends, key=lambda end: end[0])
+    if valid_before - max(now, valid_after) < MIN_LIFETIME_SECONDS:
+        return Denial(
+            DenialReason.LIFETIME_TOO_SHORT,
+            f"less than {MIN_LIFETIME_SECONDS} seconds would be left, limited by: {limited_by}",
+        )
+    principal = facts.host.principal_format.principal(request.account, request.host)
+    if not valid_principal(principal):
+        return Denial(DenialReason.PRINCIPAL_NOT_ALLOWED, f"{principal!r} cannot be a principal")
+    return Grant(
+        principals=(principal,),
+        valid_after=valid_after,
+        valid_before=valid_before,
+        limited_by=limited_by,
+        critical_options=options.critical,
+        extensions=options.extensions,
+        delegation_id=found.delegation_id,
+        ca_fingerprint=ca_key.fingerprint,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRequest:
+    """What a host asks: does the certificate that was handed to it open this account, here and now?"""
+
+    host: str
+    account: str
+    sha256: bytes  # of the certificate as presented
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedFacts:
+    """What the store knows about the presented serial."""
+
+    sha256: bytes
+    user: str
+    host: str
+    account: str
+    principals: tuple[str, ...]
+    valid_after: int
+    valid_before: int
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFacts:
+    """What the store knew, in one snapshot, about everything that a login rests on."""
+
+    tenant: TenantFacts
+    host: HostFacts | None
+    issued: IssuedFacts | None
+    client: ClientFacts | None
+    user: UserFacts | None
+    link: LinkFacts | None
+    delegation: DelegationFacts | None
+    ca_key_state: KeyState | None
+    ca_key_revoked: bool
+    key_standing: KeyStanding | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoginGrant:
+    """Yes: the principals that the host may accept for the account."""
+
+    principals: tuple[str, ...]
+
+
+def decide_login(request: LoginRequest, facts: LoginFacts, limits: Limits, now: int) -> LoginGrant | Denial:
+    """Decide whether a certificate still stands: every rule of `decide` again, on what is true now."""
+    issued = facts.issued
+    if not facts.tenant.enabled:
+        return Denial(DenialReason.TENANT_DISABLED, "the tenant is disabled")
+    if issued is None:
+        return Denial(DenialReason.CERTIFICATE_UNKNOWN, "no certificate with this serial was issued in this tenant")
+    if issued.sha256 != request.sha256:
+        return Denial(
+            DenialReason.CERTIFICATE_ALTERED, "a certificate with this serial was issued, but it is not this one"
+        )
+    if issued.revoked:
+        return Denial(DenialReason.CERTIFICATE_REVOKED, "the certificate is revoked")
+    if issued.host != request.host:
+        return Denial(DenialReason.CERTIFICATE_OTHER_HOST, f"the certificate is for host {issued.host!r}")
+    if issued.account != request.account:
+        return Denial(DenialReason.CERTIFICATE_OTHER_ACCOUNT, f"the certificate is for account {issued.account!r}")
+    # A host whose clock is behind by less than the back-dating may ask "early"; sshd has checked its own clock.
+    if now < issued.valid_after - limits.backdate:
+        return Denial(DenialReason.CERTIFICATE_NOT_STARTED, "the certificate is not valid yet")
+    if now >= issued.valid_before:
+        return Denial(DenialReason.CERTIFICATE_EXPIRED, "the certificate has ended")
+    if facts.ca_key_revoked or facts.ca_key_state in {None, KeyState.RETIRED}:
+        return Denial(DenialReason.CA_KEY_NOT_TRUSTED, "the CA key that signed the certificate is not trusted any more")
+    if facts.key_standing is not None:
+        return _KEY_DENIALS[facts.key_standing]
+    denial = _standing(facts.tenant, facts.client, now) or _person_and_place(
+        issued.user, issued.host, facts.user, facts.host
+    )
+    if denial:
+        return denial
+    if facts.delegation is None:
+        return Denial(DenialReason.DELEGATION_MISSING, "the delegation behind the certificate is gone")
+    status = _status(facts.delegation, now)
+    if status is not DelegationStatus.APPROVED:
+        return _STATUS_DENIALS[status]
+    denial = _link_and_mfa(issued.user, issued.host, issued.account, facts.link, facts.user, facts.tenant, now)
+    if denial:
+        return denial
+    principals = tuple(name for name in issued.principals if valid_principal(name))
+    assert facts.host is not None
+    expected = facts.host.principal_format.principal(request.account, request.host)
+    if expected not in principals:
+        return Denial(
+            DenialReason.PRINCIPAL_NOT_ALLOWED,
+            "the host names its principals in another way than when the certificate was issued; ask for a new one",
+        )
+    return LoginGrant((expected,))

@@ -1,0 +1,1 @@
+"""Floor 3: aiohttp. No SQL, no decisions."""

@@ -1,0 +1,125 @@
+"""The endpoint table as OpenAPI 3.1, and as a page for people."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from marshmallow import Schema
+
+from tms_ca import __version__
+from tms_ca.core.access import ACCESS, Action, Role
+from tms_ca.http.endpoint import Endpoint
+from tms_ca.http.problems import MEDIA_TYPE
+
+_PATH_PARAMETER = re.compile(r"{(\w+)}")
+_DESCRIPTION = (
+    "SSH certificate authority and trust manager. Serials are strings of decimal digits, times are RFC 3339 in UTC, "
+    "errors are RFC 9457 problems with a stable `code`, lists take `limit` and `cursor`."
+)
+
+
+def _name(schema: Schema) -> str:
+    return type(schema).__name__
+
+
+def _list_of(schema: Schema) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "items": {"type": "array", "items": _name(schema)},
+            "next_cursor": {"type": ["string", "null"]},
+        },
+        "required": ["items", "next_cursor"],
+    }
+
+
+def _answer(endpoint: Endpoint) -> dict[str, Any]:
+    if endpoint.returns is None and endpoint.media == ("application/json",):
+        return {"description": "Done"}
+    content: dict[str, Any] = {}
+    for media in endpoint.media:
+        if media != "application/json":
+            content[media] = {"schema": {"type": "string"}}
+        elif endpoint.returns is not None:
+            listing = endpoint.name.startswith("list_")
+            content[media] = {"schema": _list_of(endpoint.returns) if listing else _name(endpoint.returns)}
+    return {"description": "Done", "content": content}
+
+
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    summary, _, rest = endpoint.text.strip().partition("\n")
+    roles = [role for role in ACCESS[endpoint.needs] if role is not Role.ANYONE]
+    public = endpoint.needs is Action.PUBLIC
+    statuses = {*endpoint.problems, 500, 503, *(() if public else (401, 403))}
+    if endpoint.body is not None:
+        statuses |= {400, 413, 415}
+    if endpoint.query is not None:
+        statuses.add(400)
+    if "{" in endpoint.path:
+        statuses.add(404)
+    problem = {"description": "A problem", "content": {MEDIA_TYPE: {"schema": "Problem"}}}
+    responses: dict[str, Any] = {str(endpoint.status): _answer(endpoint)}
+    for status in sorted(statuses | {400}):
+        responses.setdefault(str(status), problem)
+    if endpoint.name == "get_krl":
+        responses["304"] = {"description": "Not modified"}
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "tags": [endpoint.tag],
+        "summary": summary,
+        "description": (rest.strip() + ("" if public else f"\n\nFor: {', '.join(roles)}.")).strip(),
+        "responses": responses,
+        "security": [] if public else [{"basic": []}, {"bearer": []}],
+        "x-needs": str(endpoint.needs),
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in _PATH_PARAMETER.findall(endpoint.path)
+        ],
+    }
+    if endpoint.query is not None:
+        operation["parameters"].append({"in": "query", "schema": endpoint.query})
+    if endpoint.body is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _name(endpoint.body)}},
+        }
+    return operation
+
+
+def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """Return the OpenAPI document of `endpoints`."""
+    spec = APISpec(
+        title="TMS-CA",
+        version=__version__,
+        openapi_version="3.1.0",
+        info={"description": _DESCRIPTION},
+        plugins=[MarshmallowPlugin()],
+    )
+    spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
+    spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
+    spec.components.schema(
+        "Problem",
+        {
+            "type": "object",
+            "required": ["type", "title", "status", "code", "detail"],
+            "properties": {
+                "type": {"type": "string"},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "code": {"type": "string", "description": "Stable; docs/errors.md lists them"},
+                "detail": {"type": "string"},
+                "request_id": {"type": "string"},
+                "fields": {"type": "object", "description": "Field to messages"},
+            },
+        },
+    )
+    for endpoint in endpoints:
+        for schema in (endpoint.body, endpoint.returns):
+            if schema is not None and _name(schema) not in spec.components.schemas:
+                spec.components.schema(_name(schema), schema=schema)
+    for endpoint in endpoints:
+        spec.path(path=endpoint.path, operations={endpoint.method.lower(): _operation(endpoint)})
+    found: dict[str, Any] = spec.to_dict()
+    return found

@@ -1,0 +1,89 @@
+"""Errors as application/problem+json (RFC 9457): the only place that gives an error its status."""
+
+from collections.abc import Mapping
+
+import orjson
+from aiohttp import web
+
+from tms_ca.core import errors
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS: Mapping[type[errors.TmsError], int] = {
+    errors.Malformed: 400,
+    errors.Invalid: 400,
+    errors.Unauthenticated: 401,
+    errors.Denied: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.UnsupportedMedia: 415,
+    errors.TooMany: 429,
+    errors.Unavailable: 503,
+}
+
+_TITLE: Mapping[int, str] = {
+    400: "The request is not acceptable",
+    401: "A good credential is needed",
+    403: "Not allowed",
+    404: "Not found",
+    405: "The method is not allowed here",
+    409: "The present state does not allow this",
+    413: "The request is too large",
+    415: "Send application/json",
+    429: "Too many tries",
+    500: "Something is wrong in the service",
+    503: "The service cannot answer now",
+}
+
+# What aiohttp itself refuses, before any code of ours.
+_OWN_CODES: Mapping[int, tuple[str, str]] = {
+    404: ("no_such_path", "there is nothing at this path; /openapi.json lists what there is"),
+    405: ("method_not_allowed", "this path does not take this method; the Allow header lists those it takes"),
+    413: ("body_too_large", "the body is larger than the service reads"),
+}
+
+
+def status_of(error: errors.TmsError) -> int:
+    """Return the status of `error`; kinds derive theirs."""
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            return STATUS[kind]
+    return 500
+
+
+def _response(
+    status: int, code: str, detail: str, members: Mapping[str, object], headers: Mapping[str, str]
+) -> web.Response:
+    title = _TITLE.get(status, "The request was refused")
+    body = {"type": f"urn:tms:problem:{code}", "title": title, "status": status, "code": code, "detail": detail}
+    return web.Response(
+        status=status, body=orjson.dumps({**body, **members}), content_type=MEDIA_TYPE, headers=dict(headers)
+    )
+
+
+def of_error(error: errors.TmsError, request_id: str) -> web.Response:
+    """Return the answer to an error of ours."""
+    status = status_of(error)
+    headers: dict[str, str] = {}
+    members: dict[str, object] = {"request_id": request_id, **error.extra}
+    if error.fields:
+        members["fields"] = error.fields
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    if status == 401:  # RFC 9110 section 11.6.1
+        headers["WWW-Authenticate"] = 'Basic realm="tms-ca", charset="UTF-8", Bearer realm="tms-ca"'
+    return _response(status, error.code, error.detail, members, headers)
+
+
+def of_http(error: web.HTTPException, request_id: str) -> web.Response:
+    """Return the answer to what aiohttp refused by itself."""
+    code, detail = _OWN_CODES.get(error.status, ("refused", "the service does not take this request"))
+    headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+    return _response(error.status, code, detail, {"request_id": request_id}, headers)
+
+
+def of_bug(request_id: str) -> web.Response:
+    """Return the answer to an error that nobody expected: nothing of it leaves, the log has it."""
+    detail = "the service failed; nothing more is known here, the operator finds the request_id in the log"
+    return _response(500, "internal", detail, {"request_id": request_id}, {})

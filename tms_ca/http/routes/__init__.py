@@ -1,0 +1,34 @@
+"""The endpoints, by noun. `ENDPOINTS` is all of the JSON API; pages are in tms_ca.http.pages."""
+
+from tms_ca.http.endpoint import Endpoint
+from tms_ca.http.routes import (
+    audit_events,
+    ca_keys,
+    certificates,
+    clients,
+    delegations,
+    hosts,
+    identities,
+    links,
+    people,
+    public,
+    revocations,
+    tenants,
+    users,
+)
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *certificates.ENDPOINTS,
+    *revocations.ENDPOINTS,
+    *delegations.ENDPOINTS,
+    *people.ENDPOINTS,
+    *tenants.ENDPOINTS,
+    *clients.ENDPOINTS,
+    *users.ENDPOINTS,
+    *identities.ENDPOINTS,
+    *hosts.ENDPOINTS,
+    *links.ENDPOINTS,
+    *ca_keys.ENDPOINTS,
+    *audit_events.ENDPOINTS,
+    *public.ENDPOINTS,
+)

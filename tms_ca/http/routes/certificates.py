@@ -1,0 +1,101 @@
+"""Certificates: issue, read; and the question of a host at a login."""
+
+from dataclasses import asdict
+from typing import Any
+
+from aiohttp import web
+
+from schemas.certificates import CertificateQuery, CertificateShape, IssuedShape, IssueShape, LoginAnswerShape, LoginShape
+from tms_ca.core.access import Action, Role
+from tms_ca.core.errors import Denied
+from tms_ca.core.model import CertificateRecord
+from tms_ca.core.policy import IssueRequest
+from tms_ca.http.endpoint import Call, Page, decode_cursor, endpoint
+
+ANSWER_HEADER = "X-TMS-Answer"  # what a plain-text answer is bound to: nonce, account, fingerprint
+
+
+@endpoint("POST", "certificates", needs=Action.CERTIFICATE_ISSUE, body=IssueShape(), returns=IssuedShape(), status=201,
+          problems=(400, 409))  # fmt: skip
+async def issue_certificate(call: Call[tuple[IssueRequest, str]]) -> dict[str, Any]:
+    """Issue a user certificate.
+
+    The client made the key pair and sends the public key. The certificate lives no longer than everything it rests
+    on: `limited_by` says what was the tightest. 403 carries the `code` of the rule that refused.
+    """
+    request, public_key = call.body
+    metrics = call.context.metrics
+    try:
+        issued = await call.context.issuance.issue(call.caller, request, public_key)
+    except Denied as error:
+        metrics.denied.labels("certificates.issue", error.code).inc()
+        raise
+    metrics.issued.inc()
+    return _Issued(issued.record, issued.certificate)  # type: ignore[return-value] # dumped by attribute
+
+
+class _Issued:
+    """A record with its certificate, for the shape."""
+
+    __slots__ = ("certificate", "record")
+
+    def __init__(self, record: CertificateRecord, certificate: str) -> None:
+        self.record = record
+        self.certificate = certificate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.record, name)
+
+
+@endpoint("GET", "certificates", needs=Action.CERTIFICATE_READ, query=CertificateQuery(), returns=CertificateShape())
+async def list_certificates(call: Call[None]) -> Page:
+    """List certificates, newest first.
+
+    Clients and users see their own.
+    """
+    query = dict(call.query)
+    limit, cursor = query.pop("limit"), query.pop("cursor")
+    before = None if cursor is None else decode_cursor(cursor, [int])[0]
+    own = own_column(call.caller.role)
+    found, following = await call.context.records.certificates(call.caller, own, call.tenant, query, before, limit)
+    return Page(found, None if following is None else [following])
+
+
+@endpoint("GET", "certificates/{serial}", needs=Action.CERTIFICATE_READ, returns=CertificateShape(), problems=(404,))
+async def get_certificate(call: Call[None]) -> CertificateRecord:
+    """Return one certificate's record."""
+    return await call.context.records.certificate(
+        call.caller, own_column(call.caller.role), call.tenant, int(call.path["serial"])
+    )
+
+
+@endpoint("POST", "hosts/{host}/principals", needs=Action.LOGIN_CHECK, body=LoginShape(), returns=LoginAnswerShape(),
+          status=200, media=("application/json", "text/plain"), problems=(400,))  # fmt: skip
+async def check_login(call: Call[dict[str, Any]]) -> Any:
+    """Ask whether a certificate opens an account on this host, now.
+
+    sshd's AuthorizedPrincipalsCommand asks through the helper. Yes is 200 with the principals, or one a line for
+    `Accept: text/plain`; no is 403 with the `code` of the rule that refused. Nothing is counted or consumed.
+    """
+    if call.path["host"] != call.caller.id:
+        raise Denied("host_mismatch", "the credential belongs to another host than the one in the path")
+    metrics = call.context.metrics
+    try:
+        answer = await call.context.logins.check(call.caller, call.body["account"], call.body["certificate"])
+    except Denied as error:
+        metrics.denied.labels("logins.check", error.code).inc()
+        raise
+    metrics.logins.inc()
+    bound = f"{call.body['nonce']} {answer.account} {answer.fingerprint}"
+    if call.request.headers.get("Accept", "").startswith("text/plain"):
+        text = "".join(f"{principal}\n" for principal in answer.principals)
+        return web.Response(text=text, headers={ANSWER_HEADER: bound})
+    return asdict(answer)
+
+
+def own_column(role: Role) -> str:
+    """Return the column that makes a certificate the caller's own."""
+    return "client_id" if role is Role.CLIENT else "user"
+
+
+ENDPOINTS = (issue_certificate, list_certificates, get_certificate, check_login)

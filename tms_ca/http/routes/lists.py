@@ -1,0 +1,20 @@
+"""What the directory's endpoints share: a page of a shelf, a record with its secret."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tms_ca.http.endpoint import Call, Page, decode_cursor
+from tms_ca.store.rows import Shelf
+
+
+async def page(call: Call[Any], shelf: Shelf[Any], own: Mapping[str, object]) -> Page:
+    """Return a page of `shelf` by the call's query; `own` narrows it whatever the query says."""
+    query = dict(call.query)
+    limit, cursor = query.pop("limit"), query.pop("cursor")
+    after = None if cursor is None else decode_cursor(cursor, [str] * len(shelf.key))
+    return Page(*await call.context.directory.page(shelf, {**query, **own}, after, limit))
+
+
+def with_secret(record: Any, secret: str) -> dict[str, Any]:
+    """Return a record's fields with the secret that is shown once."""
+    return {**{name: getattr(record, name) for name in record.__slots__}, "secret": secret}

@@ -1,0 +1,73 @@
+"""What anyone may read: CA keys, KRL, health, metrics and the API's description."""
+
+from typing import Any
+
+from aiohttp import web
+
+from schemas.operations import HealthShape, ReadyShape
+from tms_ca.core.access import Action
+from tms_ca.core.model import KeyPurpose
+from tms_ca.http.endpoint import Call, endpoint
+from tms_ca.store import rows
+
+KRL_MAX_AGE_SECONDS = 30  # how old a cache may make the KRL; hosts that poll faster revalidate with the ETag
+
+
+@endpoint("GET", "krl", needs=Action.PUBLIC, media=("application/octet-stream",), problems=(404,))
+async def get_krl(call: Call[None]) -> web.Response:
+    """Return the key revocation list, as `RevokedKeys` and `ssh-keygen -Q` read it."""
+    krl = await call.context.krls.get(call.tenant)
+    headers = {
+        "ETag": krl.etag,
+        "Cache-Control": f"public, max-age={KRL_MAX_AGE_SECONDS}, must-revalidate",
+        "X-KRL-Version": str(krl.version),
+    }
+    if krl.etag in call.request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=krl.blob, content_type="application/octet-stream", headers=headers)
+
+
+async def _trusted(call: Call[None], purpose: KeyPurpose) -> web.Response:
+    await call.context.directory.get(rows.TENANTS, call.tenant)
+    keys = await call.context.cakeys.trusted(call.tenant, purpose)
+    lines = (f"{key.public_key} tms-{call.tenant}-{purpose}-ca-{key.state}\n" for key in keys)
+    return web.Response(text="".join(lines), headers={"Cache-Control": "public, max-age=60"})
+
+
+@endpoint("GET", "ca/user.pub", needs=Action.PUBLIC, media=("text/plain",), problems=(404,))
+async def get_user_ca(call: Call[None]) -> web.Response:
+    """Return every trusted user CA key, a line each, for `TrustedUserCAKeys`."""
+    return await _trusted(call, KeyPurpose.USER)
+
+
+@endpoint("GET", "ca/host.pub", needs=Action.PUBLIC, media=("text/plain",), problems=(404,))
+async def get_host_ca(call: Call[None]) -> web.Response:
+    """Return every trusted host CA key, a line each, for `@cert-authority` lines of known_hosts."""
+    return await _trusted(call, KeyPurpose.HOST)
+
+
+@endpoint("GET", "/healthz", needs=Action.PUBLIC, returns=HealthShape())
+async def get_health(_: Call[None]) -> dict[str, str]:
+    """Tell that the process runs."""
+    return {"status": "ok"}
+
+
+@endpoint("GET", "/readyz", needs=Action.PUBLIC, returns=ReadyShape(), problems=(503,))
+async def get_readiness(call: Call[None]) -> Any:
+    """Tell whether the service can do its work, and what is wrong where it cannot."""
+    checks = await call.context.readiness.checks()
+    ready = all(check.ok for check in checks)
+    body = {
+        "status": "ok" if ready else "not ready",
+        "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks],
+    }
+    return body if ready else web.json_response(body, status=503)
+
+
+@endpoint("GET", "/metrics", needs=Action.PUBLIC, media=("text/plain",))
+async def get_metrics(call: Call[None]) -> web.Response:
+    """Return the metrics in Prometheus' text format; docs/operations.md names them."""
+    return web.Response(body=call.context.metrics.text(), headers={"Content-Type": call.context.metrics.media_type})
+
+
+ENDPOINTS = (get_krl, get_user_ca, get_host_ca, get_health, get_readiness, get_metrics)

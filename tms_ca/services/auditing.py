@@ -1,0 +1,77 @@
+"""Read the audit chains, and verify them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tms_ca.core.chain import GENESIS, head_mac, rehash
+from tms_ca.core.model import ChainedEvent
+from tms_ca.store import audit
+from tms_ca.store.engine import Database
+from tms_ca.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Where a chain does not hold; `seq` is the first bad one."""
+
+    chain: str
+    seq: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was looked at and what was found."""
+
+    chains: int
+    events: int
+    faults: tuple[Fault, ...]
+
+
+class Auditing:
+    """The audit trail."""
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+
+    async def page(
+        self, tenant: str, filters: dict[str, object], before: Sequence[object] | None, limit: int
+    ) -> tuple[list[ChainedEvent], list[object] | None]:
+        """Return events of a tenant, newest first."""
+        async with self._database.read() as connection:
+            return await audit.page(connection, tenant, filters, before, limit)
+
+    async def verify(self) -> Verification:
+        """Recompute every chain from its beginning, and check that it ends where its sealed head says."""
+        faults: list[Fault] = []
+        events = 0
+        async with self._database.read() as connection:
+            heads = await audit.heads(connection)
+            known = {head.chain for head in heads}
+            faults.extend(
+                Fault(chain, 1, "events of a chain that was never begun: its head is gone")
+                for chain in await audit.chains_with_events(connection)
+                if chain not in known
+            )
+            for head in heads:
+                seq, previous, fault = 0, GENESIS, None
+                async for row in audit.events(connection, head.chain):
+                    events += 1
+                    seq += 1
+                    if row.seq != seq:
+                        fault = Fault(head.chain, seq, f"event {seq} is missing, {row.seq} follows")
+                        break
+                    if row.hash != rehash(previous, row):
+                        fault = Fault(head.chain, seq, "the event, or the one before it, is not what was written")
+                        break
+                    previous = row.hash
+                if fault is None and (seq, previous) != (head.head_seq, head.head_hash):
+                    fault = Fault(head.chain, seq + 1, f"the chain ends at {seq}, its head says {head.head_seq}")
+                if fault is None:
+                    sealed = head_mac(self._vault.audit_key, head.chain, head.head_seq, head.head_hash)
+                    if sealed != head.head_mac:
+                        fault = Fault(head.chain, head.head_seq, "the head's seal is not ours")
+                if fault is not None:
+                    faults.append(fault)
+        return Verification(len(heads), events, tuple(faults))

@@ -1,0 +1,78 @@
+"""Who is on the line: a credential becomes a Caller, or a refusal that says nothing about why."""
+
+import hmac
+from collections.abc import Mapping
+
+from tms_ca.core.access import Role
+from tms_ca.core.errors import Denied, Unauthenticated
+from tms_ca.core.model import ALL_TENANTS, Caller
+from tms_ca.core.policy import DenialReason
+from tms_ca.services.clock import Clock
+from tms_ca.services.ids import SECRET_PREFIX, secret_digest
+from tms_ca.store.facts import FactsReader, Holder
+
+_NOT_GOOD = "the credential is not good: wrong, ended or taken back"
+_STANDING: Mapping[DenialReason, str] = {
+    DenialReason.TENANT_DISABLED: "the tenant is disabled; only an operator can enable it",
+    DenialReason.CLIENT_DISABLED: "the client is disabled; an admin can enable it",
+    DenialReason.CLIENT_REVOKED: "the client is revoked; an admin can lift the revocation",
+    DenialReason.CLIENT_EXPIRED: "the client's registration has ended; an admin can extend it",
+    DenialReason.HOST_DISABLED: "the host is disabled; an admin can enable it",
+    DenialReason.HOST_REVOKED: "the host is revoked; an admin can lift the revocation",
+    DenialReason.USER_DISABLED: "the user is disabled; an admin can enable it",
+    DenialReason.USER_REVOKED: "the user is revoked; an admin can lift the revocation",
+}
+
+
+class Authentication:
+    """Check credentials. Secrets are 256-bit random and found by their digest, so that no guess is ever compared."""
+
+    def __init__(self, facts: FactsReader, clock: Clock) -> None:
+        self._facts = facts
+        self._clock = clock
+
+    async def by_secret(self, secret: str, *, name: str | None, request_id: str, address: str) -> Caller:
+        """Return the caller that `secret` belongs to; `name` is what HTTP Basic gave with it.
+
+        Raises:
+            Unauthenticated: not a credential, or not this caller's, or it has ended
+            Denied: good, but its holder (or the tenant) is disabled or revoked
+        """
+        digest = secret_digest(secret)
+        if secret.startswith(SECRET_PREFIX["user"]):
+            holder = await self._facts.session(digest)
+        else:
+            holder = await self._facts.holder(digest)
+        now = self._clock.now()
+        if holder is None or not hmac.compare_digest(holder.digest, digest):
+            raise Unauthenticated("credential_not_good", _NOT_GOOD)
+        if (name is not None and name != holder.subject) or (holder.expires_at is not None and now >= holder.expires_at):
+            raise Unauthenticated("credential_not_good", _NOT_GOOD)
+        self._check_standing(holder, now)
+        mfa_until = 0
+        if holder.mfa_verified_at is not None:
+            mfa_until = holder.mfa_verified_at + holder.mfa_window_seconds
+        return Caller(
+            role=holder.role,
+            tenant=holder.tenant,
+            id=holder.subject,
+            mfa_until=mfa_until,
+            session=digest if holder.role is Role.USER else b"",
+            request_id=request_id,
+            address=address,
+        )
+
+    def _check_standing(self, holder: Holder, now: int) -> None:
+        reason: DenialReason | None = None
+        if holder.tenant != ALL_TENANTS and not holder.tenant_enabled:
+            reason = DenialReason.TENANT_DISABLED
+        elif holder.role in {Role.OPERATOR, Role.ADMIN} and not holder.enabled:
+            raise Unauthenticated("credential_not_good", _NOT_GOOD)
+        elif holder.revoked:
+            reason = DenialReason(f"{holder.role}_revoked")
+        elif not holder.enabled:
+            reason = DenialReason(f"{holder.role}_disabled")
+        elif holder.subject_ends_at is not None and now >= holder.subject_ends_at:
+            reason = DenialReason.CLIENT_EXPIRED
+        if reason is not None:
+            raise Denied(reason, _STANDING[reason])

@@ -1,0 +1,57 @@
+"""Answer a host: does the certificate that sshd was handed open this account, here and now?"""
+
+import hashlib
+from dataclasses import dataclass
+
+from tms_ca.core.certificate import parse_certificate_line
+from tms_ca.core.errors import NotFound
+from tms_ca.core.model import Caller
+from tms_ca.core.policy import Denial, Limits, LoginRequest, decide_login
+from tms_ca.core.publickey import fingerprint
+from tms_ca.services.clock import Clock
+from tms_ca.services.journal import event, refusal
+from tms_ca.store.facts import FactsReader
+from tms_ca.store.hot import Entry, GroupCommit
+
+CHECK = "logins.check"
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAnswer:
+    """Yes: the principals, and what the answer is bound to."""
+
+    account: str
+    fingerprint: str  # of the whole certificate, as presented
+    serial: int
+    principals: tuple[str, ...]
+
+
+class Logins:
+    """The live check. It consumes nothing: sshd asks twice for a login, and once for a mere offer of a key."""
+
+    def __init__(self, facts: FactsReader, commits: GroupCommit, limits: Limits, clock: Clock) -> None:
+        self._facts = facts
+        self._commits = commits
+        self._limits = limits
+        self._clock = clock
+
+    async def check(self, caller: Caller, account: str, certificate: str) -> LoginAnswer:
+        """Check for the host `caller`.
+
+        Raises:
+            Malformed, Invalid: not one OpenSSH certificate
+            Denied: it does not stand, for a reason of core.policy; the refusal is on record
+        """
+        parsed = parse_certificate_line(certificate)
+        facts = await self._facts.for_login(caller.tenant, caller.id, parsed.fields.serial)
+        if facts is None:
+            raise NotFound("tenant_unknown", "there is no such tenant")
+        request = LoginRequest(caller.id, account, hashlib.sha256(parsed.blob).digest())
+        verdict = decide_login(request, facts, self._limits, self._clock.now())
+        if isinstance(verdict, Denial):
+            target = f"{account}@{caller.id} serial:{parsed.fields.serial}"
+            await self._commits.submit(
+                Entry(event(self._clock, caller, caller.tenant, CHECK, target, verdict.reason, detail=verdict.detail))
+            )
+            raise refusal(verdict)
+        return LoginAnswer(account, fingerprint(parsed.blob), parsed.fields.serial, verdict.principals)

@@ -1,0 +1,148 @@
+"""Revoke: at the next login it is refused. Whatever is revoked ends the certificates that rest on it, for good."""
+
+from collections.abc import Mapping
+
+from tms_ca.core.access import Reach, Role
+from tms_ca.core.errors import Conflict, Denied, NotFound
+from tms_ca.core.model import Caller, DelegationStatus, KeyState, Revocation, Selector
+from tms_ca.core.policy import KeyStanding
+from tms_ca.services.clock import Clock
+from tms_ca.services.ids import new_id
+from tms_ca.services.journal import actor, event
+from tms_ca.store import cakeys, revocations, rows
+from tms_ca.store.engine import Database, Transaction
+
+# What may be revoked by whom beyond admins: only what is their own.
+_OWN: Mapping[Role, frozenset[Selector]] = {
+    Role.CLIENT: frozenset(
+        {Selector.SERIAL, Selector.KEY_ID, Selector.PUBLIC_KEY, Selector.DELEGATION, Selector.CLIENT}
+    ),
+    Role.USER: frozenset({Selector.SERIAL, Selector.KEY_ID, Selector.PUBLIC_KEY, Selector.DELEGATION, Selector.USER}),
+}
+_BLOCKING = frozenset({Selector.USER, Selector.CLIENT, Selector.HOST})
+
+
+class Revocations:
+    """Every way to take back trust, and the one way to give some of it again."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def revoke(self, caller: Caller, tenant: str, selector: Selector, value: str, reason: str) -> Revocation:
+        """Revoke what `selector` and `value` name.
+
+        A user, client or host is blocked until an admin lifts the revocation; the certificates that it had stay
+        revoked even then. Certificates, public keys, delegations and CA keys are revoked for good.
+
+        Raises:
+            NotFound: there is nothing of that name that the caller may revoke
+            Denied: a kind of thing that the caller may not revoke at all
+            Conflict: it is revoked already
+        """
+        now = self._clock.now()
+        async with self._database.change(tenant) as transaction:
+            connection = transaction.connection
+            if caller.reach is not Reach.ANY:
+                await self._own(transaction, caller, tenant, selector, value)
+            standing = await revocations.standing_id(connection, tenant, selector, value)
+            if standing:
+                raise Conflict(
+                    "already_revoked", f"{selector} {value!r} is revoked already", extra={"revocation_id": standing}
+                )
+            revocation_id = new_id("rev")
+            await self._take_effect(transaction, tenant, selector, value, revocation_id)
+            ended = await revocations.end_certificates(
+                connection, tenant, revocations.selected(selector, value), revocation_id, now
+            )
+            made = Revocation(tenant, revocation_id, selector, value, reason, actor(caller), ended, now, None)
+            await rows.REVOCATIONS.add(connection, **{name: getattr(made, name) for name in made.__slots__})
+            transaction.record(
+                event(
+                    self._clock,
+                    caller,
+                    tenant,
+                    "revocations.create",
+                    f"{selector}:{value}",
+                    revocation=revocation_id,
+                    reason=reason,
+                    certificates=ended,
+                )
+            )
+        return made
+
+    async def _own(self, transaction: Transaction, caller: Caller, tenant: str, selector: Selector, value: str) -> None:
+        if selector not in _OWN.get(caller.role, frozenset()):
+            raise Denied("not_yours", f"a {caller.role} cannot revoke by {selector}; ask an admin")
+        missing = NotFound("revocation_target_unknown", f"there is no {selector} {value!r} of yours to revoke")
+        mine = "client_id" if caller.role is Role.CLIENT else "user"
+        if selector in {Selector.CLIENT, Selector.USER}:
+            if value != caller.id:
+                raise missing
+            return
+        if selector is Selector.DELEGATION:
+            delegation = await rows.DELEGATIONS.get(transaction.connection, tenant, value)
+            if delegation is None or getattr(delegation, mine) != caller.id:
+                raise missing
+            return
+        column = rows.CERTIFICATE_COLUMNS[mine]
+        which = revocations.selected(selector, value) & (column == caller.id)
+        if await revocations.find_certificate(transaction.connection, tenant, which) is None:
+            raise missing
+
+    async def _take_effect(
+        self, transaction: Transaction, tenant: str, selector: Selector, value: str, revocation_id: str
+    ) -> None:
+        connection = transaction.connection
+        found = True
+        if selector in _BLOCKING:
+            found = await revocations.mark(connection, tenant, selector, value, revocation_id)
+        elif selector is Selector.DELEGATION:
+            found = await rows.DELEGATIONS.update(
+                connection, (tenant, value), status=DelegationStatus.REVOKED, decided_at=self._clock.now()
+            )
+        elif selector is Selector.CA_KEY:
+            found = await rows.CA_KEYS.update(
+                connection, (tenant, value), state=KeyState.RETIRED, revocation_id=revocation_id
+            )
+        elif selector is Selector.PUBLIC_KEY:
+            # A key may be revoked before anyone has had it certified: a leaked key is known by its fingerprint alone.
+            await cakeys.forbid(connection, value, KeyStanding.REVOKED, tenant)
+        else:
+            found = (
+                await revocations.find_certificate(connection, tenant, revocations.selected(selector, value)) is not None
+            )
+        if not found:
+            raise NotFound("revocation_target_unknown", f"there is no {selector} {value!r} in this tenant")
+
+    async def lift(self, caller: Caller, tenant: str, revocation_id: str) -> Revocation:
+        """Let a user, client or host act again; their old certificates stay revoked.
+
+        Raises:
+            NotFound: no such revocation
+            Conflict: it was lifted before, or is of a kind that is for good
+        """
+        async with self._database.change(tenant) as transaction:
+            connection = transaction.connection
+            revocation = await rows.REVOCATIONS.get(connection, tenant, revocation_id)
+            if revocation is None:
+                raise NotFound("revocation_unknown", f"there is no revocation {revocation_id!r} in this tenant")
+            if revocation.selector not in _BLOCKING:
+                raise Conflict("revocation_final", f"a revocation by {revocation.selector} is for good")
+            if revocation.lifted_at is not None:
+                raise Conflict("revocation_lifted", "this revocation was lifted before")
+            await revocations.mark(connection, tenant, revocation.selector, revocation.value, None)
+            await rows.REVOCATIONS.update(connection, (tenant, revocation_id), lifted_at=self._clock.now())
+            transaction.record(
+                event(
+                    self._clock,
+                    caller,
+                    tenant,
+                    "revocations.lift",
+                    f"{revocation.selector}:{revocation.value}",
+                    revocation=revocation_id,
+                )
+            )
+            lifted = await rows.REVOCATIONS.get(connection, tenant, revocation_id)
+        assert lifted
+        return lifted

@@ -1,0 +1,228 @@
+"""One TOML file, read once, strictly: an unknown key, a wrong type or a weak value keeps the service from starting.
+
+Secrets are never in it, only the paths of files.
+"""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
+
+from tms_ca.core.policy import HARD_MAX_SECONDS, Limits
+from tms_ca.store.engine import sqlite_url
+
+SETTINGS_FILE = "settings.toml"
+MASTER_KEY_FILE = "master.key"
+DATABASE_FILE = "tms.db"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SettingsError(ValueError):
+    """The settings are not usable; the text names file and key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the service answers, and how it is protected on the way."""
+
+    host: str = "127.0.0.1"
+    port: int = 8443
+    public_url: str = ""  # how users and hosts reach it; empty: http(s)://host:port
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    plain_http_on_any_address: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the operator can decide."""
+
+    data: Path
+    database_url: str
+    master_key: Path
+    listen: Listen = field(default_factory=Listen)
+    limits: Limits = field(default_factory=Limits)
+    session_seconds: int = 8 * 3600
+
+
+def _strict_int(value: Any) -> None:
+    if type(value) is not int:
+        raise ValidationError("expected a whole number")
+
+
+class _Strict(Schema):
+    class Meta:
+        unknown = RAISE
+
+
+class _Bool(fields.Boolean):
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, bool):
+            raise ValidationError("expected true or false")
+        return super()._deserialize(value, *args, **kwargs)
+
+
+class _Int(fields.Integer):
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        _strict_int(value)
+        return super()._deserialize(value, *args, **kwargs)
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValidationError(f"{text!r} is not a network: {error}") from error
+
+
+class _ListenSchema(_Strict):
+    host = fields.String(validate=validate.Length(1, 255))
+    port = _Int(validate=validate.Range(0, 65535))
+    public_url = fields.String()
+    tls_certificate = fields.String(validate=validate.Length(min=1))
+    tls_key = fields.String(validate=validate.Length(min=1))
+    trusted_proxies = fields.List(fields.String())
+    plain_http_on_any_address = _Bool()
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        data["trusted_proxies"] = tuple(_network(text) for text in data.get("trusted_proxies", []))
+        return data
+
+
+class _LimitsSchema(_Strict):
+    backdate = _Int(data_key="backdate_seconds", validate=validate.Range(0, 900))
+    max_ttl = _Int(data_key="max_ttl_seconds", validate=validate.Range(60, HARD_MAX_SECONDS))
+
+
+class _DatabaseSchema(_Strict):
+    url = fields.String(validate=validate.Length(min=1))
+
+
+class _SessionsSchema(_Strict):
+    lifetime_seconds = _Int(validate=validate.Range(300, 24 * 3600))
+
+
+class _SettingsSchema(_Strict):
+    listen = fields.Nested(_ListenSchema, load_default=dict)
+    limits = fields.Nested(_LimitsSchema, load_default=dict)
+    database = fields.Nested(_DatabaseSchema, load_default=dict)
+    sessions = fields.Nested(_SessionsSchema, load_default=dict)
+
+
+DEFAULT_TEXT = """\
+# Settings of tms-ca. Every key is optional; the values below are the defaults. docs/settings.md explains each.
+
+[listen]
+# host = "127.0.0.1"
+# port = 8443
+# public_url = ""                 # how users and hosts reach the service, such as https://tms.example.org
+# tls_certificate = ""            # PEM files; without them only loopback is served
+# tls_key = ""
+# trusted_proxies = []            # networks of the proxies in front, such as ["10.0.0.0/24"]
+# plain_http_on_any_address = false
+
+[database]
+# url = "sqlite:///tms.db"        # or postgresql://user@host/name; TMS_CA_DATABASE_URL goes first
+
+[limits]
+# backdate_seconds = 60           # for hosts whose clock is behind
+# max_ttl_seconds = 86400         # no certificate lives longer, whatever a tenant says
+
+[sessions]
+# lifetime_seconds = 28800
+"""
+
+
+def load_settings(data: Path, *, host: str | None = None, port: int | None = None) -> Settings:
+    """Read DATA/settings.toml; `host` and `port` of a command line go first.
+
+    Raises:
+        SettingsError: with the file and the key that is wrong
+    """
+    path = data / SETTINGS_FILE
+    try:
+        with path.open("rb") as file:
+            raw = tomllib.load(file)
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path} is not there; make a data directory with: tms-ca init --data {data}") from error
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+    try:
+        loaded = _SettingsSchema().load(raw)
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_first(error.normalized_messages())}") from error
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    listen = _listen(path, data, {**loaded["listen"], **given})
+    url = os.environ.get("TMS_CA_DATABASE_URL") or loaded["database"].get("url") or sqlite_url(data / DATABASE_FILE)
+    return Settings(
+        data=data,
+        database_url=_absolute(url, data),
+        master_key=data / MASTER_KEY_FILE,
+        listen=listen,
+        limits=Limits(**loaded["limits"]),
+        session_seconds=loaded["sessions"].get("lifetime_seconds", 8 * 3600),
+    )
+
+
+def _listen(path: Path, data: Path, values: Mapping[str, Any]) -> Listen:
+    given = dict(values)
+    for name in ("tls_certificate", "tls_key"):
+        if name in given:
+            given[name] = data / given[name]
+    listen = Listen(**given)
+    if (listen.tls_certificate is None) is not (listen.tls_key is None):
+        raise SettingsError(f"{path}: listen.tls_certificate and listen.tls_key go together")
+    tls = listen.tls_certificate is not None
+    behind_proxy = bool(listen.trusted_proxies)
+    if not tls and not is_loopback(listen.host) and not behind_proxy and not listen.plain_http_on_any_address:
+        raise SettingsError(
+            f"{path}: listen.host is {listen.host!r}, which others can reach, without TLS; set listen.tls_certificate "
+            "and listen.tls_key, name the proxies in listen.trusted_proxies, or insist with "
+            "listen.plain_http_on_any_address = true"
+        )
+    _check_public_url(path, listen)
+    return listen
+
+
+def _check_public_url(path: Path, listen: Listen) -> None:
+    if not listen.public_url:
+        return
+    parts = urlsplit(listen.public_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise SettingsError(f"{path}: listen.public_url is {listen.public_url!r}; expected https://NAME[:PORT]")
+    if parts.scheme == "http" and not is_loopback(parts.hostname) and not listen.plain_http_on_any_address:
+        raise SettingsError(f"{path}: listen.public_url is plain http to {parts.hostname!r}; expected https://")
+    if listen.public_url.endswith("/"):
+        raise SettingsError(f"{path}: listen.public_url must not end with /")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host` is this machine and nobody else."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _absolute(url: str, data: Path) -> str:
+    prefix = "sqlite:///"
+    if url.startswith(prefix) and not url.startswith(prefix + "/"):
+        return prefix + str(data.absolute() / url.removeprefix(prefix))
+    return url
+
+
+def _first(messages: Any, prefix: str = "") -> str:
+    if isinstance(messages, Mapping):
+        name, inner = next(iter(messages.items()))
+        return _first(inner, f"{prefix}.{name}" if prefix else str(name))
+    text = messages[0] if isinstance(messages, list) else messages
+    return f"{prefix}: {'no such setting' if text == 'Unknown field.' else text}"

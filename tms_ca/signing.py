@@ -1,0 +1,85 @@
+"""Where CA keys sign. A `Signer` takes bytes and returns an SSH signature blob (RFC 4253 section 6.6).
+
+Software keys are here; a key in an agent or a token is one more class with the same two members.
+"""
+
+from typing import Protocol
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from tms_ca.core.publickey import PublicKey, parse_ca_key
+from tms_ca.core.sshwire import mpint, string
+
+CA_ALGORITHMS = ("ed25519", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa-3072", "rsa-4096")
+
+PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+# RFC 5656 section 6.2.1: each curve has its hash.
+_ECDSA = {
+    "secp256r1": (b"ecdsa-sha2-nistp256", hashes.SHA256()),
+    "secp384r1": (b"ecdsa-sha2-nistp384", hashes.SHA384()),
+    "secp521r1": (b"ecdsa-sha2-nistp521", hashes.SHA512()),
+}
+
+
+class Signer(Protocol):
+    """A CA key that can sign."""
+
+    public_key: PublicKey
+
+    async def sign(self, data: bytes) -> bytes:
+        """Return the signature blob over `data`."""
+
+
+class SoftwareSigner:
+    """A private key in this process."""
+
+    def __init__(self, private_key: PrivateKey) -> None:
+        self._key = private_key
+        public = private_key.public_key().public_bytes(
+            serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+        )
+        self.public_key = parse_ca_key(public.decode())
+
+    @classmethod
+    def generate(cls, algorithm: str) -> "SoftwareSigner":
+        """Make a new key of one of CA_ALGORITHMS."""
+        match algorithm:
+            case "ed25519":
+                return cls(ed25519.Ed25519PrivateKey.generate())
+            case "ecdsa-p256":
+                return cls(ec.generate_private_key(ec.SECP256R1()))
+            case "ecdsa-p384":
+                return cls(ec.generate_private_key(ec.SECP384R1()))
+            case "ecdsa-p521":
+                return cls(ec.generate_private_key(ec.SECP521R1()))
+            case "rsa-3072" | "rsa-4096":
+                return cls(rsa.generate_private_key(65537, int(algorithm.removeprefix("rsa-"))))
+        raise ValueError(f"expected one of {', '.join(CA_ALGORITHMS)}, got {algorithm!r}")
+
+    @classmethod
+    def load(cls, der: bytes) -> "SoftwareSigner":
+        """Load what `private_bytes` returned."""
+        key = serialization.load_der_private_key(der, password=None)
+        assert isinstance(key, PrivateKey)
+        return cls(key)
+
+    def private_bytes(self) -> bytes:
+        """Return the key as PKCS #8 DER, to be sealed at once."""
+        return self._key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    async def sign(self, data: bytes) -> bytes:
+        """Return the signature blob over `data`."""
+        key = self._key
+        if isinstance(key, ed25519.Ed25519PrivateKey):
+            return string(b"ssh-ed25519") + string(key.sign(data))
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            name, hash_ = _ECDSA[key.curve.name]
+            r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hash_)))
+            return string(name) + string(mpint(r) + mpint(s))
+        # RFC 8332: never the SHA-1 of plain ssh-rsa.
+        return string(b"rsa-sha2-512") + string(key.sign(data, padding.PKCS1v15(), hashes.SHA512()))

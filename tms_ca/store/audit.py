@@ -1,0 +1,63 @@
+"""Read audit events; only store.chainwriter and store.hot write them."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tms_ca.core.model import ChainedEvent
+from tms_ca.store.tables import audit_chains, audit_events
+
+_COLUMNS = [audit_events.c[name] for name in ChainedEvent.__slots__]
+_ORDER = (audit_events.c.at_ms, audit_events.c.chain, audit_events.c.seq)
+_AT_A_TIME = 1000
+
+
+async def page(
+    connection: AsyncConnection, tenant: str, filters: dict[str, object], before: Sequence[object] | None, limit: int
+) -> tuple[list[ChainedEvent], list[object] | None]:
+    """Return events of a tenant, newest first, and the key to go on from."""
+    query = (
+        select(*_COLUMNS)
+        .where(audit_events.c.tenant == tenant)
+        .order_by(*(column.desc() for column in _ORDER))
+        .limit(limit + 1)
+    )
+    for name, value in filters.items():
+        query = query.where(audit_events.c[name] == value)
+    if before is not None:
+        query = query.where(tuple_(*_ORDER) < tuple_(*before))
+    found = [ChainedEvent(*row) for row in await connection.execute(query)]
+    last = found[limit - 1] if len(found) > limit else None
+    return found[:limit], None if last is None else [last.at_ms, last.chain, last.seq]
+
+
+async def heads(connection: AsyncConnection) -> Sequence[Row[Any]]:
+    """Return the head of every chain, oldest first."""
+    query = select(audit_chains).order_by(audit_chains.c.started_at, audit_chains.c.chain)
+    return (await connection.execute(query)).all()
+
+
+async def chains_with_events(connection: AsyncConnection) -> list[str]:
+    """Return the chain of every event there is."""
+    return list((await connection.execute(select(audit_events.c.chain).distinct())).scalars())
+
+
+async def events(connection: AsyncConnection, chain: str) -> AsyncIterator[ChainedEvent]:
+    """Yield the events of a chain in order, a thousand at a time."""
+    seq = -(2**62)
+    while True:
+        query = (
+            select(*_COLUMNS)
+            .where(audit_events.c.chain == chain, audit_events.c.seq > seq)
+            .order_by(audit_events.c.seq)
+            .limit(_AT_A_TIME)
+        )
+        found = [ChainedEvent(*row) for row in await connection.execute(query)]
+        for event in found:
+            yield event
+        if len(found) < _AT_A_TIME:
+            return
+        seq = found[-1].seq

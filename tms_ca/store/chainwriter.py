@@ -1,0 +1,87 @@
+"""The head of this process's audit chain, and the statements that move it."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, insert, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tms_ca.core.chain import GENESIS, append, head_mac
+from tms_ca.core.model import ChainedEvent, Event
+from tms_ca.store.tables import audit_chains, audit_events
+
+INSERT_EVENT = insert(audit_events)
+MOVE_HEAD = (
+    update(audit_chains)
+    .where(audit_chains.c.chain == bindparam("of_chain"))
+    .values(head_seq=bindparam("to_seq"), head_hash=bindparam("to_hash"), head_mac=bindparam("to_mac"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Events with their places, and the head that they make."""
+
+    rows: list[ChainedEvent]
+    seq: int
+    hash: bytes
+    mac: bytes
+
+
+def event_row(event: ChainedEvent) -> dict[str, object]:
+    """Return the row of `event`."""
+    return {name: getattr(event, name) for name in event.__slots__}
+
+
+class ChainWriter:
+    """One writing process's chain: `lock` is held from `place` until the commit, then `moved` makes it so.
+
+    Lock order: whatever the database locks comes before `lock`, nothing of the database is waited for inside it.
+    """
+
+    def __init__(self, seal_key: bytes, started_at: int) -> None:
+        self.chain = secrets.token_hex(8)
+        self.writer = f"{socket.gethostname()}:{os.getpid()}"
+        self.started_at = started_at
+        self.lock = asyncio.Lock()
+        self._seal_key = seal_key
+        self._seq = 0
+        self._hash = GENESIS
+
+    def place(self, events: Sequence[Event]) -> Placed:
+        """Give `events` the next places; nothing has moved until `moved`."""
+        rows = append(self.chain, self._seq, self._hash, events)
+        last = rows[-1]
+        return Placed(rows, last.seq, last.hash, head_mac(self._seal_key, self.chain, last.seq, last.hash))
+
+    def moved(self, placed: Placed) -> None:
+        """Take `placed` as durable: its last event is the head now."""
+        self._seq, self._hash = placed.seq, placed.hash
+
+    def head_params(self, placed: Placed) -> dict[str, object]:
+        """Return the parameters of MOVE_HEAD."""
+        return {"of_chain": self.chain, "to_seq": placed.seq, "to_hash": placed.hash, "to_mac": placed.mac}
+
+    async def register(self, connection: AsyncConnection) -> None:
+        """Insert this chain, empty."""
+        await connection.execute(
+            insert(audit_chains).values(
+                chain=self.chain,
+                writer=self.writer,
+                started_at=self.started_at,
+                head_seq=0,
+                head_hash=GENESIS,
+                head_mac=head_mac(self._seal_key, self.chain, 0, GENESIS),
+            )
+        )
+
+    async def write(self, connection: AsyncConnection, events: Sequence[Event]) -> Placed:
+        """Insert `events` and move the head, within the open transaction of `connection`; the caller holds `lock`."""
+        placed = self.place(events)
+        await connection.execute(INSERT_EVENT, [event_row(row) for row in placed.rows])
+        await connection.execute(MOVE_HEAD, self.head_params(placed))
+        return placed

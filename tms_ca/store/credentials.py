@@ -1,0 +1,67 @@
+"""Secrets of machines and admins: digests, never the secrets."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tms_ca.core.access import Role
+from tms_ca.store.tables import credentials
+
+MOST_HELD = 2  # the old one and the new one, while the new one is rolled out
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What may be known of a secret."""
+
+    credential_id: str
+    created_at: int
+    expires_at: int | None
+
+
+async def add(  # noqa: PLR0917 - a row
+    connection: AsyncConnection, digest: bytes, credential_id: str, role: Role, tenant: str, subject: str, now: int
+) -> None:
+    """Insert one."""
+    await connection.execute(
+        insert(credentials).values(
+            digest=digest,
+            credential_id=credential_id,
+            role=role,
+            tenant=tenant,
+            subject=subject,
+            created_at=now,
+            expires_at=None,
+        )
+    )
+
+
+async def held(connection: AsyncConnection, tenant: str, role: Role, subject: str) -> list[Credential]:
+    """Return the secrets of one holder, oldest first."""
+    c = credentials.c
+    query = (
+        select(c.credential_id, c.created_at, c.expires_at)
+        .where(c.tenant == tenant, c.role == role, c.subject == subject)
+        .order_by(c.created_at, c.credential_id)
+    )
+    return [Credential(*row) for row in await connection.execute(query)]
+
+
+async def remove(connection: AsyncConnection, tenant: str, role: Role, subject: str, credential_id: str) -> bool:
+    """Delete one; False when it is not there."""
+    c = credentials.c
+    result = await connection.execute(
+        delete(credentials).where(
+            c.tenant == tenant, c.role == role, c.subject == subject, c.credential_id == credential_id
+        )
+    )
+    return result.rowcount == 1
+
+
+async def remove_all(connection: AsyncConnection, tenant: str, role: Role, subject: str) -> None:
+    """Delete every secret of one holder."""
+    c = credentials.c
+    await connection.execute(
+        delete(credentials).where(c.tenant == tenant, c.role == role, c.subject == subject)
+    )

@@ -1,0 +1,172 @@
+"""Open a database and run transactions on it; the only module that knows SQLite from PostgreSQL.
+
+Everything but the hot path (store.hot) goes through SQLAlchemy's async engine. A change is one transaction: the
+tenant's epoch grows first, so that no certificate decided on older facts can be committed after it; then the rows;
+then the audit events; then the commit. On SQLite all writers of this process queue for `write_lock`, which is
+cheaper and fairer than SQLite's own polling.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event, update
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from tms_ca.core.errors import Unavailable
+from tms_ca.core.model import Event
+from tms_ca.store.chainwriter import ChainWriter
+from tms_ca.store.tables import tenants
+
+BUSY_SECONDS = 5.0  # how long a statement waits for another process's lock before the request is refused
+
+# synchronous=FULL: a commit is on the disk when it returns (bar E-02). WAL: readers never wait for the writer.
+PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}",
+)
+
+
+@dataclass(slots=True)
+class Transaction:
+    """An open transaction; events recorded in it become durable with it or not at all."""
+
+    connection: AsyncConnection
+    events: list[Event] = field(default_factory=list)
+    after_commit: list[Callable[[], None]] = field(default_factory=list)
+
+    def record(self, event_: Event) -> None:
+        """Add an audit event to this transaction."""
+        self.events.append(event_)
+
+
+def database_url(text: str) -> URL:
+    """Return `text` as a URL with the async driver named.
+
+    Raises:
+        ValueError: neither sqlite:///PATH nor postgresql://...
+    """
+    url = make_url(text)
+    if url.drivername in {"sqlite", "sqlite+aiosqlite"} and url.database:
+        return url.set(drivername="sqlite+aiosqlite")
+    if url.drivername in {"postgresql", "postgres", "postgresql+asyncpg"}:
+        return url.set(drivername="postgresql+asyncpg")
+    raise ValueError(f"expected sqlite:///PATH or postgresql://USER@HOST/NAME, got {url.render_as_string()!r}")
+
+
+def make_engine(url: URL) -> AsyncEngine:
+    """Return an engine whose transactions behave alike on both databases."""
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(url, pool_size=8, max_overflow=8, pool_timeout=BUSY_SECONDS, pool_pre_ping=True)
+    engine = create_async_engine(url, pool_size=4, max_overflow=0, pool_timeout=BUSY_SECONDS)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions by itself
+        cursor = connection.cursor()
+        for pragma in PRAGMAS:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get("reading")
+        # With a deferred BEGIN, a transaction that reads and then writes fails under concurrency.
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def open_sqlite(url: URL) -> sqlite3.Connection:
+    """Open a plain connection for the hot path, with the same guarantees."""
+    assert url.database
+    connection = sqlite3.connect(url.database, isolation_level=None, check_same_thread=False, cached_statements=64)
+    for pragma in PRAGMAS:
+        connection.execute(pragma)
+    return connection
+
+
+class Database:
+    """An open database with this process's audit chain."""
+
+    def __init__(self, url: URL, chain: ChainWriter) -> None:
+        self.url = url
+        self.chain = chain
+        self.engine = make_engine(url)
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.write_lock = asyncio.Lock()
+
+    def exclusive(self) -> AbstractAsyncContextManager[object]:
+        """Return what a writer holds: the queue for the one writer of SQLite, nothing on PostgreSQL."""
+        return self.write_lock if self.is_sqlite else nullcontext()
+
+    async def start(self) -> None:
+        """Register this process's chain.
+
+        Raises:
+            Unavailable: the database cannot be reached or has not been migrated
+        """
+        async with self._translated(), self.exclusive(), self.engine.begin() as connection:
+            await self.chain.register(connection)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection inside one read transaction."""
+        async with self._translated(), self.engine.connect() as connection:
+            await connection.execution_options(reading=True)
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Yield a transaction that changes nothing that a decision rests on; see `change`."""
+        async with self._translated(), self.exclusive():
+            async with self.engine.begin() as connection:
+                transaction = Transaction(connection)
+                yield transaction
+                if not transaction.events:
+                    await connection.commit()
+                else:
+                    # The lock stays until the commit is known, so that the next event follows what is really there.
+                    async with self.chain.lock:
+                        placed = await self.chain.write(connection, transaction.events)
+                        await connection.commit()
+                        self.chain.moved(placed)
+            for act in transaction.after_commit:
+                act()
+
+    @asynccontextmanager
+    async def change(self, tenant: str) -> AsyncIterator[Transaction]:
+        """Yield a transaction that changes `tenant`: its epoch grows first."""
+        async with self.transaction() as transaction:
+            await transaction.connection.execute(
+                update(tenants).where(tenants.c.tenant == tenant).values(epoch=tenants.c.epoch + 1)
+            )
+            yield transaction
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except IntegrityError:
+            raise  # a rule of the schema: the service that knows what it inserted says what it means
+        except (OperationalError, DBAPIError, OSError, TimeoutError) as error:
+            raise Unavailable(
+                "database_unavailable", "the database does not answer; nothing was changed, try again", retry_after=2
+            ) from error
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of the database file at `path`."""
+    return f"sqlite:///{path}"

@@ -1,0 +1,171 @@
+"""Revocations: what they end, and what a KRL must list."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import ColumnElement, and_, exists, func, insert, literal, select, update
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tms_ca.core.model import CaKey, CertificateRecord, Selector
+from tms_ca.core.policy import KeyStanding
+from tms_ca.store import rows
+from tms_ca.store.tables import ca_keys, certificates, clients, forbidden_keys, hosts, krls, revoked_certificates, users
+
+_MARKED = {Selector.USER: users.c.user, Selector.CLIENT: clients.c.client_id, Selector.HOST: hosts.c.host}
+
+_CERTIFICATE_COLUMN = {
+    Selector.KEY_ID: certificates.c.key_id,
+    Selector.PUBLIC_KEY: certificates.c.public_key_fingerprint,
+    Selector.USER: certificates.c.user,
+    Selector.CLIENT: certificates.c.client_id,
+    Selector.DELEGATION: certificates.c.delegation_id,
+    Selector.HOST: certificates.c.host,
+    Selector.CA_KEY: certificates.c.ca_fingerprint,
+}
+
+
+def selected(selector: Selector, value: str) -> ColumnElement[bool]:
+    """Return the condition on `certificates` that `selector` names."""
+    if selector is Selector.SERIAL:
+        return certificates.c.serial == int(value)
+    return _CERTIFICATE_COLUMN[selector] == value
+
+
+async def end_certificates(  # noqa: PLR0917 - whose, which, why, when
+    connection: AsyncConnection, tenant: str, which: ColumnElement[bool], revocation_id: str, now: int
+) -> int:
+    """Revoke, for good, every certificate of `tenant` that `which` selects and that has not ended; return how many."""
+    fresh = (
+        select(
+            certificates.c.serial,
+            certificates.c.tenant,
+            certificates.c.ca_fingerprint,
+            certificates.c.valid_before,
+            literal(revocation_id),
+        )
+        .where(certificates.c.tenant == tenant, which, certificates.c.valid_before > now)
+        .where(~exists().where(revoked_certificates.c.serial == certificates.c.serial))
+    )
+    names = ["serial", "tenant", "ca_fingerprint", "valid_before", "revocation_id"]
+    await connection.execute(insert(revoked_certificates).from_select(names, fresh))
+    await connection.execute(update(krls).where(krls.c.tenant == tenant).values(wanted=krls.c.wanted + 1))
+    count = (
+        select(func.count())
+        .select_from(revoked_certificates)
+        .where(
+            revoked_certificates.c.tenant == tenant,
+            revoked_certificates.c.valid_before > now,
+            revoked_certificates.c.revocation_id == revocation_id,
+        )
+    )
+    return int((await connection.execute(count)).scalar_one())
+
+
+async def mark(
+    connection: AsyncConnection, tenant: str, selector: Selector, value: str, revocation_id: str | None
+) -> bool:
+    """Set or clear the standing revocation of a user, client or host; False when there is no such thing."""
+    column = _MARKED[selector]
+    result = await connection.execute(
+        update(column.table)
+        .where(column.table.c.tenant == tenant, column == value)
+        .values(revocation_id=revocation_id)
+    )
+    return result.rowcount == 1
+
+
+async def standing_id(connection: AsyncConnection, tenant: str, selector: Selector, value: str) -> str | None:
+    """Return the revocation of `value` that has not been lifted."""
+    table = rows.REVOCATIONS.table
+    query = (
+        select(table.c.revocation_id)
+        .where(table.c.tenant == tenant, table.c.selector == selector, table.c.value == value)
+        .where(table.c.lifted_at.is_(None))
+        .limit(1)
+    )
+    found: str | None = (await connection.execute(query)).scalar_one_or_none()
+    return found
+
+
+async def find_certificate(
+    connection: AsyncConnection, tenant: str, which: ColumnElement[bool]
+) -> CertificateRecord | None:
+    """Return one certificate that `which` selects."""
+    row = (await connection.execute(_with_revocation(tenant).where(which).limit(1))).first()
+    return None if row is None else rows.certificate_record(row)
+
+
+async def certificate_page(
+    connection: AsyncConnection, tenant: str, filters: Mapping[str, object], before: int | None, limit: int
+) -> tuple[list[CertificateRecord], int | None]:
+    """Return certificates, newest first, from below row `before`; and the row to go on from."""
+    query = _with_revocation(tenant).order_by(certificates.c.id.desc()).limit(limit + 1)
+    for name, value in filters.items():
+        query = query.where(certificates.c[name] == value)
+    if before is not None:
+        query = query.where(certificates.c.id < before)
+    found = (await connection.execute(query)).all()
+    following = found[limit - 1].id if len(found) > limit else None
+    return [rows.certificate_record(row) for row in found[:limit]], following
+
+
+def _with_revocation(tenant: str):  # type: ignore[no-untyped-def] # noqa: ANN202 - a Select of many columns
+    joined = certificates.outerjoin(
+        revoked_certificates,
+        and_(
+            revoked_certificates.c.serial == certificates.c.serial, revoked_certificates.c.tenant == certificates.c.tenant
+        ),
+    )
+    return (
+        select(certificates, revoked_certificates.c.revocation_id)
+        .select_from(joined)
+        .where(certificates.c.tenant == tenant)
+    )
+
+
+async def krl_row(connection: AsyncConnection, tenant: str, *, lock: bool = False) -> RowMapping | None:
+    """Return the tenant's KRL as it was last built."""
+    query = select(krls).where(krls.c.tenant == tenant)
+    if lock:
+        query = query.with_for_update()
+    return (await connection.execute(query)).mappings().first()
+
+
+async def new_krl_row(connection: AsyncConnection, tenant: str) -> None:
+    """Insert the row of a new tenant: version 0, never built."""
+    await connection.execute(
+        insert(krls).values(
+            tenant=tenant, version=0, changes=-1, wanted=0, content=b"", generated_at=0, stale_at=0, blob=b""
+        )
+    )
+
+
+async def save_krl(connection: AsyncConnection, tenant: str, **values: object) -> None:
+    """Keep a KRL that was built."""
+    await connection.execute(update(krls).where(krls.c.tenant == tenant).values(**values))
+
+
+async def want_krl(connection: AsyncConnection, tenant: str) -> None:
+    """Say that what the KRL must list has changed."""
+    await connection.execute(update(krls).where(krls.c.tenant == tenant).values(wanted=krls.c.wanted + 1))
+
+
+async def listed(
+    connection: AsyncConnection, tenant: str, ended_before: int
+) -> tuple[Mapping[str, list[int]], Sequence[str], list[CaKey], int]:
+    """Return what a KRL lists: serials by CA key, revoked keys, CA keys (all, for their scopes), and the first end."""
+    query = select(
+        revoked_certificates.c.ca_fingerprint, revoked_certificates.c.serial, revoked_certificates.c.valid_before
+    ).where(revoked_certificates.c.tenant == tenant, revoked_certificates.c.valid_before > ended_before)
+    serials: dict[str, list[int]] = {}
+    first_end = 0
+    for fingerprint, serial, valid_before in await connection.execute(query):
+        serials.setdefault(fingerprint, []).append(serial)
+        first_end = min(first_end or valid_before, valid_before)
+    keys = select(forbidden_keys.c.fingerprint).where(
+        forbidden_keys.c.tenant == tenant, forbidden_keys.c.standing == KeyStanding.REVOKED
+    )
+    revoked_keys = list((await connection.execute(keys)).scalars())
+    every = select(ca_keys).where(ca_keys.c.tenant == tenant)
+    authorities = [rows.CA_KEYS.make(row) for row in (await connection.execute(every)).mappings()]
+    return serials, revoked_keys, authorities, first_end

@@ -1,0 +1,193 @@
+"""Rows to records and back, and the four verbs that every table of named things shares."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tms_ca.core.model import (
+    AccountLink,
+    Admin,
+    CaKey,
+    CertificateRecord,
+    Client,
+    Constraints,
+    Delegation,
+    DelegationStatus,
+    Host,
+    Identity,
+    KeyPurpose,
+    KeyState,
+    PrincipalFormat,
+    Revocation,
+    Selector,
+    Tenant,
+    User,
+)
+from tms_ca.store import tables
+
+R = TypeVar("R")
+
+
+def constraints_to_json(constraints: Constraints) -> dict[str, object]:
+    """Return what the column `constraints` holds."""
+    return {
+        "max_ttl_seconds": constraints.max_ttl_seconds,
+        "source_address": list(constraints.source_address),
+        "force_command": constraints.force_command,
+        "extensions": list(constraints.extensions),
+    }
+
+
+def constraints_from_json(stored: Mapping[str, Any]) -> Constraints:
+    """Return the constraints of a stored object."""
+    return Constraints(
+        max_ttl_seconds=stored["max_ttl_seconds"],
+        source_address=tuple(stored["source_address"]),
+        force_command=stored["force_command"],
+        extensions=tuple(stored["extensions"]),
+    )
+
+
+def certificate_row(record: CertificateRecord) -> dict[str, object]:
+    """Return the row for the driver beneath SQLAlchemy: lists are JSON text already."""
+    return {
+        "serial": record.serial,
+        "tenant": record.tenant,
+        "key_id": record.key_id,
+        "user": record.user,
+        "client_id": record.client_id,
+        "host": record.host,
+        "account": record.account,
+        "delegation_id": record.delegation_id,
+        "public_key_fingerprint": record.public_key_fingerprint,
+        "ca_fingerprint": record.ca_fingerprint,
+        "principals": json.dumps(record.principals),
+        "critical_options": json.dumps(record.critical_options),
+        "extensions": json.dumps(record.extensions),
+        "valid_after": record.valid_after,
+        "valid_before": record.valid_before,
+        "limited_by": record.limited_by,
+        "issued_at": record.issued_at,
+        "sha256": record.sha256,
+        "request_id": record.request_id,
+    }
+
+
+def _certificate(row: Mapping[str, Any]) -> CertificateRecord:
+    fields = {name: row[name] for name in CertificateRecord.__slots__ if name != "revocation_id"}
+    fields["principals"] = tuple(row["principals"])
+    fields["critical_options"] = tuple((name, value) for name, value in row["critical_options"])
+    fields["extensions"] = tuple(row["extensions"])
+    return CertificateRecord(**fields, revocation_id=row.get("revocation_id"))
+
+
+def _plain(record: type, **convert: Callable[[Any], Any]) -> Callable[[Mapping[str, Any]], Any]:
+    names: Sequence[str] = record.__slots__  # type: ignore[attr-defined] # every record is slotted
+
+    def make(row: Mapping[str, Any]) -> Any:
+        return record(**{name: convert.get(name, _as_is)(row[name]) for name in names})
+
+    return make
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Shelf(Generic[R]):
+    """A table of records found by key: the last column of `key` names one within its tenant."""
+
+    noun: str
+    table: Table
+    key: tuple[str, ...]
+    make: Callable[[Mapping[str, Any]], R]
+
+    def where(self, *values: object) -> ColumnElement[bool]:
+        """Return the condition that finds one."""
+        return and_(*(self.table.c[name] == value for name, value in zip(self.key, values, strict=True)))
+
+    async def get(self, connection: AsyncConnection, *values: object) -> R | None:
+        """Return one, or None."""
+        row = (await connection.execute(select(self.table).where(self.where(*values)))).mappings().first()
+        return None if row is None else self.make(row)
+
+    async def add(self, connection: AsyncConnection, **values: object) -> None:
+        """Insert one.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: it exists, or what it refers to does not
+        """
+        await connection.execute(insert(self.table).values(**values))
+
+    async def update(self, connection: AsyncConnection, key: Sequence[object], **values: object) -> bool:
+        """Change one; False when it is not there."""
+        result = await connection.execute(update(self.table).where(self.where(*key)).values(**values))
+        return result.rowcount == 1
+
+    async def remove(self, connection: AsyncConnection, *values: object) -> bool:
+        """Delete one; False when it is not there."""
+        return (await connection.execute(delete(self.table).where(self.where(*values)))).rowcount == 1
+
+    async def page(
+        self,
+        connection: AsyncConnection,
+        filters: Mapping[str, object],
+        after: Sequence[object] | None,
+        limit: int,
+    ) -> tuple[list[R], list[object] | None]:
+        """Return up to `limit` records after the key `after`, in key order, and the key to go on from."""
+        columns = [self.table.c[name] for name in self.key]
+        query = select(self.table).order_by(*columns).limit(limit + 1)
+        for name, value in filters.items():
+            query = query.where(self.table.c[name] == value)
+        if after is not None:
+            query = query.where(tuple_(*columns) > tuple_(*after))
+        rows = (await connection.execute(query)).mappings().all()
+        last = [rows[limit - 1][name] for name in self.key] if len(rows) > limit else None
+        return [self.make(row) for row in rows[:limit]], last
+
+
+def _delegation(row: Mapping[str, Any]) -> Delegation:
+    fields = {name: row[name] for name in Delegation.__slots__}
+    fields["status"] = DelegationStatus(row["status"])
+    fields["constraints"] = constraints_from_json(row["constraints"])
+    return Delegation(**fields)
+
+
+TENANTS = Shelf[Tenant]("tenant", tables.tenants, ("tenant",), _plain(Tenant))
+ADMINS = Shelf[Admin]("admin", tables.admins, ("tenant", "admin_id"), _plain(Admin))
+CLIENTS = Shelf[Client]("client", tables.clients, ("tenant", "client_id"), _plain(Client, redirect_uris=tuple))
+USERS = Shelf[User]("user", tables.users, ("tenant", "user"), _plain(User))
+IDENTITIES = Shelf[Identity]("identity", tables.identities, ("tenant", "issuer", "subject"), _plain(Identity))
+HOSTS = Shelf[Host](
+    "host",
+    tables.hosts,
+    ("tenant", "host"),
+    _plain(Host, addresses=tuple, ssh_host_keys=tuple, principal_format=PrincipalFormat),
+)
+LINKS = Shelf[AccountLink]("account link", tables.account_links, ("tenant", "link_id"), _plain(AccountLink))
+DELEGATIONS = Shelf[Delegation]("delegation", tables.delegations, ("tenant", "delegation_id"), _delegation)
+REVOCATIONS = Shelf[Revocation](
+    "revocation", tables.revocations, ("tenant", "revocation_id"), _plain(Revocation, selector=Selector)
+)
+CA_KEYS = Shelf[CaKey](
+    "CA key", tables.ca_keys, ("tenant", "fingerprint"), _plain(CaKey, purpose=KeyPurpose, state=KeyState)
+)
+
+
+def certificate_record(row: Row[Any]) -> CertificateRecord:
+    """Return the record of a row of `certificates` (joined with its revocation)."""
+    return _certificate(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+
+
+CERTIFICATE_COLUMNS = tables.certificates.c
+
+
+def same_columns(record: object, names: Sequence[str]) -> ColumnElement[bool]:
+    """Return the condition that a certificate has what `record` has in the columns `names`."""
+    return and_(*(CERTIFICATE_COLUMNS[name] == getattr(record, name) for name in names))

@@ -1,0 +1,383 @@
+"""Every table, for both engines.
+
+Keys are the names that the world uses, each with its tenant, so that nothing can point across tenants. Times are
+Unix seconds in 64-bit integers; serials are 63 bits wide because both engines' integers are signed. No server
+defaults, no types of one dialect: Alembic's comparison with a migrated database is then empty on both.
+"""
+
+import json
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Json(TypeDecorator[Any]):
+    """A list or object kept as JSON text: the same bytes on both engines."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Python to text."""
+        return None if value is None else json.dumps(value, separators=(",", ":"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> object:  # noqa: ARG002 - SQLAlchemy's signature
+        """Text to Python."""
+        return None if value is None else json.loads(value)
+
+
+# SQLite counts rows by itself only in a column of the type INTEGER, which is 64 bits wide there.
+_RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _tenant() -> Column[str]:
+    return Column("tenant", Text, nullable=False)
+
+
+def _belongs(columns: list[str], table: str, *, cascade: bool = True) -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        columns, [f"{table}.{name}" for name in columns], ondelete="CASCADE" if cascade else None
+    )
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("mfa_window_seconds", Integer, nullable=False),
+    Column("default_ttl_seconds", Integer, nullable=False),
+    Column("max_ttl_seconds", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # Grows with every change of anything in the tenant but certificates: a decision is void once it has grown.
+    Column("epoch", BigInteger, nullable=False),
+)
+
+admins = Table(
+    "admins",
+    metadata,
+    _tenant(),  # "*" is an operator: no foreign key
+    Column("admin_id", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "admin_id"),
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),  # SHA-256 of 256 random bits: found by it, never by the secret
+    Column("credential_id", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    _tenant(),
+    Column("subject", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Index(None, "tenant", "role", "subject"),
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    _tenant(),
+    Column("client_id", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("max_ttl_seconds", Integer),
+    Column("expires_at", BigInteger),
+    Column("redirect_uris", Json, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revocation_id", Text),
+    PrimaryKeyConstraint("tenant", "client_id"),
+    _belongs(["tenant"], "tenants"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    _tenant(),
+    Column("user", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("password_hash", Text),
+    Column("mfa_verified_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revocation_id", Text),
+    PrimaryKeyConstraint("tenant", "user"),
+    _belongs(["tenant"], "tenants"),
+)
+
+totp_factors = Table(
+    "totp_factors",
+    metadata,
+    _tenant(),
+    Column("user", Text, nullable=False),
+    Column("sealed_seed", LargeBinary, nullable=False),
+    Column("last_step", BigInteger, nullable=False),  # the last accepted 30-second step: a code works once
+    Column("confirmed_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "user"),
+    _belongs(["tenant", "user"], "users"),
+)
+
+throttles = Table(
+    "throttles",
+    metadata,
+    _tenant(),
+    Column("subject", Text, nullable=False),  # factor:user, such as totp:alice; the user need not exist
+    Column("failures", Integer, nullable=False),
+    Column("retry_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "subject"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    _tenant(),
+    Column("user", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index(None, "tenant", "user"),
+    _belongs(["tenant", "user"], "users"),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    _tenant(),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "issuer", "subject"),
+    Index(None, "tenant", "user"),
+    _belongs(["tenant", "user"], "users"),
+)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    _tenant(),
+    Column("host", Text, nullable=False),
+    Column("addresses", Json, nullable=False),
+    Column("principal_format", Text, nullable=False),
+    Column("ssh_host_keys", Json, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revocation_id", Text),
+    PrimaryKeyConstraint("tenant", "host"),
+    _belongs(["tenant"], "tenants"),
+)
+
+account_links = Table(
+    "account_links",
+    metadata,
+    _tenant(),
+    Column("link_id", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("starts_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "link_id"),
+    UniqueConstraint("tenant", "user", "host", "account"),
+    _belongs(["tenant", "user"], "users"),
+    _belongs(["tenant", "host"], "hosts"),
+)
+
+delegations = Table(
+    "delegations",
+    metadata,
+    _tenant(),
+    Column("delegation_id", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("client_id", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("host_like", Text, nullable=False),  # the patterns for LIKE: a sieve, core.names.matches() has the last word
+    Column("account_like", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("lifetime_seconds", Integer, nullable=False),
+    Column("constraints", Json, nullable=False),
+    Column("redirect_uri", Text),
+    Column("user_code", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("pending_until", BigInteger, nullable=False),
+    Column("decided_at", BigInteger),
+    Column("starts_at", BigInteger),
+    Column("expires_at", BigInteger),
+    PrimaryKeyConstraint("tenant", "delegation_id"),
+    UniqueConstraint("tenant", "user_code"),
+    Index(None, "tenant", "user", "client_id"),
+    Index(None, "tenant", "client_id"),
+    _belongs(["tenant", "user"], "users"),
+    _belongs(["tenant", "client_id"], "clients"),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    # History: no foreign keys, so that what was issued stays on record whatever is deleted.
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("serial", BigInteger, nullable=False),
+    _tenant(),
+    Column("key_id", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("client_id", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("delegation_id", Text, nullable=False),
+    Column("public_key_fingerprint", Text, nullable=False),
+    Column("ca_fingerprint", Text, nullable=False),
+    Column("principals", Json, nullable=False),
+    Column("critical_options", Json, nullable=False),
+    Column("extensions", Json, nullable=False),
+    Column("valid_after", BigInteger, nullable=False),
+    Column("valid_before", BigInteger, nullable=False),
+    Column("limited_by", Text, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("request_id", Text, nullable=False),
+    UniqueConstraint("serial"),
+    Index(None, "tenant", "client_id", "id"),
+    Index(None, "tenant", "user", "id"),
+    Index(None, "tenant", "host", "id"),
+    Index(None, "tenant", "delegation_id", "id"),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    _tenant(),
+    Column("revocation_id", Text, nullable=False),
+    Column("selector", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("certificates", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("lifted_at", BigInteger),
+    PrimaryKeyConstraint("tenant", "revocation_id"),
+    Index(None, "tenant", "selector", "value"),
+    _belongs(["tenant"], "tenants"),
+)
+
+revoked_certificates = Table(
+    "revoked_certificates",
+    metadata,
+    Column("serial", BigInteger, primary_key=True, autoincrement=False),
+    _tenant(),
+    Column("ca_fingerprint", Text, nullable=False),
+    Column("valid_before", BigInteger, nullable=False),
+    Column("revocation_id", Text, nullable=False),
+    Index(None, "tenant", "valid_before"),
+    _belongs(["tenant"], "tenants"),
+)
+
+forbidden_keys = Table(
+    "forbidden_keys",
+    metadata,
+    # Public keys that no certificate may be made for: CA keys and host keys in every tenant, revoked ones in theirs.
+    Column("fingerprint", Text, nullable=False),
+    Column("standing", Text, nullable=False),
+    _tenant(),
+    PrimaryKeyConstraint("fingerprint", "standing", "tenant"),
+)
+
+ca_keys = Table(
+    "ca_keys",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    _tenant(),
+    Column("purpose", Text, nullable=False),
+    Column("algorithm", Text, nullable=False),
+    Column("public_key", Text, nullable=False),
+    Column("sealed_private_key", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("retire_at", BigInteger),
+    Column("revocation_id", Text),
+    Index(None, "tenant", "purpose", "state"),
+    _belongs(["tenant"], "tenants"),
+)
+Index(
+    "uq_ca_keys_one_active",
+    ca_keys.c.tenant,
+    ca_keys.c.purpose,
+    unique=True,
+    sqlite_where=ca_keys.c.state == "active",
+    postgresql_where=ca_keys.c.state == "active",
+)
+
+krls = Table(
+    "krls",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),  # of PROTOCOL.krl: strictly grows with every new content
+    Column("changes", BigInteger, nullable=False),  # the count of revocations' changes that `blob` covers
+    Column("wanted", BigInteger, nullable=False),  # the count of changes so far
+    Column("content", LargeBinary, nullable=False),  # SHA-256 of what is revoked, without version and time
+    Column("generated_at", BigInteger, nullable=False),
+    Column("stale_at", BigInteger, nullable=False),  # from then on an entry has ended and could be dropped
+    Column("blob", LargeBinary, nullable=False),
+    _belongs(["tenant"], "tenants"),
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("chain", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    _tenant(),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("chain", "seq"),
+    Index(None, "tenant", "at_ms", "chain", "seq"),
+)
+
+audit_chains = Table(
+    "audit_chains",
+    metadata,
+    Column("chain", Text, primary_key=True),
+    Column("writer", Text, nullable=False),  # machine and process, for people
+    Column("started_at", BigInteger, nullable=False),
+    Column("head_seq", BigInteger, nullable=False),
+    Column("head_hash", LargeBinary, nullable=False),
+    Column("head_mac", LargeBinary, nullable=False),  # under a key outside the database
+)
