@@ -11,7 +11,6 @@ from tms_ca.core.errors import Unavailable
 from tms_ca.core.policy import Limits
 from tms_ca.http import openapi, pages
 from tms_ca.http.context import CONTEXT, Context
-from tms_ca.http.endpoint import Endpoint
 from tms_ca.http.middleware import around
 from tms_ca.http.routes import ENDPOINTS
 from tms_ca.observe import Log, Metrics
@@ -62,6 +61,7 @@ async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncI
     Raises:
         Unavailable: the database cannot be reached, or is not of this release
         ValueError: the master key is not usable
+
     """
     clock = clock or SystemClock()
     vault = load_vault(settings.master_key)
@@ -70,7 +70,8 @@ async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncI
         await migrate.upgrade(url)
     elif (found := await migrate.current(url)) != migrate.head():
         raise Unavailable(
-            "database_revision", f"the database has revision {found}, this release needs {migrate.head()}: tms-ca migrate"
+            "database_revision",
+            f"the database has revision {found}, this release needs {migrate.head()}: tms-ca migrate",
         )
     database = Database(url, ChainWriter(vault.audit_key, clock.now()))
     await database.start()
@@ -108,8 +109,6 @@ def _services(settings: Settings, vault: Vault, clock: Clock, database: Database
         auditing=Auditing(database, vault),
         readiness=Readiness(database, keys, ring),
     )
-
-
 
 
 def build_app(context: Context, settings: Settings, log: Log) -> web.Application:

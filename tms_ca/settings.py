@@ -147,6 +147,7 @@ def load_settings(data: Path, *, host: str | None = None, port: int | None = Non
 
     Raises:
         SettingsError: with the file and the key that is wrong
+
     """
     path = data / SETTINGS_FILE
     try:

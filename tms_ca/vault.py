@@ -44,6 +44,7 @@ class Vault:
 
         Raises:
             Unavailable: sealed under another master key, for another name, or altered
+
         """
         try:
             return self._seal.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], name.encode())
@@ -58,6 +59,7 @@ def create_master_key(path: Path) -> None:
 
     Raises:
         FileExistsError: there is one; it is never overwritten
+
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -71,6 +73,7 @@ def load_vault(path: Path) -> Vault:
 
     Raises:
         ValueError: not there, readable by others, or not a key; the text names the file
+
     """
     try:
         with path.open("rb") as file:

@@ -68,7 +68,13 @@ async def _fill(data: Path) -> dict[str, str]:
             operator, rows.ADMINS, Role.OPERATOR, ALL_TENANTS, admin_id="admin", display_name="", enabled=True
         )
         user_ca = (await context.cakeys.trusted(FIRST_TENANT, KeyPurpose.USER))[0]
-    return {"admin_id": "admin", "secret": secret, "tenant": FIRST_TENANT, "user_ca": user_ca.public_key, "data": str(data)}
+    return {
+        "admin_id": "admin",
+        "secret": secret,
+        "tenant": FIRST_TENANT,
+        "user_ca": user_ca.public_key,
+        "data": str(data),
+    }
 
 
 def run_migrate(arguments: argparse.Namespace) -> int:

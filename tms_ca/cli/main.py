@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tms_ca import __version__
 from tms_ca.cli import init, serve
@@ -35,7 +34,6 @@ def parser() -> argparse.ArgumentParser:
     init.add(commands)
     serve.add(commands)
     return top
-
 
 
 def main(argv: Sequence[str] | None = None) -> int:

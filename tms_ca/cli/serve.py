@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import ssl
-import subprocess  # noqa: S404 - the workers are this program
+import subprocess
 import sys
 import time
 from pathlib import Path

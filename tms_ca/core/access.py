@@ -71,7 +71,7 @@ _OPERATOR: Mapping[Role, Reach] = {Role.OPERATOR: Reach.ANY}
 _USER: Mapping[Role, Reach] = {Role.USER: Reach.OWN}
 
 ACCESS: Mapping[Action, Mapping[Role, Reach]] = {
-    Action.PUBLIC: {role: Reach.ANY for role in Role},
+    Action.PUBLIC: dict.fromkeys(Role, Reach.ANY),
     Action.CERTIFICATE_ISSUE: {Role.CLIENT: Reach.OWN},
     Action.CERTIFICATE_READ: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
     Action.REVOCATION_CREATE: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},

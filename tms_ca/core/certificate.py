@@ -129,6 +129,7 @@ def assemble(tbs: bytes, signature_blob: bytes) -> bytes:
 
     Raises:
         LintError: there is no signature, or the whole is over 8 KiB
+
     """
     blob = tbs + string(signature_blob)
     if not signature_blob or len(blob) > MAX_CERTIFICATE_BYTES:
@@ -146,6 +147,7 @@ def parse_certificate_line(text: str) -> ParsedCertificate:
 
     Raises:
         Malformed: `bad_certificate`
+
     """
     if len(text) > 2 * MAX_CERTIFICATE_BYTES:
         raise _bad(f"the certificate is longer than {2 * MAX_CERTIFICATE_BYTES} characters")
@@ -167,6 +169,7 @@ def parse_certificate(blob: bytes) -> ParsedCertificate:
 
     Raises:
         Malformed: `bad_certificate`
+
     """
     if len(blob) > MAX_CERTIFICATE_BYTES:
         raise _bad(f"the certificate is longer than {MAX_CERTIFICATE_BYTES} bytes")

@@ -46,6 +46,7 @@ def lint(tbs: bytes, intent: CertificateFields) -> None:
 
     Raises:
         LintError: in every other case
+
     """
     try:
         _lint(tbs, intent)

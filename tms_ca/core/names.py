@@ -133,6 +133,7 @@ def check_force_command(text: str) -> str:
 
     Raises:
         Invalid: blank, over 4 KiB in UTF-8, or with a control, direction or line character
+
     """
     if not text.strip():
         raise Invalid("bad_force_command", "the forced command is blank; leave it out or give a command")
@@ -154,6 +155,7 @@ def check_source_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
 
     Raises:
         Invalid: not a network, host bits set (sshd refuses those), or more than 32
+
     """
     networks = set()
     for count, text in enumerate(addresses, 1):
@@ -193,6 +195,7 @@ def check_extensions(extensions: Iterable[str]) -> tuple[str, ...]:
 
     Raises:
         Invalid: one that OpenSSH does not know, and would ignore
+
     """
     wanted = sorted(set(extensions))
     for name in wanted:

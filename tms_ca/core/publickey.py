@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tms_ca.core.curves import NISTP256, NISTP384, NISTP521, Curve, ed25519_fault
 from tms_ca.core.errors import Invalid
 from tms_ca.core.names import valid_key_application
-from tms_ca.core.sshwire import Reader, WireError
+from tms_ca.core.sshwire import Reader, WireError, string
 
 MAX_TEXT = 16 * 1024  # characters; bar B-07
 _RSA_BITS = range(3072, 8192 + 1)  # bar B-07
@@ -64,6 +64,7 @@ def unverified_public_key(blob: bytes) -> PublicKey:
 
     Raises:
         WireError: it does not begin with a name
+
     """
     name = Reader(blob).string()
     if not name.isascii() or not (text := name.decode()).isprintable() or not text:
@@ -77,6 +78,7 @@ def parse_public_key(text: str) -> PublicKey:
     Raises:
         Invalid: `key_is_private`, `key_is_certificate`, `key_type_not_allowed` (DSA, unknown, RSA over 8192 bits),
             `key_too_weak` (RSA under 3072 bits or with a small exponent), or `bad_public_key` for anything else
+
     """
     return _parse(text, _CLIENT_KEYS)
 
@@ -106,11 +108,11 @@ def _parse(text: str, allowed: Mapping[str, _Check]) -> PublicKey:
     blob = decode_base64(encoded)
     if blob is None:
         raise _bad("the second word of the public key is not canonical base64")
+    if not blob.startswith(string(algorithm.encode())):
+        raise _mismatch(algorithm, blob)
     try:
         reader = Reader(blob)
-        inner = reader.string()
-        if inner != algorithm.encode():
-            raise _mismatch(algorithm, inner, blob)
+        reader.string()
         check(reader)
         reader.end()
     except WireError as error:
@@ -143,11 +145,15 @@ def _refusal(line: str, algorithm: str, allowed: Mapping[str, _Check]) -> Invali
     )
 
 
-def _mismatch(algorithm: str, inner: bytes, blob: bytes) -> Invalid:
-    if inner.endswith(CERTIFICATE_SUFFIX.encode()):
-        return Invalid("key_is_certificate", "the bytes are a certificate; send the plain public key, the .pub file")
+def _mismatch(algorithm: str, blob: bytes) -> Invalid:
     if blob.startswith(_PRIVATE_MAGIC):
         return Invalid("key_is_private", "the bytes are a private key: treat it as leaked and make a new one")
+    try:
+        inner = Reader(blob).string()
+    except WireError as error:
+        return _bad(f"the public key's bytes are not a {algorithm} key: {error.detail}")
+    if inner.endswith(CERTIFICATE_SUFFIX.encode()):
+        return Invalid("key_is_certificate", "the bytes are a certificate; send the plain public key, the .pub file")
     return _bad(f"the line says {algorithm!r}, its bytes say {inner[:64]!r}")
 
 

@@ -41,6 +41,7 @@ class Reader:
 
     Raises:
         WireError: from every method, where the bytes run short or are not the shortest form of the value
+
     """
 
     __slots__ = ("_at", "_bytes")

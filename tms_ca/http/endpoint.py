@@ -113,7 +113,7 @@ class Endpoint:
         return web.Response(status=self.status, body=orjson.dumps(data), content_type="application/json")
 
 
-def endpoint(  # noqa: PLR0917 - a declaration
+def endpoint(
     method: str,
     path: str,
     *,
@@ -163,13 +163,16 @@ def load(schema: Schema, data: object) -> Any:
 
     Raises:
         Invalid: with every field that is wrong, and what was expected
+
     """
     try:
         return schema.load(data)  # type: ignore[arg-type] # marshmallow itself refuses what is not an object
     except ValidationError as error:
         fields = {name: texts for name, texts in _flatten("", error.normalized_messages()).items()}
         listing = "; ".join(f"{name}: {texts[0]}" for name, texts in fields.items())
-        raise Invalid("invalid_request", f"the request does not have the expected shape: {listing}", fields=fields) from error
+        raise Invalid(
+            "invalid_request", f"the request does not have the expected shape: {listing}", fields=fields
+        ) from error
 
 
 def _flatten(prefix: str, messages: Any) -> dict[str, list[str]]:
@@ -227,6 +230,7 @@ async def _authorize(context: Context, caller: Caller, needs: Action, tenant: st
     Raises:
         Unauthenticated: there was no credential and one is needed
         Denied: another tenant's credential, or no such right, or no MFA
+
     """
     found = reach(needs, caller.role)
     if found is None and caller.role is Role.ANYONE:
@@ -245,12 +249,8 @@ async def _authorize(context: Context, caller: Caller, needs: Action, tenant: st
     return caller if caller.reach is found else replace(caller, reach=found)
 
 
-async def _record(
-    context: Context, caller: Caller, tenant: str, action: str, error: Denied | Unauthenticated
-) -> None:
-    await context.commits.submit(
-        Entry(event(context.clock, caller, tenant[:64], action, caller.id[:64], error.code))
-    )
+async def _record(context: Context, caller: Caller, tenant: str, action: str, error: Denied | Unauthenticated) -> None:
+    await context.commits.submit(Entry(event(context.clock, caller, tenant[:64], action, caller.id[:64], error.code)))
     error.recorded = True
 
 
@@ -264,6 +264,7 @@ def decode_cursor(text: str, kinds: Sequence[type]) -> list[Any]:
 
     Raises:
         Invalid: it is not one that this list gave out
+
     """
     try:
         key = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))

@@ -37,6 +37,7 @@ class Authentication:
         Raises:
             Unauthenticated: not a credential, or not this caller's, or it has ended
             Denied: good, but its holder (or the tenant) is disabled or revoked
+
         """
         digest = secret_digest(secret)
         if secret.startswith(SECRET_PREFIX["user"]):
@@ -46,7 +47,9 @@ class Authentication:
         now = self._clock.now()
         if holder is None or not hmac.compare_digest(holder.digest, digest):
             raise Unauthenticated("credential_not_good", _NOT_GOOD)
-        if (name is not None and name != holder.subject) or (holder.expires_at is not None and now >= holder.expires_at):
+        if (name is not None and name != holder.subject) or (
+            holder.expires_at is not None and now >= holder.expires_at
+        ):
             raise Unauthenticated("credential_not_good", _NOT_GOOD)
         self._check_standing(holder, now)
         mfa_until = 0

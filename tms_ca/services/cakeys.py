@@ -28,6 +28,7 @@ class KeyRing:
 
         Raises:
             Unavailable: it does not open with this master key
+
         """
         found = self._signers.get(fingerprint)
         if found is None:
@@ -82,6 +83,7 @@ class CaKeys:
 
         Raises:
             NotFound: the tenant has no such key
+
         """
         async with self._database.read() as connection:
             key = await rows.CA_KEYS.get(connection, tenant, fingerprint)
@@ -89,7 +91,7 @@ class CaKeys:
             raise NotFound("ca_key_unknown", f"there is no CA key {fingerprint!r} in this tenant")
         return key
 
-    async def list(self, tenant: str) -> list[CaKey]:
+    async def every(self, tenant: str) -> list[CaKey]:
         """Return every key of the tenant, oldest first."""
         async with self._database.read() as connection:
             return await cakeys.all_keys(connection, tenant)
@@ -98,7 +100,7 @@ class CaKeys:
         """Return the keys that hosts (or users) must trust: neither retired nor revoked."""
         return [
             key
-            for key in await self.list(tenant)
+            for key in await self.every(tenant)
             if key.purpose is purpose and key.state is not KeyState.RETIRED and key.revocation_id is None
         ]
 
@@ -107,11 +109,14 @@ class CaKeys:
 
         Raises:
             Conflict: it is not a `next` key
+
         """
         async with self._database.change(tenant) as transaction:
             key = await self._locked(transaction, tenant, fingerprint)
             if key.state is not KeyState.NEXT or key.revocation_id:
-                raise Conflict("ca_key_state", f"only a key in the state next can be activated; this one is {key.state}")
+                raise Conflict(
+                    "ca_key_state", f"only a key in the state next can be activated; this one is {key.state}"
+                )
             await cakeys.demote_active(transaction.connection, tenant, key.purpose)
             await rows.CA_KEYS.update(transaction.connection, (tenant, fingerprint), state=KeyState.ACTIVE)
             transaction.record(event(self._clock, caller, tenant, "ca-keys.activate", fingerprint))
@@ -122,11 +127,14 @@ class CaKeys:
 
         Raises:
             Conflict: it signs, or certificates of it are still valid and `force` is not set
+
         """
         async with self._database.change(tenant) as transaction:
             key = await self._locked(transaction, tenant, fingerprint)
             if key.state not in {KeyState.NEXT, KeyState.RETIRING}:
-                raise Conflict("ca_key_state", f"a key in the state {key.state} cannot be retired; activate another first")
+                raise Conflict(
+                    "ca_key_state", f"a key in the state {key.state} cannot be retired; activate another first"
+                )
             alive = await cakeys.unexpired(transaction.connection, tenant, fingerprint, self._clock.now())
             if alive and not force:
                 raise Conflict(

@@ -59,6 +59,7 @@ class Delegations:
         Raises:
             Invalid: a redirect_uri that is not registered for the client, to the letter
             NotFound: no such user in the tenant
+
         """
         now = self._clock.now()
         made = Delegation(
@@ -110,6 +111,7 @@ class Delegations:
 
         Raises:
             NotFound: there is none, or it is another's
+
         """
         async with self._database.read() as connection:
             found = await rows.DELEGATIONS.get(connection, tenant, delegation_id)
@@ -120,6 +122,7 @@ class Delegations:
 
         Raises:
             NotFound: there is none, or it asks another user
+
         """
         async with self._database.read() as connection:
             page, _ = await rows.DELEGATIONS.page(
@@ -141,6 +144,7 @@ class Delegations:
         Raises:
             Conflict: not pending any more
             Invalid: the narrowing would widen something
+
         """
         async with self._database.change(tenant) as transaction:
             asked = await self._pending(transaction, caller, tenant, delegation_id)
@@ -174,6 +178,7 @@ class Delegations:
 
         Raises:
             Conflict: not pending any more
+
         """
         async with self._database.change(tenant) as transaction:
             asked = await self._pending(transaction, caller, tenant, delegation_id)
@@ -215,9 +220,7 @@ def _narrowed(asked: Delegation, wish: Narrowing) -> Delegation:
     most = asked.constraints.max_ttl_seconds
     if wish.max_ttl_seconds is not None and most is not None and wish.max_ttl_seconds > most:
         fields["max_ttl_seconds"] = [f"at most {most}, which was asked for"]
-    options = IssueRequest(
-        "", "", "", None, wish.source_address or (), wish.force_command, wish.extensions
-    )
+    options = IssueRequest("", "", "", None, wish.source_address or (), wish.force_command, wish.extensions)
     denial = options_within(options, asked.constraints)
     if denial:
         fields["constraints"] = [denial.detail]

@@ -41,6 +41,7 @@ class Directory:
 
         Raises:
             NotFound: there is none
+
         """
         async with self._database.read() as connection:
             found = await shelf.get(connection, *key)
@@ -51,6 +52,7 @@ class Directory:
 
         Raises:
             NotFound: there is none, or it is another's
+
         """
         found = await self.get(shelf, *key)
         owner = "client_id" if caller.role is Role.CLIENT else str(caller.role)
@@ -70,6 +72,7 @@ class Directory:
         Raises:
             Conflict: there is one of this name
             NotFound: what it refers to is not there
+
         """
         async with self._database.change(tenant) as transaction:
             return await self._add(transaction, caller, shelf, tenant, values)
@@ -93,6 +96,7 @@ class Directory:
 
         Raises:
             NotFound: there is none
+
         """
         async with self._database.change(key[0]) as transaction:
             before = _there(shelf, await shelf.get(transaction.connection, *key), key[-1])
@@ -110,6 +114,7 @@ class Directory:
 
         Raises:
             NotFound: there is none
+
         """
         async with self._database.change(key[0]) as transaction:
             connection = transaction.connection
@@ -134,13 +139,20 @@ class Directory:
             )
 
     async def create_tenant(  # noqa: PLR0917 - what a tenant is
-        self, caller: Caller, tenant: str, display_name: str, mfa_window_seconds: int | None,
-        default_ttl_seconds: int | None, max_ttl_seconds: int | None, ca_algorithm: str,
+        self,
+        caller: Caller,
+        tenant: str,
+        display_name: str,
+        mfa_window_seconds: int | None,
+        default_ttl_seconds: int | None,
+        max_ttl_seconds: int | None,
+        ca_algorithm: str,
     ) -> Tenant:
         """Make a tenant with an active user CA key and an active host CA key.
 
         Raises:
             Conflict: there is one of this name
+
         """
         signers = {purpose: SoftwareSigner.generate(ca_algorithm) for purpose in KeyPurpose}
         longest = DEFAULT_MAX_TTL_SECONDS if max_ttl_seconds is None else max_ttl_seconds
@@ -188,9 +200,7 @@ class Directory:
         # A host's key in a user certificate would let whoever holds the host pose as the user (bar B-08). The ban
         # outlives the host's registration: the key is still out there.
         for line in keys:
-            await cakeys.forbid(
-                transaction.connection, parse_host_key(line).fingerprint, KeyStanding.HOST, ALL_TENANTS
-            )
+            await cakeys.forbid(transaction.connection, parse_host_key(line).fingerprint, KeyStanding.HOST, ALL_TENANTS)
 
     async def add_secret(self, caller: Caller, shelf: Shelf[R], role: Role, tenant: str, subject: str) -> str:
         """Add a secret beside the present ones, so that it can be rolled out before the old one goes (bar F-04).
@@ -198,6 +208,7 @@ class Directory:
         Raises:
             NotFound: no such holder
             Conflict: two secrets exist already
+
         """
         async with self._database.change(tenant) as transaction:
             _there(shelf, await shelf.get(transaction.connection, tenant, subject), subject)
@@ -217,6 +228,7 @@ class Directory:
 
         Raises:
             NotFound: there is none of this id
+
         """
         async with self._database.change(tenant) as transaction:
             if not await credentials.remove(transaction.connection, tenant, role, subject, credential_id):
@@ -225,9 +237,7 @@ class Directory:
                 event(self._clock, caller, tenant, "secrets.delete", f"{role}:{subject}", credential=credential_id)
             )
 
-    async def _new_secret(
-        self, transaction: Transaction, caller: Caller, role: Role, tenant: str, subject: str
-    ) -> str:
+    async def _new_secret(self, transaction: Transaction, caller: Caller, role: Role, tenant: str, subject: str) -> str:
         secret, credential_id = new_secret(role), new_id("sec")
         await credentials.add(
             transaction.connection, secret_digest(secret), credential_id, role, tenant, subject, self._clock.now()

@@ -4,7 +4,8 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from tms_ca.core.certificate import CertificateFields, CertType, assemble, certificate_line, lint, to_be_signed
+from tms_ca.core.certificate import CertificateFields, CertType, assemble, certificate_line, to_be_signed
+from tms_ca.core.certificate_lint import lint
 from tms_ca.core.errors import NotFound, Unavailable
 from tms_ca.core.model import Caller, CertificateRecord
 from tms_ca.core.policy import Denial, Facts, Grant, IssueRequest, Limits, decide
@@ -30,9 +31,7 @@ class Issued:
 class Issuance:
     """The one way to a certificate."""
 
-    def __init__(  # noqa: PLR0917 - its dependencies
-        self, facts: FactsReader, commits: GroupCommit, keys: KeyRing, limits: Limits, clock: Clock
-    ) -> None:
+    def __init__(self, facts: FactsReader, commits: GroupCommit, keys: KeyRing, limits: Limits, clock: Clock) -> None:
         self._facts = facts
         self._commits = commits
         self._keys = keys
@@ -46,6 +45,7 @@ class Issuance:
             Invalid: the public key is not one that may be certified
             Denied: a rule of core.policy refused; the refusal is on record
             Unavailable: the database or the CA key does not answer; nothing was issued
+
         """
         key = parse_public_key(public_key)
         for _ in range(_ATTEMPTS):

@@ -41,6 +41,7 @@ class Krls:
 
         Raises:
             NotFound: no such tenant
+
         """
         now = self._clock.now()
         async with self._database.read() as connection:

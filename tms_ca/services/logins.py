@@ -41,6 +41,7 @@ class Logins:
         Raises:
             Malformed, Invalid: not one OpenSSH certificate
             Denied: it does not stand, for a reason of core.policy; the refusal is on record
+
         """
         parsed = parse_certificate_line(certificate)
         facts = await self._facts.for_login(caller.tenant, caller.id, parsed.fields.serial)

@@ -75,7 +75,7 @@ class Passwords:
 class People:
     """Log in, prove a second factor, log out."""
 
-    def __init__(  # noqa: PLR0917 - its dependencies
+    def __init__(
         self, database: Database, vault: Vault, passwords: Passwords, clock: Clock, session_seconds: int
     ) -> None:
         self._database = database
@@ -90,6 +90,7 @@ class People:
         Raises:
             Unauthenticated: the user or the password is wrong, or the user may not log in: nobody is told which
             TooMany: too many failures
+
         """
         await self._count(caller, tenant, f"password:{user}", "sessions.create")
         async with self._database.read() as connection:
@@ -124,6 +125,7 @@ class People:
 
         Raises:
             Unauthenticated: `current` is wrong
+
         """
         await self._count(caller, caller.tenant, f"password:{caller.id}", "password.change")
         async with self._database.read() as connection:
@@ -146,6 +148,7 @@ class People:
 
         Raises:
             Conflict: a confirmed factor exists and the caller is not MFA-current (bar C-07)
+
         """
         seed = pyotp.random_base32(SEED_BASE32_CHARACTERS)
         async with self._database.transaction() as transaction:
@@ -164,6 +167,7 @@ class People:
             NotFound: no factor is enrolled
             Unauthenticated: a wrong, old or used code
             TooMany: too many failures
+
         """
         subject = f"totp:{caller.id}"
         await self._count(caller, caller.tenant, subject, "mfa.verify")
@@ -178,7 +182,12 @@ class People:
                 await rows.USERS.update(transaction.connection, (caller.tenant, caller.id), mfa_verified_at=now)
             transaction.record(
                 event(
-                    self._clock, caller, caller.tenant, "mfa.verify", f"user:{caller.id}", "ok" if good else "mfa_failed"
+                    self._clock,
+                    caller,
+                    caller.tenant,
+                    "mfa.verify",
+                    f"user:{caller.id}",
+                    "ok" if good else "mfa_failed",
                 )
             )
         if not good:
@@ -218,6 +227,7 @@ class People:
 
         Raises:
             NotFound: no such user
+
         """
         async with self._database.change(tenant) as transaction:
             connection = transaction.connection
@@ -233,6 +243,7 @@ class People:
 
         Raises:
             TooMany: not yet
+
         """
         now = self._clock.now()
         async with self._database.transaction() as transaction:
@@ -248,7 +259,8 @@ class People:
             if retry_at == LOCKED_UNTIL:
                 raise TooMany("factor_locked", "locked after too many failures; an admin must reset it")
             raise TooMany(
-                "too_many_failures", f"too many failures; try again in {retry_at - now} seconds",
+                "too_many_failures",
+                f"too many failures; try again in {retry_at - now} seconds",
                 retry_after=retry_at - now,
             )
 

@@ -38,7 +38,7 @@ class Readiness:
     async def _ca_key(self, tenant: Tenant) -> Check:
         name = f"ca_key:{tenant.tenant}"
         try:
-            active = [key for key in await self._keys.list(tenant.tenant) if key.state == "active"]
+            active = [key for key in await self._keys.every(tenant.tenant) if key.state == "active"]
             for key in active:
                 await self._ring.signer(tenant.tenant, key.fingerprint)
         except TmsError as error:

@@ -20,6 +20,7 @@ class Records:
 
         Raises:
             NotFound: there is none, or it is another's
+
         """
         which = revocations.selected(Selector.SERIAL, str(serial))
         async with self._database.read() as connection:

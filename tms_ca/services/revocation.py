@@ -39,6 +39,7 @@ class Revocations:
             NotFound: there is nothing of that name that the caller may revoke
             Denied: a kind of thing that the caller may not revoke at all
             Conflict: it is revoked already
+
         """
         now = self._clock.now()
         async with self._database.change(tenant) as transaction:
@@ -110,7 +111,8 @@ class Revocations:
             await cakeys.forbid(connection, value, KeyStanding.REVOKED, tenant)
         else:
             found = (
-                await revocations.find_certificate(connection, tenant, revocations.selected(selector, value)) is not None
+                await revocations.find_certificate(connection, tenant, revocations.selected(selector, value))
+                is not None
             )
         if not found:
             raise NotFound("revocation_target_unknown", f"there is no {selector} {value!r} in this tenant")
@@ -121,6 +123,7 @@ class Revocations:
         Raises:
             NotFound: no such revocation
             Conflict: it was lifted before, or is of a kind that is for good
+
         """
         async with self._database.change(tenant) as transaction:
             connection = transaction.connection

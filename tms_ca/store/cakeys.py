@@ -17,9 +17,7 @@ async def insert_key(connection: AsyncConnection, key: CaKey, sealed: bytes) -> 
 
 async def sealed(connection: AsyncConnection, tenant: str, fingerprint: str) -> bytes | None:
     """Return the sealed private half of a key."""
-    query = select(ca_keys.c.sealed_private_key).where(
-        ca_keys.c.tenant == tenant, ca_keys.c.fingerprint == fingerprint
-    )
+    query = select(ca_keys.c.sealed_private_key).where(ca_keys.c.tenant == tenant, ca_keys.c.fingerprint == fingerprint)
     found: bytes | None = (await connection.execute(query)).scalar_one_or_none()
     return found
 
@@ -56,9 +54,7 @@ async def unexpired(connection: AsyncConnection, tenant: str, fingerprint: str, 
 async def forbid(connection: AsyncConnection, fingerprint: str, standing: KeyStanding, tenant: str) -> None:
     """Forbid certificates for a public key; a second time changes nothing."""
     await allow(connection, fingerprint, standing, tenant)
-    await connection.execute(
-        insert(forbidden_keys).values(fingerprint=fingerprint, standing=standing, tenant=tenant)
-    )
+    await connection.execute(insert(forbidden_keys).values(fingerprint=fingerprint, standing=standing, tenant=tenant))
 
 
 async def allow(connection: AsyncConnection, fingerprint: str, standing: KeyStanding, tenant: str) -> None:

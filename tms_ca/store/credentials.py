@@ -62,6 +62,4 @@ async def remove(connection: AsyncConnection, tenant: str, role: Role, subject: 
 async def remove_all(connection: AsyncConnection, tenant: str, role: Role, subject: str) -> None:
     """Delete every secret of one holder."""
     c = credentials.c
-    await connection.execute(
-        delete(credentials).where(c.tenant == tenant, c.role == role, c.subject == subject)
-    )
+    await connection.execute(delete(credentials).where(c.tenant == tenant, c.role == role, c.subject == subject))

@@ -16,7 +16,8 @@ from typing import Any
 
 from sqlalchemy import Connection, event, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, DataError, IntegrityError, NotSupportedError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tms_ca.core.errors import Unavailable
@@ -53,6 +54,7 @@ def database_url(text: str) -> URL:
 
     Raises:
         ValueError: neither sqlite:///PATH nor postgresql://...
+
     """
     url = make_url(text)
     if url.drivername in {"sqlite", "sqlite+aiosqlite"} and url.database:
@@ -113,6 +115,7 @@ class Database:
 
         Raises:
             Unavailable: the database cannot be reached or has not been migrated
+
         """
         async with self._translated(), self.exclusive(), self.engine.begin() as connection:
             await self.chain.register(connection)
@@ -159,9 +162,10 @@ class Database:
     async def _translated(self) -> AsyncIterator[None]:
         try:
             yield
-        except IntegrityError:
-            raise  # a rule of the schema: the service that knows what it inserted says what it means
-        except (OperationalError, DBAPIError, OSError, TimeoutError) as error:
+        except (IntegrityError, ProgrammingError, DataError, NotSupportedError):
+            # A rule of the schema, which the service that knows what it inserted explains; or a bug of ours.
+            raise
+        except (DBAPIError, PoolTimeoutError, OSError) as error:
             raise Unavailable(
                 "database_unavailable", "the database does not answer; nothing was changed, try again", retry_after=2
             ) from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, case, func, literal_column, select
+from sqlalchemy import Select, and_, bindparam, case, func, literal_column, or_, select
 
 from tms_ca.core.access import Role
 from tms_ca.core.model import ALL_TENANTS, Constraints, DelegationStatus, KeyPurpose, KeyState, PrincipalFormat
@@ -159,7 +159,9 @@ def _credential_statement() -> Select[Any]:
     of_client = and_(clients.c.tenant == c.tenant, clients.c.client_id == c.subject, c.role == _text(Role.CLIENT))
     of_host = and_(hosts.c.tenant == c.tenant, hosts.c.host == c.subject, c.role == _text(Role.HOST))
     of_admin = and_(
-        admins.c.tenant == c.tenant, admins.c.admin_id == c.subject, c.role.in_([Role.OPERATOR, Role.ADMIN])
+        admins.c.tenant == c.tenant,
+        admins.c.admin_id == c.subject,
+        or_(c.role == _text(Role.OPERATOR), c.role == _text(Role.ADMIN)),
     )
     return (
         select(
@@ -343,5 +345,3 @@ class FactsReader:
             ca_key_revoked=row[18] is not None,
             key_standing=_key_standing(row),
         )
-
-

@@ -171,6 +171,7 @@ class PostgresDriver:
 
         Raises:
             Unavailable: the database cannot be reached
+
         """
         plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
@@ -212,9 +213,7 @@ class PostgresDriver:
                         await connection.executemany(
                             statements.event.sql, [args(event_row(row)) for row in placed.rows]
                         )
-                        await connection.execute(
-                            statements.head.sql, *statements.head.args(chain.head_params(placed))
-                        )
+                        await connection.execute(statements.head.sql, *statements.head.args(chain.head_params(placed)))
                         await transaction.commit()
                         chain.moved(placed)
                 except BaseException:
@@ -271,6 +270,7 @@ class GroupCommit:
 
         Raises:
             Unavailable: the database did not take it; nothing was written
+
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, future))

@@ -49,9 +49,7 @@ async def totp_factor(connection: AsyncConnection, tenant: str, user: str) -> Ro
 
 async def remove_totp(connection: AsyncConnection, tenant: str, user: str) -> None:
     """Delete the user's factor."""
-    await connection.execute(
-        delete(totp_factors).where(totp_factors.c.tenant == tenant, totp_factors.c.user == user)
-    )
+    await connection.execute(delete(totp_factors).where(totp_factors.c.tenant == tenant, totp_factors.c.user == user))
 
 
 async def replace_totp(connection: AsyncConnection, tenant: str, user: str, sealed: bytes, now: int) -> None:
@@ -99,9 +97,7 @@ async def _ensure(connection: AsyncConnection, tenant: str, subject: str) -> Non
     await connection.execute(fresh.on_conflict_do_nothing())
 
 
-async def save_failures(  # noqa: PLR0917 - a row
-    connection: AsyncConnection, tenant: str, subject: str, count: int, retry_at: int
-) -> None:
+async def save_failures(connection: AsyncConnection, tenant: str, subject: str, count: int, retry_at: int) -> None:
     """Keep a count."""
     await connection.execute(
         update(throttles)
@@ -112,6 +108,4 @@ async def save_failures(  # noqa: PLR0917 - a row
 
 async def clear_failures(connection: AsyncConnection, tenant: str, subject: str) -> None:
     """Forget a count."""
-    await connection.execute(
-        delete(throttles).where(throttles.c.tenant == tenant, throttles.c.subject == subject)
-    )
+    await connection.execute(delete(throttles).where(throttles.c.tenant == tenant, throttles.c.subject == subject))

@@ -31,7 +31,7 @@ def selected(selector: Selector, value: str) -> ColumnElement[bool]:
     return _CERTIFICATE_COLUMN[selector] == value
 
 
-async def end_certificates(  # noqa: PLR0917 - whose, which, why, when
+async def end_certificates(
     connection: AsyncConnection, tenant: str, which: ColumnElement[bool], revocation_id: str, now: int
 ) -> int:
     """Revoke, for good, every certificate of `tenant` that `which` selects and that has not ended; return how many."""
@@ -67,9 +67,7 @@ async def mark(
     """Set or clear the standing revocation of a user, client or host; False when there is no such thing."""
     column = _MARKED[selector]
     result = await connection.execute(
-        update(column.table)
-        .where(column.table.c.tenant == tenant, column == value)
-        .values(revocation_id=revocation_id)
+        update(column.table).where(column.table.c.tenant == tenant, column == value).values(revocation_id=revocation_id)
     )
     return result.rowcount == 1
 
@@ -113,7 +111,8 @@ def _with_revocation(tenant: str):  # type: ignore[no-untyped-def] # noqa: ANN20
     joined = certificates.outerjoin(
         revoked_certificates,
         and_(
-            revoked_certificates.c.serial == certificates.c.serial, revoked_certificates.c.tenant == certificates.c.tenant
+            revoked_certificates.c.serial == certificates.c.serial,
+            revoked_certificates.c.tenant == certificates.c.tenant,
         ),
     )
     return (

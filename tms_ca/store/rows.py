@@ -121,6 +121,7 @@ class Shelf(Generic[R]):
 
         Raises:
             sqlalchemy.exc.IntegrityError: it exists, or what it refers to does not
+
         """
         await connection.execute(insert(self.table).values(**values))
 

@@ -18,7 +18,7 @@ async def create_ca_key(call: Call[dict[str, Any]]) -> CaKey:
 @endpoint("GET", "ca-keys", needs=Action.CA_KEY_READ, returns=CaKeyShape())
 async def list_ca_keys(call: Call[None]) -> Page:
     """List the CA keys, oldest first."""
-    return Page(await call.context.cakeys.list(call.tenant))
+    return Page(await call.context.cakeys.every(call.tenant))
 
 
 @endpoint("GET", "ca-keys/{fingerprint}", needs=Action.CA_KEY_READ, returns=CaKeyShape(), problems=(404,))

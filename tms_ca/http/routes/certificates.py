@@ -5,7 +5,14 @@ from typing import Any
 
 from aiohttp import web
 
-from schemas.certificates import CertificateQuery, CertificateShape, IssuedShape, IssueShape, LoginAnswerShape, LoginShape
+from schemas.certificates import (
+    CertificateQuery,
+    CertificateShape,
+    IssuedShape,
+    IssueShape,
+    LoginAnswerShape,
+    LoginShape,
+)
 from tms_ca.core.access import Action, Role
 from tms_ca.core.errors import Denied
 from tms_ca.core.model import CertificateRecord

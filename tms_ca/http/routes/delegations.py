@@ -57,9 +57,7 @@ async def approve_delegation(call: Call[dict[str, Any]]) -> dict[str, Any]:
     An empty object approves it as it is. Whatever would widen it is refused.
     """
     narrowing = Narrowing(**call.body)
-    approved = await call.context.delegations.approve(
-        call.caller, call.tenant, call.path["delegation_id"], narrowing
-    )
+    approved = await call.context.delegations.approve(call.caller, call.tenant, call.path["delegation_id"], narrowing)
     return shown(call, approved)
 
 

@@ -17,9 +17,7 @@ from tms_ca.store import rows
 async def create_link(call: Call[dict[str, Any]]) -> AccountLink:
     """Link a user to an account on a host, until a date."""
     values = {**call.body, "starts_at": call.body["starts_at"] or call.context.clock.now()}
-    return await call.context.directory.add(
-        call.caller, rows.LINKS, call.tenant, link_id=new_id("lnk"), **values
-    )
+    return await call.context.directory.add(call.caller, rows.LINKS, call.tenant, link_id=new_id("lnk"), **values)
 
 
 @endpoint("GET", "account-links", needs=Action.LINK_READ, query=LinkQuery(), returns=LinkShape())

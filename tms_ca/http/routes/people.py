@@ -21,9 +21,7 @@ async def create_session(call: Call[dict[str, Any]]) -> dict[str, Any]:
     token, session = await people.log_in(call.caller, call.tenant, call.body["user"], call.body["password"])
     mfa_expires_at = None
     if call.body["totp"] is not None:
-        user = replace(
-            call.caller, role=Role.USER, tenant=call.tenant, id=session.user, session=secret_digest(token)
-        )
+        user = replace(call.caller, role=Role.USER, tenant=call.tenant, id=session.user, session=secret_digest(token))
         try:
             mfa_expires_at = (await people.verify_totp(user, call.body["totp"])).expires_at
         except BaseException:

@@ -25,9 +25,7 @@ async def _hashed(call: Call[dict[str, Any]]) -> dict[str, Any]:
           problems=(400, 409))  # fmt: skip
 async def create_user(call: Call[dict[str, Any]]) -> User:
     """Register a user; without a password they cannot log in yet."""
-    return await call.context.directory.add(
-        call.caller, rows.USERS, call.tenant, enabled=True, **await _hashed(call)
-    )
+    return await call.context.directory.add(call.caller, rows.USERS, call.tenant, enabled=True, **await _hashed(call))
 
 
 @endpoint("GET", "users", needs=Action.USER_READ, query=ListQuery(), returns=UserShape())

@@ -1,0 +1,141 @@
+"""Fixtures that every floor shares: a database of each kind, a service in this process, a furnished world."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from tests.fakes import FakeClock
+from tests.postgres import cluster
+from tests.world import World, basic
+from tms_ca.app import build_app, open_context
+from tms_ca.cli.init import local_operator
+from tms_ca.core.access import Role
+from tms_ca.core.model import ALL_TENANTS
+from tms_ca.observe import Log
+from tms_ca.settings import DEFAULT_TEXT, MASTER_KEY_FILE, SETTINGS_FILE, load_settings
+from tms_ca.store import migrate, rows
+from tms_ca.store.engine import database_url
+from tms_ca.vault import create_master_key
+
+KINDS = ("sqlite", "postgres")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--db", choices=[*KINDS, "both"], default="both", help="which databases the tests run on")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database_kind" in metafunc.fixturenames:
+        wanted = metafunc.config.getoption("--db")
+        metafunc.parametrize("database_kind", KINDS if wanted == "both" else [wanted], scope="session")
+
+
+class _Postgres:
+    """One cluster for each test process, with a migrated template to copy databases from."""
+
+    def __init__(self) -> None:
+        self._running = cluster()
+        self.url = self._running.__enter__()
+        # In a thread of its own: a test's loop may be running when the first test asks for the cluster.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, self._template()).result()
+
+    async def _template(self) -> None:
+        admin = await asyncpg.connect(self.url.format(database="postgres"))
+        await admin.execute("CREATE DATABASE template_tms")
+        await admin.close()
+        await migrate.upgrade(database_url(self.url.format(database="template_tms")))
+
+    async def fresh(self, *, template: str = "template_tms") -> str:
+        name = f"tms_{uuid.uuid4().hex[:12]}"
+        admin = await asyncpg.connect(self.url.format(database="postgres"))
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await admin.close()
+        return self.url.format(database=name)
+
+    def close(self) -> None:
+        self._running.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[_Postgres]:
+    running = _Postgres()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+async def empty_database(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> str:
+    """The URL of a database without any table."""
+    if database_kind == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
+    return await request.getfixturevalue("postgres").fresh(template="template0")
+
+
+@pytest.fixture
+async def fresh_database(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> str:
+    """The URL of a migrated database without any row."""
+    if database_kind == "sqlite":
+        return f"sqlite:///{tmp_path / 'tms.db'}"
+    return await request.getfixturevalue("postgres").fresh()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@asynccontextmanager
+async def running_world(data: Path, url: str, clock: FakeClock) -> AsyncIterator[World]:
+    """Run a service in this process on a loopback port, with an operator and the tenant `default`."""
+    data.mkdir(exist_ok=True)
+    (data / SETTINGS_FILE).write_text(
+        f'{DEFAULT_TEXT}\n[database]\nurl = "{url}"\n'.replace("[database]\n# url", "# url")
+    )
+    if not (data / MASTER_KEY_FILE).exists():
+        create_master_key(data / MASTER_KEY_FILE)
+    settings = load_settings(data)
+    async with open_context(settings, clock) as context:
+        operator = local_operator()
+        await context.directory.create_tenant(operator, "default", "", None, None, None, "ed25519")
+        _, secret = await context.directory.add_with_secret(
+            operator, rows.ADMINS, Role.OPERATOR, ALL_TENANTS, admin_id="admin", display_name="", enabled=True
+        )
+        log = Log()
+        runner = web.AppRunner(build_app(context, settings, log), access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        keys = data / "keys"
+        keys.mkdir(exist_ok=True)
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+            yield World(URL(f"http://127.0.0.1:{port}/"), http, clock, context, settings, basic("admin", secret), keys)
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def bare_world(tmp_path: Path, fresh_database: str, clock: FakeClock) -> AsyncIterator[World]:
+    """A service with an operator and a tenant, nothing else."""
+    async with running_world(tmp_path / "data", fresh_database, clock) as world:
+        yield world
+
+
+@pytest.fixture
+async def world(bare_world: World) -> World:
+    """A service in which alice delegated account alice on host h1 to the client portal."""
+    await bare_world.furnish()
+    return bare_world
+
+
+os.environ.pop("TMS_CA_DATABASE_URL", None)
