@@ -29,11 +29,7 @@ def packed(*parts: bytes) -> bytes:
 
 def number(value: int) -> bytes:
     """Return the bytes of a positive mpint."""
-    return (
-        value.to_bytes(value.bit_length() // 8 + 1, "big").lstrip(b"\0")
-        if value.bit_length() % 8
-        else b"\0" + value.to_bytes(value.bit_length() // 8, "big")
-    )
+    return value.to_bytes(value.bit_length() // 8 + 1, "big")
 
 
 def line(algorithm: str, *parts: bytes, comment: str = "") -> str:
@@ -43,13 +39,17 @@ def line(algorithm: str, *parts: bytes, comment: str = "") -> str:
 
 
 @functools.cache
-def private_key(kind: str, which: int = 0) -> PrivateKey:
-    """Return a private key of a kind; another `which` is another key."""
+def _generated(kind: str, which: int) -> PrivateKey:
     if kind.endswith("ed25519"):
         return ed25519.Ed25519PrivateKey.generate()
     if kind.startswith("rsa"):
         return rsa.generate_private_key(65537, int(kind.removeprefix("rsa")))
     return ec.generate_private_key(CURVES[kind.removeprefix("sk-")])
+
+
+def private_key(kind: str, which: int = 0) -> PrivateKey:
+    """Return the private key of a kind, the same at each call; another `which` is another key."""
+    return _generated(kind, which)
 
 
 def public_line(kind: str, which: int = 0, application: bytes = b"ssh:") -> str:
