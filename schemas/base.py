@@ -124,52 +124,52 @@ _ACCOUNT_PATTERN = named("an account or a pattern", names.valid_account_pattern,
 
 
 def tenant_field(**options: Any) -> fields.String:
-    """A tenant's name."""
+    """Return a field for a tenant's name."""
     return fields.String(validate=_TENANT, **options)
 
 
 def client_field(**options: Any) -> fields.String:
-    """A client_id."""
+    """Return a field for a client_id."""
     return fields.String(validate=_CLIENT, **options)
 
 
 def user_field(**options: Any) -> fields.String:
-    """A user's name."""
+    """Return a field for a user's name."""
     return fields.String(validate=_USER, **options)
 
 
 def host_field(**options: Any) -> fields.String:
-    """A host's name."""
+    """Return a field for a host's name."""
     return fields.String(validate=_HOST, **options)
 
 
 def account_field(**options: Any) -> fields.String:
-    """A Unix login."""
+    """Return a field for a Unix login."""
     return fields.String(validate=_ACCOUNT, **options)
 
 
 def host_pattern_field(**options: Any) -> fields.String:
-    """A host, or a pattern of hosts with `*`."""
+    """Return a field for a host, or a pattern of hosts with `*`."""
     return fields.String(validate=_HOST_PATTERN, **options)
 
 
 def account_pattern_field(**options: Any) -> fields.String:
-    """An account, or a pattern of accounts with `*`."""
+    """Return a field for an account, or a pattern of accounts with `*`."""
     return fields.String(validate=_ACCOUNT_PATTERN, **options)
 
 
 def text_field(most: int, *, least: int = 0, **options: Any) -> fields.String:
-    """A line of text for people, up to `most` characters."""
+    """Return a field for a line of text for people, up to `most` characters."""
     return fields.String(validate=[validate.Length(least, most), _no_control], **options)
 
 
 def seconds_field(least: int, most: int, **options: Any) -> Integer:
-    """A length of time in whole seconds."""
+    """Return a field for a length of time in whole seconds."""
     return Integer(validate=validate.Range(least, most), **options)
 
 
 def fingerprint_field(**options: Any) -> fields.String:
-    """A SHA-256 fingerprint as OpenSSH writes it."""
+    """Return a field for a SHA-256 fingerprint as OpenSSH writes it."""
     return fields.String(validate=named("a fingerprint", valid_fingerprint, "SHA256: and 43 of base64"), **options)
 
 

@@ -16,8 +16,8 @@ from schemas.base import (
     user_field,
 )
 from tms_ca.core.errors import TmsError
+from tms_ca.core.facts import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS, IssueRequest
 from tms_ca.core.names import KNOWN_EXTENSIONS, check_force_command, check_source_addresses
-from tms_ca.core.policy import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS, IssueRequest
 
 MOST_KEY_CHARACTERS = 16384  # bar B-07
 
@@ -29,14 +29,14 @@ def _command(value: str) -> None:
         raise ValidationError(error.detail) from error
 
 
-class SourceAddresses(fields.List):
+class SourceAddresses(fields.List[str]):
     """CIDR networks, made canonical: sshd refuses host bits that are set."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(fields.String(), validate=validate.Length(0, 32), **options)
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
-        texts = super()._deserialize(*args, **kwargs)
+        texts = [str(text) for text in super()._deserialize(*args, **kwargs)]
         try:
             return check_source_addresses(texts)
         except TmsError as error:
@@ -44,12 +44,12 @@ class SourceAddresses(fields.List):
 
 
 def command_field(**options: Any) -> fields.String:
-    """A forced command."""
+    """Return a field for a forced command."""
     return fields.String(validate=_command, **options)
 
 
-def extensions_field(**options: Any) -> fields.List:
-    """Certificate extensions such as permit-pty."""
+def extensions_field(**options: Any) -> fields.List[str]:
+    """Return a field for certificate extensions such as permit-pty."""
     one = fields.String(validate=validate.OneOf(sorted(KNOWN_EXTENSIONS)))
     return fields.List(one, validate=validate.Length(0, len(KNOWN_EXTENSIONS)), **options)
 

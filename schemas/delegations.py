@@ -16,8 +16,8 @@ from schemas.base import (
     user_field,
 )
 from schemas.certificates import SourceAddresses, command_field, extensions_field
-from tms_ca.core.model import Constraints, DelegationStatus
-from tms_ca.core.policy import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS
+from tms_ca.core.facts import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS
+from tms_ca.core.model import NO_EXTRAS, Constraints, DelegationStatus
 
 LONGEST_SECONDS = 366 * 24 * 3600
 
@@ -45,7 +45,7 @@ class DelegationRequestShape(Shape):
     account = account_pattern_field(required=True)
     lifetime_seconds = seconds_field(MIN_LIFETIME_SECONDS, LONGEST_SECONDS, required=True)
     purpose = text_field(300, least=1, required=True)
-    constraints = fields.Nested(ConstraintsShape, load_default=Constraints())
+    constraints = fields.Nested(ConstraintsShape, load_default=NO_EXTRAS)
     redirect_uri = fields.String(load_default=None, validate=validate.Length(1, 2000))
 
 
@@ -62,7 +62,7 @@ class ApproveShape(Shape):
 
     @post_load
     def tuples(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Lists become tuples."""
+        """Turn lists into tuples."""
         if "extensions" in data:
             data["extensions"] = tuple(sorted(set(data["extensions"])))
         return data

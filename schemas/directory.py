@@ -16,8 +16,8 @@ from schemas.base import (
     user_field,
 )
 from tms_ca.core.errors import TmsError
+from tms_ca.core.facts import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS
 from tms_ca.core.model import PrincipalFormat
-from tms_ca.core.policy import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS
 from tms_ca.core.publickey import parse_host_key
 
 CA_ALGORITHMS = ("ed25519", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa-3072", "rsa-4096")
@@ -39,23 +39,23 @@ def _host_key(value: str) -> None:
         raise ValidationError(error.detail) from error
 
 
-def _redirect_uris(**options: object) -> fields.List:
+def _redirect_uris(**options: object) -> fields.List[str]:
     one = fields.String(validate=[validate.Length(1, 2000), _redirect_uri])
     return fields.List(one, validate=validate.Length(0, 20), **options)  # type: ignore[arg-type] # marshmallow's options
 
 
-def _addresses(**options: object) -> fields.List:
+def _addresses(**options: object) -> fields.List[str]:
     one = text_field(253, least=1)
     return fields.List(one, validate=validate.Length(0, 32), **options)  # type: ignore[arg-type] # as above
 
 
-def _host_keys(**options: object) -> fields.List:
+def _host_keys(**options: object) -> fields.List[str]:
     one = fields.String(validate=[validate.Length(1, 16384), _host_key])
     return fields.List(one, validate=validate.Length(0, 16), **options)  # type: ignore[arg-type] # as above
 
 
 def password_field(**options: object) -> fields.String:
-    """A password: any characters, long enough to be worth hashing."""
+    """Return a field for a password: any characters, long enough to be worth hashing."""
     return fields.String(validate=validate.Length(LEAST_PASSWORD, MOST_PASSWORD), load_only=True, **options)  # type: ignore[arg-type] # as above
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from tms_ca.core.errors import Unavailable
-from tms_ca.core.policy import Limits
+from tms_ca.core.facts import Limits
 from tms_ca.http import openapi, pages
 from tms_ca.http.context import CONTEXT, Context
 from tms_ca.http.middleware import around

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
-from tms_ca.core.policy import HARD_MAX_SECONDS, Limits
+from tms_ca.core.facts import HARD_MAX_SECONDS, Limits
 from tms_ca.store.engine import sqlite_url
 
 SETTINGS_FILE = "settings.toml"
@@ -160,7 +160,7 @@ def load_settings(data: Path, *, host: str | None = None, port: int | None = Non
     try:
         loaded = _SettingsSchema().load(raw)
     except ValidationError as error:
-        raise SettingsError(f"{path}: {_first(error.normalized_messages())}") from error
+        raise SettingsError(f"{path}: {_first(error.messages)}") from error
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     listen = _listen(path, data, {**loaded["listen"], **given})
     url = os.environ.get("TMS_CA_DATABASE_URL") or loaded["database"].get("url") or sqlite_url(data / DATABASE_FILE)

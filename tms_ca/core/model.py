@@ -182,6 +182,9 @@ class Constraints:
     extensions: tuple[str, ...] = ()  # what a certificate may carry
 
 
+NO_EXTRAS = Constraints()
+
+
 @dataclass(frozen=True, slots=True)
 class Delegation:
     """user -> client for a host and account (or a pattern of them)."""

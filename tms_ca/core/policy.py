@@ -1,4 +1,4 @@
-"""The decisions: may this certificate be issued, does this one still stand?
+"""The decisions: may this certificate be issued, does this one still stand.
 
 Both are pure functions of a request, the facts of one snapshot and the time. Rules run in the order in which
 they are written and the first that fails answers. What is not there is refused: no delegation, no link, no MFA
@@ -6,209 +6,31 @@ and no active CA key are all refusals, never an absent restriction.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from ipaddress import ip_network
 
-from tms_ca.core.model import Constraints, DelegationStatus, KeyState, PrincipalFormat, status_at
+from tms_ca.core.facts import (
+    HARD_MAX_SECONDS,
+    MIN_LIFETIME_SECONDS,
+    ClientFacts,
+    DelegationFacts,
+    Denial,
+    DenialReason,
+    Facts,
+    Grant,
+    HostFacts,
+    IssueRequest,
+    KeyStanding,
+    LimitedBy,
+    Limits,
+    LinkFacts,
+    LoginFacts,
+    LoginGrant,
+    LoginRequest,
+    TenantFacts,
+    UserFacts,
+)
+from tms_ca.core.model import Constraints, DelegationStatus, KeyState, status_at
 from tms_ca.core.names import matches, valid_principal
-
-HARD_MAX_SECONDS = 24 * 3600  # no certificate lives longer, whatever a setting says (bar B-01)
-MIN_LIFETIME_SECONDS = 60  # a shorter certificate would end before a login got round to using it (bar B-01)
-
-
-class DenialReason(StrEnum):
-    """Why not; each word stands unchanged in answers, audit events, metrics and docs/errors.md."""
-
-    TENANT_DISABLED = "tenant_disabled"
-    CLIENT_UNKNOWN = "client_unknown"
-    CLIENT_DISABLED = "client_disabled"
-    CLIENT_REVOKED = "client_revoked"
-    CLIENT_EXPIRED = "client_expired"
-    DELEGATION_MISSING = "delegation_missing"
-    DELEGATION_OTHER_HOST = "delegation_other_host"
-    DELEGATION_OTHER_ACCOUNT = "delegation_other_account"
-    DELEGATION_PENDING = "delegation_pending"
-    DELEGATION_DENIED = "delegation_denied"
-    DELEGATION_REVOKED = "delegation_revoked"
-    DELEGATION_EXPIRED = "delegation_expired"
-    RESERVATION_UNKNOWN = "reservation_unknown"
-    USER_UNKNOWN = "user_unknown"
-    USER_DISABLED = "user_disabled"
-    USER_REVOKED = "user_revoked"
-    HOST_UNKNOWN = "host_unknown"
-    HOST_DISABLED = "host_disabled"
-    HOST_REVOKED = "host_revoked"
-    LINK_MISSING = "account_link_missing"
-    LINK_NOT_STARTED = "account_link_not_started"
-    LINK_EXPIRED = "account_link_expired"
-    MFA_NEVER = "mfa_never"
-    MFA_EXPIRED = "mfa_expired"
-    KEY_IS_CA_KEY = "key_is_ca_key"
-    KEY_IS_HOST_KEY = "key_is_host_key"
-    KEY_REVOKED = "key_revoked"
-    SOURCE_ADDRESS_NOT_ALLOWED = "source_address_not_allowed"
-    FORCE_COMMAND_NOT_ALLOWED = "force_command_not_allowed"
-    EXTENSION_NOT_ALLOWED = "extension_not_allowed"
-    CA_KEY_MISSING = "ca_key_missing"
-    LIFETIME_TOO_SHORT = "lifetime_too_short"
-    PRINCIPAL_NOT_ALLOWED = "principal_not_allowed"
-    CERTIFICATE_UNKNOWN = "certificate_unknown"
-    CERTIFICATE_ALTERED = "certificate_altered"
-    CERTIFICATE_REVOKED = "certificate_revoked"
-    CERTIFICATE_NOT_STARTED = "certificate_not_started"
-    CERTIFICATE_EXPIRED = "certificate_expired"
-    CERTIFICATE_OTHER_HOST = "certificate_other_host"
-    CERTIFICATE_OTHER_ACCOUNT = "certificate_other_account"
-    CA_KEY_NOT_TRUSTED = "ca_key_not_trusted"
-
-
-class LimitedBy(StrEnum):
-    """What ended a certificate's life: the tightest of everything it rests on."""
-
-    REQUESTED = "requested"
-    DEFAULT = "default"
-    DELEGATION = "delegation"
-    ACCOUNT_LINK = "account_link"
-    MFA = "mfa"
-    CLIENT = "client"
-    TENANT = "tenant"
-    CA_KEY = "ca_key"
-    INSTALLATION = "installation"
-
-
-class KeyStanding(StrEnum):
-    """Why a public key may not be certified."""
-
-    CA = "ca"
-    HOST = "host"
-    REVOKED = "revoked"
-
-
-@dataclass(frozen=True, slots=True)
-class Denial:
-    """No, and why; `detail` is a sentence for the caller."""
-
-    reason: DenialReason
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Settings of the installation that a decision needs, in seconds."""
-
-    backdate: int = 60
-    max_ttl: int = HARD_MAX_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class IssueRequest:
-    """What a client asks for; the key is judged before (core.publickey), only its standing is a fact."""
-
-    user: str
-    host: str
-    account: str
-    ttl_seconds: int | None = None
-    source_address: tuple[str, ...] = ()
-    force_command: str | None = None
-    extensions: tuple[str, ...] | None = None  # None: whatever the delegation allows
-    reservation_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TenantFacts:
-    """The tenant's standing and lengths."""
-
-    enabled: bool
-    mfa_window_seconds: int
-    default_ttl_seconds: int
-    max_ttl_seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClientFacts:
-    """The client's standing and policy."""
-
-    enabled: bool
-    revoked: bool
-    expires_at: int | None
-    max_ttl_seconds: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class UserFacts:
-    """The user's standing and last second factor."""
-
-    enabled: bool
-    revoked: bool
-    mfa_verified_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class HostFacts:
-    """The host's standing."""
-
-    enabled: bool
-    revoked: bool
-    principal_format: PrincipalFormat
-
-
-@dataclass(frozen=True, slots=True)
-class LinkFacts:
-    """The account link's span."""
-
-    starts_at: int
-    expires_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class DelegationFacts:
-    """A delegation from the user to the client, whatever it is for."""
-
-    delegation_id: str
-    host: str
-    account: str
-    status: DelegationStatus
-    pending_until: int
-    starts_at: int | None
-    expires_at: int | None
-    constraints: Constraints
-
-
-@dataclass(frozen=True, slots=True)
-class CaKeyFacts:
-    """The tenant's active user CA key."""
-
-    fingerprint: str
-    retire_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the store knew, in one snapshot, about everything that an issue rests on."""
-
-    epoch: int  # the tenant's count of changes: a commit on these facts is void once it has grown
-    tenant: TenantFacts
-    client: ClientFacts | None
-    user: UserFacts | None
-    host: HostFacts | None
-    link: LinkFacts | None
-    delegations: tuple[DelegationFacts, ...]
-    ca_key: CaKeyFacts | None
-    key_standing: KeyStanding | None
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """Exactly what may be signed."""
-
-    principals: tuple[str, ...]
-    valid_after: int
-    valid_before: int
-    limited_by: LimitedBy
-    critical_options: tuple[tuple[str, str], ...]
-    extensions: tuple[str, ...]
-    delegation_id: str
-    ca_fingerprint: str
 
 
 def decide(request: IssueRequest, facts: Facts, limits: Limits, now: int) -> Grant | Denial:
@@ -273,7 +95,7 @@ def _person_and_place(user: str, host: str, person: UserFacts | None, place: Hos
     return None
 
 
-def _link_and_mfa(  # noqa: PLR0917 - the facts it needs, no more
+def _link_and_mfa(
     user: str, host: str, account: str, link: LinkFacts | None, person: UserFacts | None, tenant: TenantFacts, now: int
 ) -> Denial | None:
     if link is None:
@@ -391,11 +213,16 @@ def _inside(inner: object, outer: object) -> bool:
     return type(inner) is type(outer) and inner.subnet_of(outer)  # type: ignore[attr-defined] # a pair of one kind
 
 
-def _grant(  # noqa: PLR0917 - everything that was found on the way
+def _grant(
     request: IssueRequest, facts: Facts, found: DelegationFacts, options: _Options, limits: Limits, now: int
 ) -> Grant | Denial:
     tenant, client, user, link, ca_key = facts.tenant, facts.client, facts.user, facts.link, facts.ca_key
-    assert client and user and link and ca_key and facts.host and user.mfa_verified_at is not None
+    assert client is not None
+    assert user is not None
+    assert user.mfa_verified_at is not None
+    assert link is not None
+    assert ca_key is not None
+    assert facts.host is not None
     valid_after = max(now - limits.backdate, found.starts_at or 0, link.starts_at, user.mfa_verified_at)
     # A "most seconds" bounds the whole span, the back-dated start included, so that back-dating lengthens nothing.
     ends: list[tuple[int, LimitedBy]] = [
@@ -435,52 +262,6 @@ def _grant(  # noqa: PLR0917 - everything that was found on the way
         delegation_id=found.delegation_id,
         ca_fingerprint=ca_key.fingerprint,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class LoginRequest:
-    """What a host asks: does the certificate that was handed to it open this account, here and now?"""
-
-    host: str
-    account: str
-    sha256: bytes  # of the certificate as presented
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedFacts:
-    """What the store knows about the presented serial."""
-
-    sha256: bytes
-    user: str
-    host: str
-    account: str
-    principals: tuple[str, ...]
-    valid_after: int
-    valid_before: int
-    revoked: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LoginFacts:
-    """What the store knew, in one snapshot, about everything that a login rests on."""
-
-    tenant: TenantFacts
-    host: HostFacts | None
-    issued: IssuedFacts | None
-    client: ClientFacts | None
-    user: UserFacts | None
-    link: LinkFacts | None
-    delegation: DelegationFacts | None
-    ca_key_state: KeyState | None
-    ca_key_revoked: bool
-    key_standing: KeyStanding | None
-
-
-@dataclass(frozen=True, slots=True)
-class LoginGrant:
-    """Yes: the principals that the host may accept for the account."""
-
-    principals: tuple[str, ...]
 
 
 def decide_login(request: LoginRequest, facts: LoginFacts, limits: Limits, now: int) -> LoginGrant | Denial:

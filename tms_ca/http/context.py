@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from tms_ca.core.policy import Limits
+from tms_ca.core.facts import Limits
 from tms_ca.observe import Metrics
 from tms_ca.services.auditing import Auditing
 from tms_ca.services.authentication import Authentication

@@ -168,7 +168,7 @@ def load(schema: Schema, data: object) -> Any:
     try:
         return schema.load(data)  # type: ignore[arg-type] # marshmallow itself refuses what is not an object
     except ValidationError as error:
-        fields = {name: texts for name, texts in _flatten("", error.normalized_messages()).items()}
+        fields = _flatten("", error.messages)
         listing = "; ".join(f"{name}: {texts[0]}" for name, texts in fields.items())
         raise Invalid(
             "invalid_request", f"the request does not have the expected shape: {listing}", fields=fields

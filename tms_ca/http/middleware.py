@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from tms_ca.core.errors import TmsError
 from tms_ca.http import problems
@@ -44,7 +45,7 @@ def _client_address(request: web.Request, trusted: Sequence[ipaddress.IPv4Networ
 
 def around(
     log: Log, trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network], *, tls: bool
-) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+) -> Middleware:
     """Return the one middleware."""
     headers = dict(HEADERS)
     if tls:

@@ -1,1 +1,1 @@
-"""Floor 2: one small class per job. They own transactions, the clock and serials; no HTTP, no SQL text of the hot path."""
+"""Floor 2: one small class per job. They own transactions, the clock and serials; no HTTP, no SQL text."""

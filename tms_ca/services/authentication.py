@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from tms_ca.core.access import Role
 from tms_ca.core.errors import Denied, Unauthenticated
+from tms_ca.core.facts import DenialReason
 from tms_ca.core.model import ALL_TENANTS, Caller
-from tms_ca.core.policy import DenialReason
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import SECRET_PREFIX, secret_digest
 from tms_ca.store.facts import FactsReader, Holder

@@ -1,8 +1,8 @@
 """CA keys: make, publish, activate, retire - and hand the active one to whoever signs."""
 
 from tms_ca.core.errors import Conflict, NotFound, Unavailable
+from tms_ca.core.facts import KeyStanding
 from tms_ca.core.model import ALL_TENANTS, CaKey, Caller, KeyPurpose, KeyState
-from tms_ca.core.policy import KeyStanding
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event
 from tms_ca.signing import Signer, SoftwareSigner
@@ -55,7 +55,7 @@ class CaKeys:
         async with self._database.change(tenant) as transaction:
             return await self.insert(transaction, caller, tenant, purpose, signer, KeyState.NEXT)
 
-    async def insert(  # noqa: PLR0917 - what a key is
+    async def insert(
         self,
         transaction: Transaction,
         caller: Caller,

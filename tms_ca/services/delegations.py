@@ -7,9 +7,10 @@ from sqlalchemy.exc import IntegrityError
 
 from tms_ca.core.access import Reach, Role
 from tms_ca.core.errors import Conflict, Invalid, NotFound
-from tms_ca.core.model import Caller, Constraints, Delegation, DelegationStatus
+from tms_ca.core.facts import IssueRequest
+from tms_ca.core.model import NO_EXTRAS, Caller, Constraints, Delegation, DelegationStatus
 from tms_ca.core.patterns import like_pattern, narrows
-from tms_ca.core.policy import IssueRequest, options_within
+from tms_ca.core.policy import options_within
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_id, new_user_code
 from tms_ca.services.journal import event
@@ -29,7 +30,7 @@ class DelegationRequest:
     account: str
     lifetime_seconds: int
     purpose: str
-    constraints: Constraints = Constraints()
+    constraints: Constraints = NO_EXTRAS
     redirect_uri: str | None = None
 
 

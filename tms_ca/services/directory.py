@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 
 from tms_ca.core.access import Reach, Role
 from tms_ca.core.errors import Conflict, NotFound
+from tms_ca.core.facts import KeyStanding
 from tms_ca.core.model import ALL_TENANTS, Caller, Host, KeyPurpose, KeyState, Selector, Tenant
-from tms_ca.core.policy import KeyStanding
 from tms_ca.core.publickey import parse_host_key
 from tms_ca.services.cakeys import CaKeys
 from tms_ca.services.clock import Clock
@@ -106,7 +106,7 @@ class Directory:
             changes = {
                 name: [getattr(before, name, "hidden"), getattr(after, name, "hidden")] for name in sorted(values)
             }
-            transaction.record(event(self._clock, caller, key[0], f"{_plural(shelf)}.update", key[-1], **changes))
+            transaction.record(event(self._clock, caller, key[0], f"{_plural(shelf)}.update", key[-1], changes=changes))
         return after
 
     async def remove(self, caller: Caller, shelf: Shelf[R], *key: str) -> None:
@@ -138,7 +138,7 @@ class Directory:
                 event(self._clock, caller, key[0], f"{_plural(shelf)}.delete", key[-1], certificates=ended)
             )
 
-    async def create_tenant(  # noqa: PLR0917 - what a tenant is
+    async def create_tenant(
         self,
         caller: Caller,
         tenant: str,

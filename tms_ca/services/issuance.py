@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from tms_ca.core.certificate import CertificateFields, CertType, assemble, certificate_line, to_be_signed
 from tms_ca.core.certificate_lint import lint
 from tms_ca.core.errors import NotFound, Unavailable
+from tms_ca.core.facts import Denial, Facts, Grant, IssueRequest, Limits
 from tms_ca.core.model import Caller, CertificateRecord
-from tms_ca.core.policy import Denial, Facts, Grant, IssueRequest, Limits, decide
+from tms_ca.core.policy import decide
 from tms_ca.core.publickey import PublicKey, parse_public_key
 from tms_ca.services.cakeys import KeyRing
 from tms_ca.services.clock import Clock

@@ -2,8 +2,8 @@
 
 from tms_ca.core.access import Role
 from tms_ca.core.errors import Denied
+from tms_ca.core.facts import Denial
 from tms_ca.core.model import Caller, Event
-from tms_ca.core.policy import Denial
 from tms_ca.services.clock import Clock
 
 OK = "ok"
@@ -14,7 +14,7 @@ def actor(caller: Caller) -> str:
     return "anyone" if caller.role is Role.ANYONE else f"{caller.role}:{caller.id}"
 
 
-def event(  # noqa: PLR0917 - who, what, how it ended, to what
+def event(
     clock: Clock, caller: Caller, tenant: str, action: str, target: str, outcome: str = OK, **detail: object
 ) -> Event:
     """Return the event of `caller` doing `action`; `outcome` is OK or the code of the refusal."""

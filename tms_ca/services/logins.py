@@ -1,12 +1,13 @@
-"""Answer a host: does the certificate that sshd was handed open this account, here and now?"""
+"""Answer a host that asks whether the certificate that sshd was handed opens this account, here and now."""
 
 import hashlib
 from dataclasses import dataclass
 
 from tms_ca.core.certificate import parse_certificate_line
 from tms_ca.core.errors import NotFound
+from tms_ca.core.facts import Denial, Limits, LoginRequest
 from tms_ca.core.model import Caller
-from tms_ca.core.policy import Denial, Limits, LoginRequest, decide_login
+from tms_ca.core.policy import decide_login
 from tms_ca.core.publickey import fingerprint
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal

@@ -67,9 +67,10 @@ class Passwords:
 
     def _verify(self, stored: str | None, password: str) -> bool:
         try:
-            return self._hasher.verify(stored or self._nobody, password) and stored is not None
+            self._hasher.verify(stored or self._nobody, password)
         except (VerifyMismatchError, InvalidHashError):
             return False
+        return stored is not None
 
 
 class People:

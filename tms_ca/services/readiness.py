@@ -1,4 +1,4 @@
-"""Can this process do its work now?"""
+"""Tell whether this process can do its work now."""
 
 from dataclasses import dataclass
 

@@ -29,7 +29,7 @@ class Records:
             raise NotFound("certificate_unknown", f"there is no certificate {serial} that you may see")
         return found
 
-    async def certificates(  # noqa: PLR0917 - a page
+    async def certificates(
         self, caller: Caller, own: str, tenant: str, filters: Mapping[str, object], before: int | None, limit: int
     ) -> tuple[list[CertificateRecord], int | None]:
         """Return a page, newest first."""

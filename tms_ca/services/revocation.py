@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from tms_ca.core.access import Reach, Role
 from tms_ca.core.errors import Conflict, Denied, NotFound
+from tms_ca.core.facts import KeyStanding
 from tms_ca.core.model import Caller, DelegationStatus, KeyState, Revocation, Selector
-from tms_ca.core.policy import KeyStanding
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_id
 from tms_ca.services.journal import actor, event

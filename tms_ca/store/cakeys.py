@@ -3,8 +3,8 @@
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tms_ca.core.facts import KeyStanding
 from tms_ca.core.model import CaKey, KeyPurpose, KeyState
-from tms_ca.core.policy import KeyStanding
 from tms_ca.store.rows import CA_KEYS
 from tms_ca.store.tables import ca_keys, certificates, forbidden_keys
 

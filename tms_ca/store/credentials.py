@@ -20,7 +20,7 @@ class Credential:
     expires_at: int | None
 
 
-async def add(  # noqa: PLR0917 - a row
+async def add(
     connection: AsyncConnection, digest: bytes, credential_id: str, role: Role, tenant: str, subject: str, now: int
 ) -> None:
     """Insert one."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, event, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, DataError, IntegrityError, NotSupportedError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -128,8 +128,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection inside one read transaction."""
         async with self._translated(), self.engine.connect() as connection:
-            await connection.execution_options(reading=True)
-            yield connection
+            yield await connection.execution_options(reading=True)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, case, func, literal_column, or_, select
+from sqlalchemy import Select, Text, and_, bindparam, case, func, literal_column, or_, select
 
 from tms_ca.core.access import Role
-from tms_ca.core.model import ALL_TENANTS, Constraints, DelegationStatus, KeyPurpose, KeyState, PrincipalFormat
-from tms_ca.core.policy import (
+from tms_ca.core.facts import (
     CaKeyFacts,
     ClientFacts,
     DelegationFacts,
@@ -23,6 +22,7 @@ from tms_ca.core.policy import (
     TenantFacts,
     UserFacts,
 )
+from tms_ca.core.model import ALL_TENANTS, Constraints, DelegationStatus, KeyPurpose, KeyState, PrincipalFormat
 from tms_ca.store.hot import HotDriver, Prepared
 from tms_ca.store.rows import constraints_from_json
 from tms_ca.store.tables import (
@@ -80,8 +80,8 @@ def _in_tenant(table: Any, **equal: Any) -> Any:
 
 
 def _issue_statement() -> Select[Any]:
-    tenant, client, user = bindparam("tenant"), bindparam("client_id"), bindparam("user")
-    host, account = bindparam("host"), bindparam("account")
+    names = ("tenant", "client_id", "user", "host", "account")
+    tenant, client, user, host, account = (bindparam(name, type_=Text()) for name in names)
     matching = and_(
         host.like(delegations.c.host_like, escape="\\"), account.like(delegations.c.account_like, escape="\\")
     )
@@ -292,7 +292,7 @@ class FactsReader:
         rows = await self._driver.fetch(self._session, self._session.args({"digest": digest}))
         return _holder(rows[0]) if rows else None
 
-    async def for_issue(  # noqa: PLR0917 - the six names that an issue is about
+    async def for_issue(
         self, tenant: str, client_id: str, user: str, host: str, account: str, fingerprint: str
     ) -> Facts | None:
         """Return the facts for an issue; None when there is no such tenant."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import asyncpg
-from sqlalchemy import Executable, bindparam, insert, select
+from sqlalchemy import ClauseElement, bindparam, insert, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import URL
@@ -42,8 +42,8 @@ class Entry:
 class Prepared:
     """A statement compiled for one driver: text and the order of its parameters."""
 
-    def __init__(self, statement: Executable, dialect: Any, columns: Sequence[str] | None = None) -> None:
-        compiled = statement.compile(dialect=dialect, column_keys=columns)  # type: ignore[attr-defined] # every statement of ours compiles
+    def __init__(self, statement: ClauseElement, dialect: Any, columns: Sequence[str] | None = None) -> None:
+        compiled = statement.compile(dialect=dialect, column_keys=columns)
         assert isinstance(compiled, SQLCompiler)
         self.sql = str(compiled)
         self.names = tuple(compiled.positiontup or ())
@@ -96,7 +96,7 @@ class SqliteDriver:
     """Reads inline on the loop's thread; a group is written by one thread, which lets go of the GIL in fsync."""
 
     def __init__(self, database: Database) -> None:
-        self.dialect = sqlite.dialect(paramstyle="qmark")  # type: ignore[no-untyped-call] # untyped in SQLAlchemy
+        self.dialect = sqlite.dialect(paramstyle="qmark")
         self._database = database
         self._statements = _Statements(self.dialect)
         self._reader = open_sqlite(database.url)

@@ -6,8 +6,8 @@ from sqlalchemy import ColumnElement, and_, exists, func, insert, literal, selec
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tms_ca.core.facts import KeyStanding
 from tms_ca.core.model import CaKey, CertificateRecord, Selector
-from tms_ca.core.policy import KeyStanding
 from tms_ca.store import rows
 from tms_ca.store.tables import ca_keys, certificates, clients, forbidden_keys, hosts, krls, revoked_certificates, users
 

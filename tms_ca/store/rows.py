@@ -77,7 +77,7 @@ def certificate_row(record: CertificateRecord) -> dict[str, object]:
     }
 
 
-def _certificate(row: Mapping[str, Any]) -> CertificateRecord:
+def _certificate(row: Mapping[Any, Any]) -> CertificateRecord:
     fields = {name: row[name] for name in CertificateRecord.__slots__ if name != "revocation_id"}
     fields["principals"] = tuple(row["principals"])
     fields["critical_options"] = tuple((name, value) for name, value in row["critical_options"])
@@ -85,10 +85,10 @@ def _certificate(row: Mapping[str, Any]) -> CertificateRecord:
     return CertificateRecord(**fields, revocation_id=row.get("revocation_id"))
 
 
-def _plain(record: type, **convert: Callable[[Any], Any]) -> Callable[[Mapping[str, Any]], Any]:
+def _plain(record: type, **convert: Callable[[Any], Any]) -> Callable[[Mapping[Any, Any]], Any]:
     names: Sequence[str] = record.__slots__  # type: ignore[attr-defined] # every record is slotted
 
-    def make(row: Mapping[str, Any]) -> Any:
+    def make(row: Mapping[Any, Any]) -> Any:
         return record(**{name: convert.get(name, _as_is)(row[name]) for name in names})
 
     return make
@@ -105,7 +105,7 @@ class Shelf(Generic[R]):
     noun: str
     table: Table
     key: tuple[str, ...]
-    make: Callable[[Mapping[str, Any]], R]
+    make: Callable[[Mapping[Any, Any]], R]
 
     def where(self, *values: object) -> ColumnElement[bool]:
         """Return the condition that finds one."""
@@ -153,7 +153,7 @@ class Shelf(Generic[R]):
         return [self.make(row) for row in rows[:limit]], last
 
 
-def _delegation(row: Mapping[str, Any]) -> Delegation:
+def _delegation(row: Mapping[Any, Any]) -> Delegation:
     fields = {name: row[name] for name in Delegation.__slots__}
     fields["status"] = DelegationStatus(row["status"])
     fields["constraints"] = constraints_from_json(row["constraints"])

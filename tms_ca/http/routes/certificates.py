@@ -15,8 +15,8 @@ from schemas.certificates import (
 )
 from tms_ca.core.access import Action, Role
 from tms_ca.core.errors import Denied
+from tms_ca.core.facts import IssueRequest
 from tms_ca.core.model import CertificateRecord
-from tms_ca.core.policy import IssueRequest
 from tms_ca.http.endpoint import Call, Page, decode_cursor, endpoint
 
 ANSWER_HEADER = "X-TMS-Answer"  # what a plain-text answer is bound to: nonce, account, fingerprint
