@@ -12,11 +12,13 @@ from schemas.base import (
     account_field,
     client_field,
     host_field,
+    rfc3339,
     seconds_field,
     user_field,
 )
 from tms_ca.core.errors import TmsError
 from tms_ca.core.facts import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS, IssueRequest
+from tms_ca.core.model import CertificateRecord
 from tms_ca.core.names import KNOWN_EXTENSIONS, check_force_command, check_source_addresses
 
 MOST_KEY_CHARACTERS = 16384  # bar B-07
@@ -111,6 +113,30 @@ class IssuedShape(CertificateShape):
     """A certificate as its client receives it."""
 
     certificate = fields.String(metadata={"description": "One line, as in a -cert.pub file"})
+
+
+def issued_fields(record: CertificateRecord, certificate: str) -> dict[str, object]:
+    """Return what IssuedShape would dump: the hot path cannot spend 60 microseconds on asking each field."""
+    return {
+        "serial": str(record.serial),
+        "key_id": record.key_id,
+        "user": record.user,
+        "client_id": record.client_id,
+        "host": record.host,
+        "account": record.account,
+        "principals": record.principals,
+        "critical_options": dict(record.critical_options),
+        "extensions": record.extensions,
+        "valid_after": rfc3339(record.valid_after),
+        "valid_before": rfc3339(record.valid_before),
+        "limited_by": record.limited_by,
+        "delegation_id": record.delegation_id,
+        "public_key_fingerprint": record.public_key_fingerprint,
+        "ca_fingerprint": record.ca_fingerprint,
+        "issued_at": rfc3339(record.issued_at),
+        "revocation_id": record.revocation_id,
+        "certificate": certificate,
+    }
 
 
 class CertificateQuery(ListQuery):

@@ -36,6 +36,17 @@ class Metrics:
         )
         self.in_flight = Gauge("tms_http_in_flight", "Requests being answered", registry=self.registry)
 
+        self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
+    def answered(self, endpoint: str, status: int, seconds: float) -> None:
+        """Count one answer; looking children up by their labels each time would cost as much as a decision."""
+        children = self._children.get((endpoint, status))
+        if children is None:
+            children = self.requests.labels(endpoint, status), self.seconds.labels(endpoint)
+            self._children[endpoint, status] = children
+        children[0].inc()
+        children[1].observe(seconds)
+
     def text(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
         return generate_latest(self.registry)

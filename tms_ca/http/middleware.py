@@ -80,8 +80,7 @@ def around(
         response.headers["X-Request-ID"] = request_id
         response.headers.setdefault("Cache-Control", "no-store")
         seconds = time.perf_counter() - begun
-        metrics.requests.labels(name, response.status).inc()
-        metrics.seconds.labels(name).observe(seconds)
+        metrics.answered(name, response.status, seconds)
         line: dict[str, object] = {
             "level": "error" if response.status >= 500 else "info",
             "at": round(time.time(), 3),

@@ -12,19 +12,20 @@ from schemas.certificates import (
     IssueShape,
     LoginAnswerShape,
     LoginShape,
+    issued_fields,
 )
 from tms_ca.core.access import Action, Role
 from tms_ca.core.errors import Denied
 from tms_ca.core.facts import IssueRequest
 from tms_ca.core.model import CertificateRecord
-from tms_ca.http.endpoint import Call, Page, decode_cursor, endpoint
+from tms_ca.http.endpoint import Call, Page, Ready, decode_cursor, endpoint
 
 ANSWER_HEADER = "X-TMS-Answer"  # what a plain-text answer is bound to: nonce, account, fingerprint
 
 
 @endpoint("POST", "certificates", needs=Action.CERTIFICATE_ISSUE, body=IssueShape(), returns=IssuedShape(), status=201,
           problems=(400, 409))  # fmt: skip
-async def issue_certificate(call: Call[tuple[IssueRequest, str]]) -> dict[str, Any]:
+async def issue_certificate(call: Call[tuple[IssueRequest, str]]) -> Ready:
     """Issue a user certificate.
 
     The client made the key pair and sends the public key. The certificate lives no longer than everything it rests
@@ -38,20 +39,7 @@ async def issue_certificate(call: Call[tuple[IssueRequest, str]]) -> dict[str, A
         metrics.denied.labels("certificates.issue", error.code).inc()
         raise
     metrics.issued.inc()
-    return _Issued(issued.record, issued.certificate)  # type: ignore[return-value] # dumped by attribute
-
-
-class _Issued:
-    """A record with its certificate, for the shape."""
-
-    __slots__ = ("certificate", "record")
-
-    def __init__(self, record: CertificateRecord, certificate: str) -> None:
-        self.record = record
-        self.certificate = certificate
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.record, name)
+    return Ready(issued_fields(issued.record, issued.certificate))
 
 
 @endpoint("GET", "certificates", needs=Action.CERTIFICATE_READ, query=CertificateQuery(), returns=CertificateShape())
