@@ -33,7 +33,7 @@ def word(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(word(one) for one in value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={word(one)}" for name, one in value.items())
+        return ", ".join(f"{name}={word(one)}" for name, one in value.items() if one) or NONE
     return printable(str(value))
 
 
