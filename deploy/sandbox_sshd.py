@@ -1,0 +1,222 @@
+"""Start a real sshd that trusts a CA and asks the helper, without touching the machine: for the demo and the tests.
+
+As root, sshd runs in mount and process namespaces of its own: copies of /etc/passwd, /etc/shadow and /etc/group with
+two more accounts lie over the real ones, and /run is a tmpfs that holds the helper, its credential and the account's
+home. When the process ends, all of it is gone. As an ordinary user, sshd runs as that user on a high port and
+lets in that user.
+
+Use: `with SandboxSshd(workdir, ca_keys=..., helper=HelperFiles(...)) as sshd: sshd.ssh(key, certificate, "id")`.
+"""
+
+import getpass
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HELPER_ACCOUNT = "tms-helper"
+_HELPER_UID, _FIRST_UID = 64990, 64991
+_INSIDE = Path("/run/tms")  # where the namespace keeps its files
+_START_SECONDS = 15
+
+
+@dataclass
+class HelperFiles:
+    """What the helper needs: the zipapp, and what its configuration says."""
+
+    pyz: Path
+    url: str
+    tenant: str
+    host: str
+    token: str
+    ca_pem: str | None = None
+    timeout_seconds: float = 5.0
+
+
+@dataclass
+class SandboxSshd:
+    """A real sshd on a loopback port."""
+
+    workdir: Path
+    ca_keys: str  # lines for TrustedUserCAKeys
+    helper: HelperFiles | None = None
+    accounts: tuple[str, ...] = ("alice",)  # as root; an ordinary user has only their own
+    extra: str = ""  # more lines of sshd_config
+    revoked_keys: Path | None = None
+    port: int = 0
+    _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.workdir = self.workdir.resolve()
+        self.root = os.geteuid() == 0
+        self.account = self.accounts[0] if self.root else getpass.getuser()
+        self._log = self.workdir / "sshd.log"
+
+    def __enter__(self) -> "SandboxSshd":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> str:
+        """What sshd has logged."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def start(self) -> None:
+        """Write the files and start sshd; return once it listens."""
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
+        if sshd is None:
+            raise RuntimeError("sshd is not installed: apt-get install openssh-server")
+        if not (self.workdir / "host_key").exists():
+            keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", self.workdir / "host_key"]
+            subprocess.run(keygen, check=True)
+        (self.workdir / "ca.pub").write_text(self.ca_keys)
+        self.port = self.port or _free_port()
+        config = self.workdir / "sshd_config"
+        config.write_text(self._config(sshd))
+        self._log.touch()
+        if self.helper is not None:
+            self._write_helper(self.helper)
+        command = [sshd, "-D", "-e", "-f", str(config)]
+        if self.root:
+            command = self._in_namespace(command)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._wait()
+
+    def stop(self) -> None:
+        """End sshd and everything in its namespaces."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        # unshare --kill-child ends the namespace's first process with it, and so all of them.
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
+
+    def ssh(
+        self,
+        key: Path,
+        certificate: Path | None,
+        *command: str,
+        account: str | None = None,
+        options: tuple[str, ...] = (),
+        timeout: float = 60,
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run `command` over a real ssh; nothing of the user's own ssh configuration takes part."""
+        return subprocess.run(
+            self.ssh_command(key, certificate, *command, account=account, options=options),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def ssh_command(
+        self, key: Path, certificate: Path | None, *command: str, account: str | None = None, options: tuple[str, ...] = ()
+    ) -> list[str]:
+        """Return the command line that `ssh` runs."""
+        known = self.workdir / "known_hosts"
+        host_key = (self.workdir / "host_key.pub").read_text().strip()
+        known.write_text(f"[127.0.0.1]:{self.port} {host_key}\n")
+        settings = [
+            "BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "StrictHostKeyChecking=yes",
+            f"UserKnownHostsFile={known}", "GlobalKnownHostsFile=none", "ConnectTimeout=20", "LogLevel=ERROR",
+        ]  # fmt: skip
+        if certificate is not None:
+            settings.append(f"CertificateFile={certificate}")
+        flags = [word for setting in [*settings, *options] for word in ("-o", setting)]
+        return ["ssh", "-F", "none", "-p", str(self.port), "-i", str(key), *flags,
+                f"{account or self.account}@127.0.0.1", *command]  # fmt: skip
+
+    @property
+    def helper_directory(self) -> Path:
+        """Where sshd's helper finds its files."""
+        return _INSIDE if self.root else self.workdir / "helper"
+
+    def _config(self, sshd: str) -> str:
+        lines = [
+            f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self.workdir / 'host_key'}", "PidFile none",
+            "UsePAM no", "StrictModes yes", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
+            "AuthorizedKeysFile none", f"TrustedUserCAKeys {self.workdir / 'ca.pub'}", "LogLevel VERBOSE",
+            "LoginGraceTime 30", "MaxStartups 300",
+        ]  # fmt: skip
+        if self.helper is not None:
+            path = self.helper_directory
+            command = f"/usr/bin/python3 -I {path}/tms-principals.pyz --config {path}/host.conf %u %t %k"
+            lines += [f"AuthorizedPrincipalsCommand {command}",
+                      f"AuthorizedPrincipalsCommandUser {HELPER_ACCOUNT if self.root else self.account}"]  # fmt: skip
+        if self.revoked_keys is not None:
+            lines.append(f"RevokedKeys {self.revoked_keys}")
+        version = re.search(r"OpenSSH_(\d+)\.(\d+)", subprocess.run([sshd, "-V"], capture_output=True, text=True, check=False).stderr)
+        if version and (int(version[1]), int(version[2])) >= (9, 8):
+            lines.append("PerSourcePenalties no")  # many refused logins from one address are what tests are made of
+        return "\n".join([*lines, self.extra, ""])
+
+    def _write_helper(self, helper: HelperFiles) -> None:
+        directory = self.workdir / "helper"
+        directory.mkdir(exist_ok=True)
+        shutil.copy(helper.pyz, directory / "tms-principals.pyz")
+        inside = self.helper_directory
+        lines = [f"url = {helper.url}", f"tenant = {helper.tenant}", f"host = {helper.host}",
+                 f"token_file = {inside}/token", f"timeout_seconds = {helper.timeout_seconds}"]  # fmt: skip
+        if helper.ca_pem is not None:
+            (directory / "service-ca.pem").write_text(helper.ca_pem)
+            lines.append(f"ca_file = {inside}/service-ca.pem")
+        (directory / "host.conf").write_text("\n".join([*lines, ""]))
+        token = directory / "token"
+        token.unlink(missing_ok=True)
+        token.touch(0o600)
+        token.write_text(helper.token + "\n")
+        for name in ("host.conf", "tms-principals.pyz"):
+            (directory / name).chmod(0o755 if name.endswith("pyz") else 0o644)
+
+    def _in_namespace(self, command: list[str]) -> list[str]:
+        inside, outside = shlex.quote(str(_INSIDE)), shlex.quote(str(self.workdir))
+        people = [(HELPER_ACCOUNT, _HELPER_UID, "/nonexistent", "/usr/sbin/nologin")]
+        people += [(name, _FIRST_UID + n, f"/run/home/{name}", "/bin/sh") for n, name in enumerate(self.accounts)]
+        script = ["set -eu", "mount -t tmpfs -o mode=755 tmpfs /run",
+                  f"mkdir -p -m 755 /run/sshd /run/home {inside} /run/etc",
+                  "cp -p /etc/passwd /etc/shadow /etc/group /run/etc/"]  # fmt: skip
+        for name, uid, home, shell in people:
+            script += [f"echo '{name}:x:{uid}:{uid}::{home}:{shell}' >>/run/etc/passwd",
+                       f"echo '{name}:*:19000:0:99999:7:::' >>/run/etc/shadow",
+                       f"echo '{name}:x:{uid}:' >>/run/etc/group"]  # fmt: skip
+            if home.startswith("/run/"):
+                script.append(f"mkdir -m 700 {home} && chown {uid}:{uid} {home}")
+        script += [f"mount --bind /run/etc/{name} /etc/{name}" for name in ("passwd", "shadow", "group")]
+        if self.helper is not None:
+            script += [f"cp {outside}/helper/* {inside}/", f"chown {_HELPER_UID} {inside}/token",
+                       f"chmod 400 {inside}/token"]  # fmt: skip
+        script.append(f"exec {shlex.join(command)}")
+        return ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--",
+                "/bin/sh", "-c", "\n".join(script)]  # fmt: skip
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        until = time.monotonic() + _START_SECONDS
+        while f"Server listening on 127.0.0.1 port {self.port}" not in self.log:
+            if self._process.poll() is not None or time.monotonic() > until:
+                self.stop()
+                hint = "; as root, this needs mount namespaces (CAP_SYS_ADMIN): try as an ordinary user" if self.root else ""
+                raise RuntimeError(f"sshd did not start{hint}:\n{self.log[-2000:]}")
+            time.sleep(0.02)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

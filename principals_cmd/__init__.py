@@ -1,0 +1,1 @@
+"""tms-principals: sshd's AuthorizedPrincipalsCommand."""
