@@ -55,7 +55,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(duration=words.duration, moment=words.moment, prose=words.prose)
+    found.filters.update(duration=words.duration, moment=words.moment, prose=words.prose, inline=words.inline)
     return found
 
 

@@ -137,7 +137,7 @@ def _refused(request: web.Request, error: TmsError | web.HTTPException) -> web.R
         advice=_ADVICE.get(status, "Nothing was changed."),
         code=error.code if isinstance(error, TmsError) else "refused",
         request_id=request[REQUEST_ID],
-        home=_home(request),
+        back=_back(request, status),
     )
     if isinstance(error, TmsError) and error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
@@ -146,9 +146,13 @@ def _refused(request: web.Request, error: TmsError | web.HTTPException) -> web.R
     return response
 
 
-def _home(request: web.Request) -> str:
-    tenant = request.match_info.get("tenant", "")
-    return f"/t/{tenant}/" if valid_tenant(tenant) else "/"
+def _back(request: web.Request, status: int) -> str:
+    """Return where to go from an error: the delegation that it is about, the user's page, or the front."""
+    tenant, delegation_id = request.match_info.get("tenant", ""), request.match_info.get("delegation_id", "")
+    if not valid_tenant(tenant):
+        return "/"
+    wanted = f"/t/{tenant}/delegations/{delegation_id}"
+    return f"/t/{tenant}/" if status == 404 else next_path(wanted, tenant)
 
 
 async def _slash(visit: Visit) -> web.Response:

@@ -43,11 +43,14 @@ def moment(at: int) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(f"{when:%Y-%m-%dT%H:%M:%SZ}", text)
 
 
+def inline(text: str) -> Markup:
+    """Return a line of a docstring as HTML: backquotes are code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(" ".join(text.split())))))  # noqa: S704 - escaped here
+
+
 def prose(text: str) -> Markup:
-    """Return a docstring as HTML: paragraphs, and backquotes as code."""
-    paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
-    made = (_CODE.sub(r"<code>\1</code>", str(escape(part))) for part in paragraphs)
-    return Markup("".join(f"<p>{part}</p>" for part in made))  # noqa: S704 - escaped one line above
+    """Return a docstring as HTML, in paragraphs."""
+    return Markup("").join(Markup("<p>{}</p>").format(inline(part)) for part in text.split("\n\n") if part.strip())
 
 
 def allowed(constraints: Constraints) -> Sequence[str]:
