@@ -233,6 +233,7 @@ def test_G_07_100_000_random_serials_take_no_more_than_a_megabyte(tmp_path):
         (set(range(1, 100_001)), 200),
         (set(range(1, 100_001, 2)), 13_000),
         (set(range(10**6, 10**9, 10**4)), 8 * 99_900 + 200),
+        ({first + n for first in range(1, 10**6, 1000) for n in range(20)}, 22_000),
         ({1, 2, 3}, 140),
     ],
 )

@@ -163,6 +163,7 @@ def key(text):
 
 ED_POINT = parse_public_key(public_line("ed25519")).blob[-32:]
 P256_POINT = parse_public_key(public_line("nistp256")).blob[-65:]
+P384_POINT = parse_public_key(public_line("nistp384")).blob[-97:]
 
 # Each is built faithfully, and breaks one rule.
 FORBIDDEN = {
@@ -172,8 +173,8 @@ FORBIDDEN = {
     "serial 0": {"serial": 0},
     "serial 2**63": {"serial": 2**63},
     "serial 2**64 - 1": {"serial": 2**64 - 1},
-    "type 0": {"type": 0},
-    "type 3": {"type": 3},
+    "type 0": {"type": 0, "critical_options": (), "extensions": ()},
+    "type 3": {"type": 3, "critical_options": (), "extensions": ()},
     "host with options": {"type": CertType.HOST},
     "host with extensions alone": {"type": CertType.HOST, "critical_options": ()},
     "key id empty": {"key_id": ""},
@@ -220,6 +221,7 @@ FORBIDDEN = {
     "subject rsa even": {"public_key": key(rsa(3072, even=True))},
     "subject rsa exponent 3": {"public_key": key(rsa(3072, exponent=3))},
     "subject on another curve": {"public_key": key(line("ecdsa-sha2-nistp256", b"nistp384", P256_POINT))},
+    "subject on the curve of another name": {"public_key": key(line("ecdsa-sha2-nistp256", b"nistp384", P384_POINT))},
     "subject point compressed": {"public_key": key(line("ecdsa-sha2-nistp256", b"nistp256", b"\2" + P256_POINT[1:33]))},
     "subject point empty": {"public_key": key(line("ecdsa-sha2-nistp256", b"nistp256", b""))},
     "subject fido without application": {"public_key": key(line("sk-ssh-ed25519@openssh.com", ED_POINT, b""))},

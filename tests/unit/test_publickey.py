@@ -353,6 +353,14 @@ def test_B_07_nist_points_are_judged_as_by_cryptography(curve):
         assert curve.fault(flipped) is not None
 
 
+def test_B_07_a_coordinate_has_one_spelling():
+    curve = curves.NISTP256
+    x = next(x for x in range(2, 99) if pow(x**3 - 3 * x + curve.b, (curve.p - 1) // 2, curve.p) == 1)
+    y = pow(x**3 - 3 * x + curve.b, (curve.p + 1) // 4, curve.p)
+    assert curve.fault(b"\4" + x.to_bytes(32, "big") + y.to_bytes(32, "big")) is None
+    assert curve.fault(b"\4" + (x + curve.p).to_bytes(32, "big") + y.to_bytes(32, "big")) is not None
+
+
 @given(st.text(max_size=200))
 def test_arbitrary_text_raises_nothing_but_invalid(text):
     for parse in (parse_public_key, parse_ca_key, parse_host_key):

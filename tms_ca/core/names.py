@@ -184,7 +184,7 @@ def valid_option_value(name: str, value: str) -> bool:
         if name == "source-address":
             networks = value.split(",", MAX_SOURCE_ADDRESSES)
             # The order is free, because one list may be a choice from another; each network is canonical.
-            return len(set(networks)) == len(networks) and sorted(check_source_addresses(networks)) == sorted(networks)
+            return sorted(check_source_addresses(networks)) == sorted(networks)
     except Invalid:
         return False
     return not value

@@ -84,11 +84,10 @@ class Reader:
         """Read a number >= 0 in its shortest form."""
         at = self._at
         content = self.string()
-        if content and content[0] & 0x80:
-            raise WireError(f"the number at offset {at} is negative")
+        # A negative number would need one byte more as the positive one that is read here, so it fails too.
         number = int.from_bytes(content, "big")
         if len(content) != ((number.bit_length() + 8) // 8 if number else 0):
-            raise WireError(f"the number at offset {at} is not in its shortest form")
+            raise WireError(f"the number at offset {at} is negative or not in its shortest form")
         return number
 
     def rest(self) -> bytes:
