@@ -58,7 +58,7 @@ class SandboxSshd:
         self.account = self.accounts[0] if self.root else getpass.getuser()
         self._log = self.workdir / "sshd.log"
 
-    def __enter__(self) -> "SandboxSshd":
+    def __enter__(self):
         self.start()
         return self
 
@@ -126,7 +126,12 @@ class SandboxSshd:
         )
 
     def ssh_command(
-        self, key: Path, certificate: Path | None, *command: str, account: str | None = None, options: tuple[str, ...] = ()
+        self,
+        key: Path,
+        certificate: Path | None,
+        *command: str,
+        account: str | None = None,
+        options: tuple[str, ...] = (),
     ) -> list[str]:
         """Return the command line that `ssh` runs."""
         known = self.workdir / "known_hosts"
@@ -161,7 +166,8 @@ class SandboxSshd:
                       f"AuthorizedPrincipalsCommandUser {HELPER_ACCOUNT if self.root else self.account}"]  # fmt: skip
         if self.revoked_keys is not None:
             lines.append(f"RevokedKeys {self.revoked_keys}")
-        version = re.search(r"OpenSSH_(\d+)\.(\d+)", subprocess.run([sshd, "-V"], capture_output=True, text=True, check=False).stderr)
+        banner = subprocess.run([sshd, "-V"], capture_output=True, text=True, check=False).stderr
+        version = re.search(r"OpenSSH_(\d+)\.(\d+)", banner)
         if version and (int(version[1]), int(version[2])) >= (9, 8):
             lines.append("PerSourcePenalties no")  # many refused logins from one address are what tests are made of
         return "\n".join([*lines, self.extra, ""])
@@ -211,7 +217,7 @@ class SandboxSshd:
         while f"Server listening on 127.0.0.1 port {self.port}" not in self.log:
             if self._process.poll() is not None or time.monotonic() > until:
                 self.stop()
-                hint = "; as root, this needs mount namespaces (CAP_SYS_ADMIN): try as an ordinary user" if self.root else ""
+                hint = " (as root, this needs the right to make mount namespaces)" if self.root else ""
                 raise RuntimeError(f"sshd did not start{hint}:\n{self.log[-2000:]}")
             time.sleep(0.02)
 

@@ -30,7 +30,9 @@ class Config:
         try:
             self.timeout = float(values.get("timeout_seconds", "5"))
         except ValueError:
-            raise ConfigError("%s: timeout_seconds is %r, expected a number" % (path, values["timeout_seconds"]))
+            raise ConfigError(
+                "%s: timeout_seconds is %r, expected a number" % (path, values["timeout_seconds"])
+            ) from None
         if not 0.1 <= self.timeout <= LONGEST_TIMEOUT:
             raise ConfigError("%s: timeout_seconds must be from 0.1 to %d" % (path, LONGEST_TIMEOUT))
 
@@ -44,7 +46,7 @@ def read_private(path, others_may_read):
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise ConfigError("cannot read %s: %s" % (path, error.strerror))
+        raise ConfigError("cannot read %s: %s" % (path, error.strerror)) from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -61,7 +63,7 @@ def read_private(path, others_may_read):
     try:
         return content.decode("ascii")
     except UnicodeDecodeError:
-        raise ConfigError("%s holds bytes that are not ASCII" % path)
+        raise ConfigError("%s holds bytes that are not ASCII" % path) from None
 
 
 def load(path):
@@ -72,17 +74,16 @@ def load(path):
     """
     values = {}
     for number, line in enumerate(read_private(path, True).split("\n"), 1):
-        line = line.strip()
-        if not line or line.startswith("#"):
+        if not line.strip() or line.strip().startswith("#"):
             continue
         key, equals, value = line.partition("=")
         key, value = key.strip(), value.strip()
         if not equals or key not in KEYS:
             raise ConfigError("%s line %d: %r is none of %s" % (path, number, key[:40], ", ".join(KEYS)))
-        if key in values:
-            raise ConfigError("%s line %d: %s is there twice" % (path, number, key))
         if not value:
             raise ConfigError("%s line %d: %s has no value" % (path, number, key))
+        if key in values:
+            raise ConfigError("%s line %d: %s is there twice" % (path, number, key))
         values[key] = value
     for key in REQUIRED:
         if key not in values:
@@ -121,7 +122,7 @@ def _url(url, path):
     secure = scheme == "https"
     if authority.startswith("["):
         address, bracket, tail = authority[1:].partition("]")
-        port = tail[1:] if tail.startswith(":") else tail
+        port = tail[1:] if tail[:1] == ":" else tail
         good = bool(bracket)
     else:
         address, colon, port = authority.partition(":")

@@ -49,7 +49,7 @@ def fingerprint(certificate):
     try:
         blob = binascii.a2b_base64(certificate.encode("ascii"))
     except (ValueError, UnicodeEncodeError):
-        raise ServiceError("the certificate is not base64")
+        raise ServiceError("the certificate is not base64") from None
     return "SHA256:" + binascii.b2a_base64(sha256(blob).digest(), newline=False).decode("ascii").rstrip("=")
 
 
@@ -76,7 +76,7 @@ class Connection:
             plain = socket.create_connection((config.address, config.port), self._left())
             self._socket = _with_tls(plain, config, self._left()) if config.secure else plain
         except OSError as error:
-            raise ServiceError("cannot reach %s port %d: %s" % (config.address, config.port, error))
+            raise ServiceError("cannot reach %s port %d: %s" % (config.address, config.port, error)) from error
 
     def _left(self):
         left = self._deadline - time.monotonic()
@@ -99,7 +99,7 @@ class Connection:
                 if len(received) > MOST_HEAD_BYTES + MOST_ANSWER_BYTES:
                     raise ServiceError("the answer is larger than any true one")
         except OSError as error:
-            raise ServiceError("the connection failed: %s" % error)
+            raise ServiceError("the connection failed: %s" % error) from error
         finally:
             self._socket.close()
 
@@ -118,7 +118,7 @@ def _with_tls(plain, config, timeout):
         return context.wrap_socket(plain, server_hostname=config.address)
     except (OSError, ValueError) as error:
         plain.close()
-        raise ServiceError("TLS failed: %s" % error)
+        raise ServiceError("TLS failed: %s" % error) from error
 
 
 def split_answer(received):
@@ -133,7 +133,7 @@ def split_answer(received):
     try:
         lines = head.decode("ascii").split("\r\n")
     except UnicodeDecodeError:
-        raise ServiceError("the answer's head is not ASCII")
+        raise ServiceError("the answer's head is not ASCII") from None
     version, _, rest = lines[0].partition(" ")
     status = rest[:3]
     if version != "HTTP/1.1" or len(status) != 3 or not status.isdigit() or rest[3:4] not in ("", " "):
@@ -189,4 +189,4 @@ def ask_principals(config, account, certificate_type, certificate, deadline):
     try:
         return answer.decode("ascii").split("\n")
     except UnicodeDecodeError:
-        raise ServiceError("the answer is not ASCII")
+        raise ServiceError("the answer is not ASCII") from None

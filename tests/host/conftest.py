@@ -1,0 +1,83 @@
+"""The helper as a host has it: the built zipapp, a configuration and a credential."""
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deploy.build_pyz import build
+
+# As sshd gives it: the environment of the helper's account and nothing else.
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "USER": "tms-helper", "LOGNAME": "tms-helper", "HOME": "/nonexistent"}
+TOKEN = "tms_h_0123456789abcdefghijklmnopqrstuvwxyzABCDEF0"
+
+
+@dataclass
+class Ran:
+    status: int
+    out: bytes
+    seconds: float
+
+
+@dataclass
+class Helper:
+    """Runs the built helper."""
+
+    pyz: Path
+    directory: Path
+    certificate: str
+
+    def configure(self, url: str, **more: str) -> Path:
+        token = self.directory / "token"
+        if not token.exists():
+            token.touch(0o600)
+            token.write_text(TOKEN + "\n")
+        values = {
+            "url": url,
+            "tenant": "default",
+            "host": "h1",
+            "token_file": str(token),
+            "timeout_seconds": "2",
+            **more,
+        }
+        path = self.directory / "host.conf"
+        path.write_text("# made by a test\n" + "".join(f"{key} = {value}\n" for key, value in values.items() if value))
+        path.chmod(0o644)
+        return path
+
+    def run(self, *arguments: str, python: str = "/usr/bin/python3", environment: dict[str, str] | None = None) -> Ran:
+        begun = time.monotonic()
+        done = subprocess.run(
+            [python, "-I", self.pyz, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
+            env={**ENVIRONMENT, **(environment or {})}, cwd="/",
+        )  # fmt: skip
+        return Ran(done.returncode, done.stdout, time.monotonic() - begun)
+
+    def ask(self, account: str = "alice", **options) -> Ran:
+        kind, blob = self.certificate.split()[:2]
+        return self.run("--config", str(self.directory / "host.conf"), account, kind, blob, **options)
+
+
+@pytest.fixture(scope="session")
+def pyz(tmp_path_factory) -> Path:
+    return build(tmp_path_factory.mktemp("pyz"))
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory) -> str:
+    """A certificate that ssh-keygen made."""
+    where = tmp_path_factory.mktemp("certificate")
+    for name in ("ca", "id"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", where / name], check=True)
+    command = ["ssh-keygen", "-q", "-s", where / "ca", "-I", "k", "-n", "alice@h1", "-z", "7", "-V", "-1m:+1h"]
+    subprocess.run([*command, where / "id.pub"], check=True)
+    return (where / "id-cert.pub").read_text().strip()
+
+
+@pytest.fixture
+def helper(pyz: Path, certificate: str, tmp_path: Path) -> Helper:
+    os.umask(0o022)
+    return Helper(pyz, tmp_path, certificate)
