@@ -6,15 +6,7 @@ from typing import Any
 
 from tms_ca.core.access import ACCESS, Action, Role
 
-_LIMITS = (
-    ("minLength", "at least {} characters"),
-    ("maxLength", "at most {} characters"),
-    ("minimum", "from {}"),
-    ("maximum", "up to {}"),
-    ("minItems", "at least {}"),
-    ("maxItems", "at most {}"),
-    ("pattern", "matches {}"),
-)
+_LIMITS = (("minLength", "maxLength", "characters"), ("minimum", "maximum", ""), ("minItems", "maxItems", "items"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +98,22 @@ def _type(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         return " | ".join(str(word) for word in schema["enum"])
     whole = {**_resolve(document, schema), **schema}
     kinds = whole.get("type", "any")
-    text = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
+    words = kinds if isinstance(kinds, list) else [kinds]
     if "items" in whole:
-        return f"{text} of {_type(document, whole['items'])}"
+        words = [f"array of {_type(document, whole['items'])}" if word == "array" else word for word in words]
+    text = " or ".join(words)
     return f"{text} ({whole['format']})" if "format" in whole else text
 
 
 def _notes(schema: Mapping[str, Any]) -> str:
     notes = [schema["description"]] if "description" in schema else []
-    notes += [text.format(schema[name]) for name, text in _LIMITS if name in schema]
+    for least, most, unit in _LIMITS:
+        if most in schema:
+            notes.append(f"{schema.get(least, 0)} to {schema[most]} {unit}".strip())
+        elif schema.get(least):
+            notes.append(f"at least {schema[least]} {unit}".strip())
+    if "pattern" in schema:
+        notes.append(f"matches {schema['pattern']}")
     default = schema.get("default")
     if isinstance(default, str | int) and not isinstance(default, bool):
         notes.append(f"default {default}")
