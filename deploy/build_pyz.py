@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("keycmd", "principals_cmd")
-MAIN = "from principals_cmd.main import main\n\nmain()\n"
+ENTRY = "principals_cmd/__main__.py"
 SHEBANG = b"#!/usr/bin/python3 -I\n"
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
 
@@ -16,7 +16,7 @@ def build(outdir: Path) -> Path:
     outdir.mkdir(parents=True, exist_ok=True)
     target = outdir / "tms-principals.pyz"
     temporary = target.with_suffix(".new")
-    files = {"__main__.py": MAIN.encode()}
+    files = {"__main__.py": (ROOT / ENTRY).read_bytes()}
     for package in PACKAGES:
         for path in (ROOT / package).glob("*.py"):
             if path.name != "__main__.py":

@@ -2,26 +2,31 @@
 
 sshd_config: AuthorizedPrincipalsCommand /usr/libexec/tms/tms-principals %u %t %k
 
-Exit status 0 with principals printed is yes; 0 with nothing printed is the service's no; 1 with nothing printed is
-every doubt. sshd lets nobody in for the last two, and logs the third as a failure. Nothing is printed before the
+Exit status 0 with principals printed is yes; 0 with nothing printed is the service's no; another with nothing printed
+is every doubt. sshd lets nobody in for the last two, and logs the third as a failure. Nothing is printed before the
 whole answer has been checked.
 """
 
+import _thread
 import os
-import signal
 import sys
 import syslog
 import time
 
-from keycmd.config import DEFAULT_PATH, ConfigError, load
-from keycmd.service import Refused, ServiceError, ask_principals, fingerprint
+from keycmd.config import DEFAULT_PATH, LONGEST_TIMEOUT, ConfigError, load
+from keycmd.service import Question, Refused, ServiceError
+
+try:
+    import _signal as signal  # `signal` without its enums, which take as long to make as all else here
+except ImportError:
+    import signal
 
 IDENT = "tms-principals"
 USAGE = "expected [--config PATH] ACCOUNT CERTIFICATE-TYPE CERTIFICATE, from sshd's %u %t %k"
 MOST_LINES = 256
+GRACE_SECONDS = 0.25
 _FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
 _PRINCIPAL = _FIRST | frozenset(".@+:=-")
-_GRACE_SECONDS = 0.5  # the deadline on the socket speaks first, so that the log says what was slow
 
 
 def valid_principal(text):
@@ -29,46 +34,79 @@ def valid_principal(text):
     return 1 <= len(text) <= 128 and text[0] in _FIRST and _PRINCIPAL.issuperset(text)
 
 
-def checked(lines):
-    """Return the principals of an answer's lines.
+def checked(answer):
+    """Return the principals of an answer, one a line.
 
     Raises:
-        ServiceError: none, too many, or one that is not a plain principal
+        ServiceError: none, too many, one that is not a plain principal, or a last line that was cut
     """
-    if lines and lines[-1] == "":
-        lines = lines[:-1]
-    if not 1 <= len(lines) <= MOST_LINES or not all(valid_principal(line) for line in lines):
+    lines = answer.split("\n")
+    if lines.pop() != "" or not 1 <= len(lines) <= MOST_LINES or not all(valid_principal(line) for line in lines):
         raise ServiceError("the answer holds no principals, too many, or something else")
     return lines
 
 
+def end_after(seconds):
+    """Let the kernel end this process then, whatever it does.
+
+    A handler in Python would not do: it waits for the C function (a resolver, a write to syslog) that is hanging.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def ask_in_time(question, config, deadline):
+    """Ask in a thread of its own: a resolver that hangs knows no timeout, but can be left behind.
+
+    Raises:
+        Refused, ServiceError: see Question.ask
+    """
+    results = []
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def work():
+        try:
+            results.append(question.ask(config, deadline))
+        except BaseException as error:  # raised again below, where someone sees it
+            results.append(error)
+        done.release()
+
+    _thread.start_new_thread(work, ())
+    if not done.acquire(True, max(0.0, deadline - time.monotonic())):
+        raise ServiceError("no answer in time: " + question.stage)
+    if isinstance(results[0], BaseException):
+        raise results[0]
+    return results[0]
+
+
 def log(priority, text):
     """Write one line to syslog; whatever came in, nothing but printable ASCII goes out."""
-    clean = "".join(c if " " <= c <= "~" else "?" for c in text[:1000])
-    syslog.syslog(priority | syslog.LOG_AUTHPRIV, clean)
+    syslog.syslog(priority, "".join(c if " " <= c <= "~" else "?" for c in text[:1000]))
 
 
 def run(arguments):
     """Do it; return the exit status."""
+    started = time.monotonic()
+    end_after(LONGEST_TIMEOUT)  # until the configuration says less
     path = DEFAULT_PATH
     if len(arguments) == 5 and arguments[0] == "--config":
         path, arguments = arguments[1], arguments[2:]
     if len(arguments) != 3:
-        log(syslog.LOG_ERR, USAGE)
+        log(syslog.LOG_ERR, "failed reason=%s" % USAGE)
         return 1
-    account, certificate_type, certificate = arguments
-    about = "account=%s" % account
+    # No blank survives, so that a name cannot pose as another field of the line.
+    about = "account=%s" % "".join(c if c in _PRINCIPAL else "?" for c in arguments[0][:64])
     try:
         config = load(path)
-        deadline = time.monotonic() + config.timeout
-        # A resolver or a disk that hangs does not listen to the socket's timeout: this ends the process for certain.
-        signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
-        signal.setitimer(signal.ITIMER_REAL, config.timeout + _GRACE_SECONDS)
-        about = "host=%s account=%s certificate=%s" % (config.host, account, fingerprint(certificate))
-        principals = checked(ask_principals(config, account, certificate_type, certificate, deadline))
+        end_after(config.timeout + GRACE_SECONDS)
+        question = Question(*arguments)
+        about = "host=%s %s certificate=%s" % (config.host, about, question.fingerprint)
+        principals = checked(ask_in_time(question, config, started + config.timeout))
         output = "".join(line + "\n" for line in principals).encode("ascii")
         if os.write(1, output) != len(output):
-            raise ServiceError("sshd did not take the answer")
+            raise ServiceError("sshd did not take the whole answer")
     except Refused as refusal:
         log(syslog.LOG_NOTICE, "refused %s code=%s" % (about, refusal))
         return 0
@@ -81,10 +119,11 @@ def run(arguments):
 
 def main():
     """Run, and turn whatever was not thought of into a refusal."""
-    syslog.openlog(IDENT, syslog.LOG_PID)
+    status = 1
     try:
+        syslog.openlog(IDENT, syslog.LOG_PID, syslog.LOG_AUTHPRIV)
         status = run(sys.argv[1:])
     except BaseException as error:
-        log(syslog.LOG_ERR, "failed reason=%s" % type(error).__name__)
-        status = 1
-    os._exit(status)
+        log(syslog.LOG_ERR, "failed reason=unexpected %s: %s" % (type(error).__name__, error))
+    finally:
+        os._exit(status)  # a thread left behind does not hold the process
