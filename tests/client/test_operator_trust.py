@@ -140,7 +140,7 @@ def test_a_chain_cut_short_is_found(operator: Operator):
 
 def test_events_cannot_give_orders_to_the_terminal(running: Running):
     request = urllib.request.Request(f"{running.url}/api/v1/tenants/default/clients")
-    evil = base64.b64encode("\x1b]0;owned\x07\n:wrong".encode()).decode()
+    evil = base64.b64encode(b"\x1b]0;owned\x07\n:wrong").decode()
     request.add_header("Authorization", f"Basic {evil}")
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(request, timeout=20)

@@ -288,7 +288,7 @@ def test_ssh_that_is_ended_leaves_no_key(machines: Machines):
         "--address",
         "127.0.0.1",
         "-o",
-        "ProxyCommand=echo begun >&2; exec sleep 60",
+        "ProxyCommand=sh -c 'echo begun >&2; exec sleep 60'",
         "--",
         "true",
     ]

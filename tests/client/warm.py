@@ -22,7 +22,7 @@ def main() -> None:
             os.environ.clear()
             os.environ.update(job["env"])
             os.chdir(job["cwd"])
-            sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as an interpreter begins
+            sys.stdin = open(0, closefd=False)
             sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
             sys.argv = ["tms-ca", *job["words"]]
             sys.exit(command.main())
