@@ -19,7 +19,7 @@ from schemas.base import (
 from tms_ca.core.errors import TmsError
 from tms_ca.core.facts import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS, IssueRequest
 from tms_ca.core.model import CertificateRecord
-from tms_ca.core.names import KNOWN_EXTENSIONS, check_force_command, check_source_addresses
+from tms_ca.core.names import check_extensions, check_force_command, check_source_addresses
 
 MOST_KEY_CHARACTERS = 16384  # bar B-07
 
@@ -31,29 +31,43 @@ def _command(value: str) -> None:
         raise ValidationError(error.detail) from error
 
 
-class SourceAddresses(fields.List[str]):
-    """CIDR networks, made canonical: sshd refuses host bits that are set."""
+class _Checked(fields.List[str]):
+    """A list of words that a rule of the core checks and makes canonical."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(fields.String(), validate=validate.Length(0, 32), **options)
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
-        texts = [str(text) for text in super()._deserialize(*args, **kwargs)]
+        words = [str(word) for word in super()._deserialize(*args, **kwargs)]
         try:
-            return check_source_addresses(texts)
+            return self.rule(words)
         except TmsError as error:
             raise ValidationError(error.detail) from error
+
+    def rule(self, words: list[str]) -> tuple[str, ...]:
+        """Return `words` in the form that a certificate has them."""
+        raise NotImplementedError
+
+
+class SourceAddresses(_Checked):
+    """CIDR networks: sshd refuses host bits that are set."""
+
+    def rule(self, words: list[str]) -> tuple[str, ...]:
+        """Return canonical networks."""
+        return check_source_addresses(words)
+
+
+class Extensions(_Checked):
+    """Certificate extensions such as permit-pty."""
+
+    def rule(self, words: list[str]) -> tuple[str, ...]:
+        """Return extensions sorted, each once."""
+        return check_extensions(words)
 
 
 def command_field(**options: Any) -> fields.String:
     """Return a field for a forced command."""
     return fields.String(validate=_command, **options)
-
-
-def extensions_field(**options: Any) -> fields.List[str]:
-    """Return a field for certificate extensions such as permit-pty."""
-    one = fields.String(validate=validate.OneOf(sorted(KNOWN_EXTENSIONS)))
-    return fields.List(one, validate=validate.Length(0, len(KNOWN_EXTENSIONS)), **options)
 
 
 class IssueShape(Shape):
@@ -71,15 +85,13 @@ class IssueShape(Shape):
     )
     source_address = SourceAddresses(load_default=())
     force_command = command_field(load_default=None)
-    extensions = extensions_field(load_default=None)
+    extensions = Extensions(load_default=None)
     reservation_id = fields.String(load_default=None, validate=validate.Length(1, 64))
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> tuple[IssueRequest, str]:
         """Return the request and the key apart: the key is judged by itself."""
         public_key = data.pop("public_key")
-        if data["extensions"] is not None:
-            data["extensions"] = tuple(data["extensions"])
         return IssueRequest(**data), public_key
 
 

@@ -15,7 +15,7 @@ from schemas.base import (
     text_field,
     user_field,
 )
-from schemas.certificates import SourceAddresses, command_field, extensions_field
+from schemas.certificates import Extensions, SourceAddresses, command_field
 from tms_ca.core.facts import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS
 from tms_ca.core.model import NO_EXTRAS, Constraints, DelegationStatus
 
@@ -28,12 +28,11 @@ class ConstraintsShape(Shape):
     max_ttl_seconds = seconds_field(MIN_LIFETIME_SECONDS, HARD_MAX_SECONDS, load_default=None, allow_none=True)
     source_address = SourceAddresses(load_default=())
     force_command = command_field(load_default=None, allow_none=True)
-    extensions = extensions_field(load_default=())
+    extensions = Extensions(load_default=())
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> Constraints:
         """Return the record."""
-        data["extensions"] = tuple(sorted(set(data["extensions"])))
         return Constraints(**data)
 
 
@@ -58,14 +57,7 @@ class ApproveShape(Shape):
     max_ttl_seconds = seconds_field(MIN_LIFETIME_SECONDS, HARD_MAX_SECONDS)
     source_address = SourceAddresses()
     force_command = command_field()
-    extensions = extensions_field()
-
-    @post_load
-    def tuples(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Turn lists into tuples."""
-        if "extensions" in data:
-            data["extensions"] = tuple(sorted(set(data["extensions"])))
-        return data
+    extensions = Extensions()
 
 
 class DelegationShape(Shape):

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -39,13 +38,6 @@ MOST_BODY_BYTES = 64 * 1024  # bar H-02
 SHUTDOWN_SECONDS = 8.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    context: Context
-    database: Database
-    driver: HotDriver
-
-
 def public_url(settings: Settings) -> str:
     """Return how users and hosts reach the service."""
     listen = settings.listen
@@ -74,7 +66,6 @@ async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncI
             f"the database has revision {found}, this release needs {migrate.head()}: tms-ca migrate",
         )
     database = Database(url, ChainWriter(vault.audit_key, clock.now()))
-    await database.start()
     driver = await open_driver(database)
     try:
         yield _services(settings, vault, clock, database, driver)
@@ -86,7 +77,7 @@ async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncI
 def _services(settings: Settings, vault: Vault, clock: Clock, database: Database, driver: HotDriver) -> Context:
     limits: Limits = settings.limits
     facts = FactsReader(driver)
-    commits = GroupCommit(driver, database.chain)
+    commits = GroupCommit(driver, database)
     ring = KeyRing(database, vault)
     keys = CaKeys(database, vault, clock)
     return Context(

@@ -128,7 +128,9 @@ async def _serve(settings: Settings, listener: socket.socket, *, announce: bool)
 
 def _supervise(settings: Settings, listener: socket.socket, count: int) -> int:
     """Run workers that accept from one socket; restart those that die, end them all on SIGTERM."""
-    asyncio.run(migrate.upgrade(database_url(settings.database_url)))
+    url = database_url(settings.database_url)
+    if url.get_backend_name() == "sqlite":  # once, before the workers would do it side by side
+        asyncio.run(migrate.upgrade(url))
     stopping = False
     workers: dict[int, subprocess.Popen[bytes]] = {}
 

@@ -21,6 +21,7 @@ from tms_ca.core.model import Caller, Tenant
 from tms_ca.core.names import valid_tenant
 from tms_ca.http import words
 from tms_ca.http.context import ADDRESS, CONTEXT, REQUEST_ID, Context
+from tms_ca.http.cookies import BEFORE_COOKIE, SESSION_COOKIE, cookie_name, set_cookie
 from tms_ca.services.journal import event
 from tms_ca.store import rows
 from tms_ca.store.hot import Entry
@@ -37,8 +38,6 @@ HEADERS = {
     "Cache-Control": "no-store",
     "X-Frame-Options": "DENY",
 }
-SESSION_COOKIE = "tms"
-BEFORE_COOKIE = "tms-before"  # what a form is bound to while there is no session
 _BEFORE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _MOST_FIELDS = 32
@@ -244,24 +243,3 @@ def _nobody(request: web.Request) -> Caller:
 def anyone(request: web.Request) -> Caller:
     """Return the caller of somebody who is about to log in."""
     return _nobody(request)
-
-
-def _secure(context: Context) -> bool:
-    return context.public_url.startswith("https:")
-
-
-def cookie_name(context: Context, name: str) -> str:
-    """Return the cookie's name; `__Host-` (RFC 6265bis) keeps other hosts of the domain from setting it."""
-    return f"__Host-{name}" if _secure(context) else name
-
-
-def set_cookie(context: Context, response: web.Response, name: str, value: str) -> None:
-    """Set a cookie that ends with the browser; what it stands for ends in the database."""
-    response.set_cookie(
-        cookie_name(context, name), value, path="/", secure=_secure(context), httponly=True, samesite="Lax"
-    )
-
-
-def drop_cookie(context: Context, response: web.Response, name: str) -> None:
-    """Delete a cookie."""
-    response.del_cookie(cookie_name(context, name), path="/", secure=_secure(context), httponly=True, samesite="Lax")

@@ -18,6 +18,7 @@ from schemas.base import PATH_NAMES
 from tms_ca.core.access import Action, Reach, Role, reach
 from tms_ca.core.errors import Denied, Invalid, Malformed, NotFound, Unauthenticated, UnsupportedMedia
 from tms_ca.core.model import ALL_TENANTS, Caller
+from tms_ca.core.names import valid_tenant
 from tms_ca.http.context import ADDRESS, CONTEXT, REQUEST_ID, Context
 from tms_ca.services.journal import event
 from tms_ca.store.hot import Entry
@@ -217,8 +218,9 @@ async def _authenticate(context: Context, request: web.Request) -> Caller:
     try:
         return await context.authentication.by_secret(secret, name=name, request_id=request_id, address=address)
     except (Unauthenticated, Denied) as error:
-        nobody = Caller(Role.ANYONE, "", name or "", request_id=request_id, address=address)
-        await _record(context, nobody, request.match_info.get("tenant", ALL_TENANTS), "authentication", error)
+        nobody = Caller(Role.ANYONE, "", ascii(name or "")[1:-1], request_id=request_id, address=address)
+        tenant = request.match_info.get("tenant", "")
+        await _record(context, nobody, tenant if valid_tenant(tenant) else ALL_TENANTS, "authentication", error)
         raise
 
 
@@ -252,14 +254,14 @@ async def _authorize(context: Context, caller: Caller, needs: Action, tenant: st
     elif found is Reach.OWN_MFA and caller.mfa_until <= context.clock.now():
         error = Denied("mfa_required", "this needs multi-factor authentication: verify a code first")
     if error is not None:
-        await _record(context, caller, tenant or ALL_TENANTS, needs, error)
+        await _record(context, caller, caller.tenant, needs, error)
         raise error
     assert found is not None
     return caller if caller.reach is found else replace(caller, reach=found)
 
 
 async def _record(context: Context, caller: Caller, tenant: str, action: str, error: Denied | Unauthenticated) -> None:
-    await context.commits.submit(Entry(event(context.clock, caller, tenant[:64], action, caller.id[:64], error.code)))
+    await context.commits.submit(Entry(event(context.clock, caller, tenant, action, caller.id[:64], error.code)))
     error.recorded = True
 
 

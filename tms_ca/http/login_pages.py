@@ -11,16 +11,8 @@ from tms_ca.core.access import Action, Role
 from tms_ca.core.errors import NotFound, TmsError, TooMany, Unauthenticated
 from tms_ca.core.model import Caller
 from tms_ca.core.names import valid_user
-from tms_ca.http.browser import (
-    BEFORE_COOKIE,
-    SESSION_COOKIE,
-    Visit,
-    anyone,
-    drop_cookie,
-    next_path,
-    see_other,
-    set_cookie,
-)
+from tms_ca.http.browser import Visit, anyone, next_path, see_other
+from tms_ca.http.cookies import BEFORE_COOKIE, SESSION_COOKIE, drop_cookie, set_cookie
 from tms_ca.http.problems import status_of
 from tms_ca.services.ids import secret_digest
 

@@ -14,8 +14,9 @@ from tms_ca import __version__
 from tms_ca.core.errors import NotFound, TmsError, Unauthenticated
 from tms_ca.core.names import valid_tenant
 from tms_ca.http import delegation_pages, login_pages, problems
-from tms_ca.http.browser import SESSION_COOKIE, Barred, Visit, drop_cookie, next_path, render, see_other, visit_of
+from tms_ca.http.browser import Barred, Visit, next_path, render, see_other, visit_of
 from tms_ca.http.context import CONTEXT, REQUEST_ID
+from tms_ca.http.cookies import SESSION_COOKIE, drop_cookie
 from tms_ca.http.reference import reference
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]

@@ -118,19 +118,6 @@ class Delegations:
             found = await rows.DELEGATIONS.get(connection, tenant, delegation_id)
         return _visible(caller, found, delegation_id)
 
-    async def by_user_code(self, caller: Caller, user_code: str) -> Delegation:
-        """Return the delegation of a code, to the user that it asks.
-
-        Raises:
-            NotFound: there is none, or it asks another user
-
-        """
-        async with self._database.read() as connection:
-            page, _ = await rows.DELEGATIONS.page(
-                connection, {"tenant": caller.tenant, "user_code": user_code.strip().upper()}, None, 1
-            )
-        return _visible(caller, page[0] if page else None, user_code)
-
     async def page(
         self, caller: Caller, tenant: str, filters: Mapping[str, object], after: list[object] | None, limit: int
     ) -> tuple[list[Delegation], list[object] | None]:

@@ -109,6 +109,7 @@ class People:
                 token = new_secret("user")
                 now = self._clock.now()
                 session = Session(tenant, user, now, now + self._session_seconds)
+                await people.end_old_sessions(transaction.connection, tenant, user, now)
                 await people.add_session(transaction.connection, secret_digest(token), session)
                 transaction.record(event(self._clock, caller, tenant, "sessions.create", f"user:{user}"))
         if session is None:

@@ -48,6 +48,7 @@ class ChainWriter:
         self.writer = f"{socket.gethostname()}:{os.getpid()}"
         self.started_at = started_at
         self.lock = asyncio.Lock()
+        self.registered = False  # a process that only reads begins no chain
         self._seal_key = seal_key
         self._seq = 0
         self._hash = GENESIS
@@ -60,6 +61,7 @@ class ChainWriter:
 
     def moved(self, placed: Placed) -> None:
         """Take `placed` as durable: its last event is the head now."""
+        self.registered = True
         self._seq, self._hash = placed.seq, placed.hash
 
     def head_params(self, placed: Placed) -> dict[str, object]:
@@ -81,6 +83,8 @@ class ChainWriter:
 
     async def write(self, connection: AsyncConnection, events: Sequence[Event]) -> Placed:
         """Insert `events` and move the head, within the open transaction of `connection`; the caller holds `lock`."""
+        if not self.registered:
+            await self.register(connection)
         placed = self.place(events)
         await connection.execute(INSERT_EVENT, [event_row(row) for row in placed.rows])
         await connection.execute(MOVE_HEAD, self.head_params(placed))

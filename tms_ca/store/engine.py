@@ -111,14 +111,17 @@ class Database:
         return self.write_lock if self.is_sqlite else nullcontext()
 
     async def start(self) -> None:
-        """Register this process's chain.
+        """Begin this process's chain, once; the hot path cannot do it by itself.
 
         Raises:
-            Unavailable: the database cannot be reached or has not been migrated
+            Unavailable: the database cannot be reached
 
         """
-        async with self._translated(), self.exclusive(), self.engine.begin() as connection:
-            await self.chain.register(connection)
+        async with self._translated(), self.exclusive(), self.chain.lock:
+            if not self.chain.registered:
+                async with self.engine.begin() as connection:
+                    await self.chain.register(connection)
+                self.chain.registered = True
 
     async def close(self) -> None:
         """Close every connection."""

@@ -257,9 +257,9 @@ class GroupCommit:
     entry does not spoil its neighbours: a group that fails is tried again one by one.
     """
 
-    def __init__(self, driver: HotDriver, chain: ChainWriter) -> None:
+    def __init__(self, driver: HotDriver, database: Database) -> None:
         self._driver = driver
-        self._chain = chain
+        self._database = database
         self._waiting: list[tuple[Entry, asyncio.Future[bool]]] = []
         self._task: asyncio.Task[None] | None = None
         self.groups = 0
@@ -290,7 +290,9 @@ class GroupCommit:
 
     async def _write(self, group: list[tuple[Entry, "asyncio.Future[bool]"]]) -> None:
         try:
-            answers = await self._driver.commit([entry for entry, _ in group], self._chain)
+            if not self._database.chain.registered:
+                await self._database.start()
+            answers = await self._driver.commit([entry for entry, _ in group], self._database.chain)
         except INTEGRITY_ERRORS as error:
             if len(group) == 1:  # a serial that exists: one chance in 2**63, and never signed twice
                 _refuse(group, error)

@@ -36,9 +36,10 @@ async def end_other_sessions(connection: AsyncConnection, tenant: str, user: str
     )
 
 
-async def end_old_sessions(connection: AsyncConnection, now: int) -> int:
-    """Delete the sessions that have ended; return how many."""
-    return (await connection.execute(delete(sessions).where(sessions.c.expires_at <= now))).rowcount
+async def end_old_sessions(connection: AsyncConnection, tenant: str, user: str, now: int) -> None:
+    """Delete the sessions of a user that have ended."""
+    ended = (sessions.c.tenant == tenant) & (sessions.c.user == user) & (sessions.c.expires_at <= now)
+    await connection.execute(delete(sessions).where(ended))
 
 
 async def totp_factor(connection: AsyncConnection, tenant: str, user: str) -> Row[Any] | None:

@@ -144,11 +144,6 @@ async def save_krl(connection: AsyncConnection, tenant: str, **values: object) -
     await connection.execute(update(krls).where(krls.c.tenant == tenant).values(**values))
 
 
-async def want_krl(connection: AsyncConnection, tenant: str) -> None:
-    """Say that what the KRL must list has changed."""
-    await connection.execute(update(krls).where(krls.c.tenant == tenant).values(wanted=krls.c.wanted + 1))
-
-
 async def listed(
     connection: AsyncConnection, tenant: str, ended_before: int
 ) -> tuple[Mapping[str, list[int]], Sequence[str], list[CaKey], int]:
