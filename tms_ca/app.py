@@ -31,7 +31,9 @@ from tms_ca.store import migrate
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import Database, database_url
 from tms_ca.store.facts import FactsReader
-from tms_ca.store.hot import GroupCommit, HotDriver, open_driver
+from tms_ca.store.hot import GroupCommit, HotDriver
+from tms_ca.store.hot_postgres import PostgresDriver
+from tms_ca.store.hot_sqlite import SqliteDriver
 from tms_ca.vault import Vault, load_vault
 
 MOST_BODY_BYTES = 64 * 1024  # bar H-02
@@ -66,7 +68,7 @@ async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncI
             f"the database has revision {found}, this release needs {migrate.head()}: tms-ca migrate",
         )
     database = Database(url, ChainWriter(vault.audit_key, clock.now()))
-    driver = await open_driver(database)
+    driver: HotDriver = SqliteDriver(database) if database.is_sqlite else await PostgresDriver.open(url)
     try:
         yield _services(settings, vault, clock, database, driver)
     finally:

@@ -1,0 +1,79 @@
+"""The hot path on SQLite: reads inline on the loop's thread, groups written by one thread."""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sqlalchemy.dialects import sqlite
+
+from tms_ca.store.chainwriter import ChainWriter, Placed, event_row
+from tms_ca.store.engine import Database, open_sqlite
+from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, standing_of, tenants_of, unavailable
+from tms_ca.store.rows import certificate_row
+
+
+class SqliteDriver:
+    """Reads inline on the loop's thread; a group is written by one thread, which lets go of the GIL in fsync."""
+
+    def __init__(self, database: Database) -> None:
+        self.dialect = sqlite.dialect(paramstyle="qmark")
+        self._database = database
+        self._statements = HotStatements(self.dialect)
+        self._reader = open_sqlite(database.url)
+        self._writer = open_sqlite(database.url)
+        self._thread = ThreadPoolExecutor(1, "commit")
+
+    async def fetch(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:
+        """Run a SELECT inline."""
+        try:
+            return self._reader.execute(prepared.sql, args).fetchall()
+        except sqlite3.Error as error:
+            raise unavailable() from error
+
+    async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
+        """Write a group in the commit thread."""
+        async with self._database.write_lock, chain.lock:
+            loop = asyncio.get_running_loop()
+            try:
+                standing, placed = await loop.run_in_executor(self._thread, self._write, entries, chain)
+            except sqlite3.IntegrityError as error:
+                raise SpoiledGroup from error
+            except sqlite3.Error as error:
+                raise unavailable() from error
+            if placed:
+                chain.moved(placed)
+            return standing
+
+    def _write(self, entries: Sequence[Entry], chain: ChainWriter) -> tuple[list[bool], Placed | None]:
+        writer, statements = self._writer, self._statements
+        writer.execute("BEGIN IMMEDIATE")
+        try:
+            epochs: dict[str, int] = {}
+            for tenant in tenants_of(entries):
+                epochs.update(writer.execute(statements.epoch.sql, [tenant]).fetchall())
+            standing = standing_of(entries, epochs)
+            kept = [entry for entry, stands in zip(entries, standing, strict=True) if stands]
+            placed = chain.place([entry.event for entry in kept]) if kept else None
+            if placed:
+                args = statements.certificate.args
+                writer.executemany(
+                    statements.certificate.sql,
+                    [args(certificate_row(e.certificate)) for e in kept if e.certificate is not None],
+                )
+                args = statements.event.args
+                writer.executemany(statements.event.sql, [args(event_row(row)) for row in placed.rows])
+                writer.execute(statements.head.sql, statements.head.args(chain.head_params(placed)))
+            writer.execute("COMMIT")
+        except BaseException:
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+            raise
+        return standing, placed
+
+    async def close(self) -> None:
+        """Wait for the last group, then close."""
+        self._thread.shutdown()
+        self._reader.close()
+        self._writer.close()
