@@ -70,7 +70,9 @@ async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncI
     database = Database(url, ChainWriter(vault.audit_key, clock.now()))
     driver: HotDriver = SqliteDriver(database) if database.is_sqlite else await PostgresDriver.open(url)
     try:
-        yield _services(settings, vault, clock, database, driver)
+        context = _services(settings, vault, clock, database, driver)
+        await context.auditing.check_master_key()
+        yield context
     finally:
         await driver.close()
         await database.close()

@@ -75,7 +75,7 @@ class Caller:
     tenant: str
     id: str
     reach: Reach = Reach.OWN
-    mfa_until: int = 0  # users: the end of the MFA window, 0 when there is none
+    mfa_until: int = 0  # users: until when this session counts as MFA-proved, 0 when it never was
     session: bytes = b""  # users: the digest of the session
     request_id: str = ""
     address: str = ""

@@ -1,9 +1,14 @@
 """Read the audit chains, and verify them."""
 
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.engine import Row
 
 from tms_ca.core.chain import GENESIS, head_mac, rehash
+from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import ChainedEvent
 from tms_ca.store import audit
 from tms_ca.store.engine import Database
@@ -42,6 +47,23 @@ class Auditing:
         async with self._database.read() as connection:
             return await audit.page(connection, tenant, filters, before, limit)
 
+    async def check_master_key(self) -> None:
+        """Refuse a master key that did not seal this database's chains, before anything is written under it.
+
+        Raises:
+            Unavailable: it is another one
+        """
+        async with self._database.read() as connection:
+            head = await audit.newest_head(connection)
+        if head is not None and not self._sealed(head):
+            raise Unavailable(
+                "sealed", "the master key is not the one that this database was made with; put the right one back"
+            )
+
+    def _sealed(self, head: Row[Any]) -> bool:
+        seal = head_mac(self._vault.audit_key, head.chain, head.head_seq, head.head_hash)
+        return hmac.compare_digest(seal, head.head_mac)
+
     async def verify(self) -> Verification:
         """Recompute every chain from its beginning, and check that it ends where its sealed head says."""
         faults: list[Fault] = []
@@ -68,10 +90,8 @@ class Auditing:
                     previous = row.hash
                 if fault is None and (seq, previous) != (head.head_seq, head.head_hash):
                     fault = Fault(head.chain, seq + 1, f"the chain ends at {seq}, its head says {head.head_seq}")
-                if fault is None:
-                    sealed = head_mac(self._vault.audit_key, head.chain, head.head_seq, head.head_hash)
-                    if sealed != head.head_mac:
-                        fault = Fault(head.chain, head.head_seq, "the head's seal is not ours")
+                if fault is None and not self._sealed(head):
+                    fault = Fault(head.chain, head.head_seq, "the head's seal is not ours")
                 if fault is not None:
                     faults.append(fault)
         return Verification(len(heads), events, tuple(faults))

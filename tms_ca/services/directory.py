@@ -131,8 +131,8 @@ class Directory:
                 ended = await revocations.end_certificates(
                     connection, key[0], which, f"deleted:{shelf.noun}", self._clock.now()
                 )
-            if shelf.noun in _ROLES:
-                await credentials.remove_all(connection, key[0], _ROLES[shelf.noun], key[-1])
+            for role in _ROLES.get(shelf.noun, ()):
+                await credentials.remove_all(connection, key[0], role, key[-1])
             await shelf.remove(connection, *key)
             transaction.record(
                 event(self._clock, caller, key[0], f"{_plural(shelf)}.delete", key[-1], certificates=ended)
@@ -249,7 +249,11 @@ class Directory:
 
 
 _SELECTORS: Mapping[str, Selector] = {"client": Selector.CLIENT, "user": Selector.USER, "host": Selector.HOST}
-_ROLES: Mapping[str, Role] = {"client": Role.CLIENT, "host": Role.HOST, "admin": Role.ADMIN}
+_ROLES: Mapping[str, Sequence[Role]] = {
+    "client": [Role.CLIENT],
+    "host": [Role.HOST],
+    "admin": [Role.ADMIN, Role.OPERATOR],
+}
 
 
 def own_filter(caller: Caller, column: str) -> dict[str, object]:

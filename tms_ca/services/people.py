@@ -182,6 +182,7 @@ class People:
             if good:
                 await people.clear_failures(transaction.connection, caller.tenant, subject)
                 await rows.USERS.update(transaction.connection, (caller.tenant, caller.id), mfa_verified_at=now)
+                await people.session_verified(transaction.connection, caller.session, now)
             transaction.record(
                 event(
                     self._clock,
@@ -225,7 +226,7 @@ class People:
         )
 
     async def reset_mfa(self, caller: Caller, tenant: str, user: str) -> None:
-        """Forget a user's factor, window and lock-outs; what rests on the window is refused at once.
+        """Forget a user's factor, window and lock-outs and end their sessions; what rested on them is refused at once.
 
         Raises:
             NotFound: no such user
@@ -236,6 +237,7 @@ class People:
             if not await rows.USERS.update(connection, (tenant, user), mfa_verified_at=None):
                 raise NotFound("user_unknown", f"there is no user {user!r} in this tenant")
             await people.remove_totp(connection, tenant, user)
+            await people.end_other_sessions(connection, tenant, user)
             for subject in (f"totp:{user}", f"password:{user}"):
                 await people.clear_failures(connection, tenant, subject)
             transaction.record(event(self._clock, caller, tenant, "mfa.reset", f"user:{user}"))

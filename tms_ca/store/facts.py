@@ -197,7 +197,7 @@ def _session_statement() -> Select[Any]:
             users.c.enabled,
             users.c.revocation_id,
             literal_column("NULL"),
-            users.c.mfa_verified_at,
+            sessions.c.mfa_verified_at,
             tenants.c.mfa_window_seconds,
         )
         .select_from(

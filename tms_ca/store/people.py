@@ -24,13 +24,18 @@ async def add_session(connection: AsyncConnection, digest: bytes, session: Sessi
     await connection.execute(insert(sessions).values(digest=digest, **values))
 
 
+async def session_verified(connection: AsyncConnection, digest: bytes, now: int) -> None:
+    """Note that a session has proved the second factor."""
+    await connection.execute(update(sessions).where(sessions.c.digest == digest).values(mfa_verified_at=now))
+
+
 async def end_session(connection: AsyncConnection, digest: bytes) -> None:
     """Delete a session."""
     await connection.execute(delete(sessions).where(sessions.c.digest == digest))
 
 
-async def end_other_sessions(connection: AsyncConnection, tenant: str, user: str, kept: bytes) -> None:
-    """Delete all of a user's sessions but one."""
+async def end_other_sessions(connection: AsyncConnection, tenant: str, user: str, kept: bytes = b"") -> None:
+    """Delete all of a user's sessions, but the one to be kept."""
     await connection.execute(
         delete(sessions).where(sessions.c.tenant == tenant, sessions.c.user == user, sessions.c.digest != kept)
     )

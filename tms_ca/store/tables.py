@@ -164,6 +164,8 @@ sessions = Table(
     Column("user", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    # The second factor is proved by a session: a password alone, while its owner is MFA-current, approves nothing.
+    Column("mfa_verified_at", BigInteger),
     Index(None, "tenant", "user"),
     _belongs(["tenant", "user"], "users"),
 )
