@@ -81,6 +81,9 @@ class SandboxSshd:
             subprocess.run(keygen, check=True)
         (self.workdir / "ca.pub").write_text(self.ca_keys)
         self.port = self.port or _free_port()
+        host_key = (self.workdir / "host_key.pub").read_text().strip()
+        # Here and not at each login: logins run side by side.
+        (self.workdir / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}\n")
         config = self.workdir / "sshd_config"
         config.write_text(self._config(sshd))
         self._log.touch()
@@ -98,8 +101,9 @@ class SandboxSshd:
         process, self._process = self._process, None
         if process is None:
             return
-        # unshare --kill-child ends the namespace's first process with it, and so all of them.
-        process.send_signal(signal.SIGTERM)
+        # As root, `process` is unshare, which ignores SIGTERM; sshd is its child and the first process of its
+        # namespace: unshare returns once the kernel has ended everything in there.
+        os.kill(_only_child(process.pid) if self.root else process.pid, signal.SIGTERM)
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:
@@ -134,12 +138,10 @@ class SandboxSshd:
         options: tuple[str, ...] = (),
     ) -> list[str]:
         """Return the command line that `ssh` runs."""
-        known = self.workdir / "known_hosts"
-        host_key = (self.workdir / "host_key.pub").read_text().strip()
-        known.write_text(f"[127.0.0.1]:{self.port} {host_key}\n")
         settings = [
             "BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "StrictHostKeyChecking=yes",
-            f"UserKnownHostsFile={known}", "GlobalKnownHostsFile=none", "ConnectTimeout=20", "LogLevel=ERROR",
+            f"UserKnownHostsFile={self.workdir / 'known_hosts'}", "GlobalKnownHostsFile=none",
+            "ConnectTimeout=20", "LogLevel=ERROR",
         ]  # fmt: skip
         if certificate is not None:
             settings.append(f"CertificateFile={certificate}")
@@ -220,6 +222,14 @@ class SandboxSshd:
                 hint = " (as root, this needs the right to make mount namespaces)" if self.root else ""
                 raise RuntimeError(f"sshd did not start{hint}:\n{self.log[-2000:]}")
             time.sleep(0.02)
+
+
+def _only_child(pid: int) -> int:
+    """Return the process's child, or itself when it has none (yet, or any more)."""
+    try:
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    except (OSError, IndexError):
+        return pid
 
 
 def _free_port() -> int:

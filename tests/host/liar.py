@@ -51,7 +51,11 @@ class Liar:
     questions: list[Question] = field(default_factory=list)
 
     def __enter__(self):
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        return self.open(0)
+
+    def open(self, port: int) -> "Liar":
+        """Begin to answer; port 0 takes a free one."""
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port = self._listener.getsockname()[1]
         self.closing = threading.Event()
         self._thread = threading.Thread(target=self._accept, daemon=True)
