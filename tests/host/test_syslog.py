@@ -1,0 +1,94 @@
+"""One line of syslog a call says who, which certificate, what came of it and why; nothing in it can pose as another."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests.host.conftest import TOKEN
+from tests.host.liar import Liar, answer
+from tests.host.namespaces import syslog
+from tests.host.test_faults import true_answer
+
+AUTHPRIV = 10  # the facility's number in RFC 5424
+INFO, NOTICE, ERROR = 6, 5, 3
+SHA256 = r"SHA256:[A-Za-z0-9+/]{43}"
+
+
+@pytest.fixture
+def ask(helper, tmp_path):
+    """Ask a service that replies so; return the one line of syslog as (severity, text)."""
+    with syslog(tmp_path) as log:
+
+        def run(reply, account="alice", **config):
+            with Liar(reply) as service:
+                path = helper.configure(f"http://127.0.0.1:{service.port}", **config)
+                kind, blob = helper.certificate.split()[:2]
+                arguments = ["/usr/bin/python3", "-I", helper.pyz, "--config", path, account, kind, blob]
+                done = subprocess.run(log.wrap(*arguments), capture_output=True, check=False, timeout=60)
+            (line,) = log.lines()
+            found = re.fullmatch(r"<(\d+)>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d tms-principals\[\d+\]: (.*)", line)
+            assert found, line
+            assert int(found[1]) // 8 == AUTHPRIV
+            assert TOKEN not in line
+            assert done.stderr == b""
+            return int(found[1]) % 8, found[2]
+
+        yield run
+
+
+def test_a_yes(ask):
+    severity, text = ask(true_answer)
+    assert severity == INFO
+    assert re.fullmatch(rf"allowed host=h1 account=alice certificate={SHA256} principals=alice@h1", text)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"code":"certificate_revoked"}', "certificate_revoked"),
+        (b'{"title": "no", "code": "expired", "status": 403}', "expired"),
+        (b'{"code":"x principals=root"}', "refused"),
+        (b'{"code":"' + b"a" * 65 + b'"}', "refused"),
+        (b'{"code":7}', "refused"),
+        (b'{"code":"unfinished', "refused"),
+        (b"{}", "refused"),
+    ],
+)
+def test_a_no_with_its_code(ask, body, code):
+    severity, text = ask(lambda _: answer(body, status="403 Forbidden", kind="application/problem+json"))
+    assert severity == NOTICE
+    assert re.fullmatch(rf"refused host=h1 account=alice certificate={SHA256} code={code}", text)
+
+
+@pytest.mark.parametrize(
+    ("lie", "reason"),
+    [
+        (lambda q: answer(bound=q.bound.replace("alice", "root")), "the answer belongs to another question"),
+        (lambda q: answer(b"{}", status="401 Unauthorized"), "the service answered 401 text/plain"),
+        (
+            lambda q: q.socket.recv(1) and None,
+            "no answer in time: waiting for the answer|waiting for the answer: timed out",
+        ),
+    ],
+)
+def test_a_fault_with_its_reason(ask, lie, reason):
+    severity, text = ask(lie, timeout_seconds="0.5")
+    assert severity == ERROR
+    assert re.fullmatch(rf"failed host=h1 account=alice certificate={SHA256} reason=({reason})", text)
+
+
+def test_a_configuration_fault_names_file_line_and_key(ask):
+    severity, text = ask(true_answer, timeout_seconds="soon")
+    assert severity == ERROR
+    assert re.search(r"reason=/\S+/host\.conf line \d+: timeout_seconds is 'soon'", text)
+
+
+@pytest.mark.parametrize(
+    "account",
+    ["alice\nAccepted publickey for root", "a account=root", "a\x1b[2J", "é" * 20, "a" * 5000, "$(id)"],
+)
+def test_G_04_a_hostile_account_forges_nothing(ask, account):
+    severity, text = ask(true_answer, account)
+    assert severity == ERROR
+    assert re.fullmatch(r"failed account=[A-Za-z0-9._@+:=?-]{1,64} reason=the account's name is not one .*", text)
