@@ -28,6 +28,8 @@ def test_G_04_a_hostile_account_is_never_sent(helper, account):
         ("ssh-ed25519", "AAAA"), ("ssh-ed25519-cert-v01@openssh.com", 'AA"A'), ("ssh-ed25519-cert-v01@openssh.com", ""),
         ("ssh-ed25519-cert-v01@openssh.com", "A" * 65540), ("ssh-dss-cert-v01@openssh.com", "AAAA"), ("", "AAAA"),
         ("ssh-ed25519-cert-v01@openssh.com\n", "AAAA"), ("ssh-ed25519-cert-v01@openssh.com", "AAAA AAAA"),
+        ("ssh-ed25519-cert-v01@openssh.com", "AA=A"), ("ssh-ed25519-cert-v01@openssh.com", "AAB="), ("ssh-ed25519-cert-v01@openssh.com", "AAA"),
+        ("ssh-ed25519-cert-v01@openssh.com", "AAAA===="), ("rsa-sha2-512-cert-v01@openssh.com", "AAAA"),
     ],
 )  # fmt: skip
 def test_G_04_a_hostile_certificate_is_never_sent(helper, kind, blob):

@@ -24,7 +24,7 @@ def test_a_good_file_loads(good):
 
 
 BAD_LINES = {
-    "unknown key": ("surprise = 1", "surprise"),
+    "unknown key": ("surprise = 1", "none of"),
     "twice": ("tenant = default", "twice"),
     "no value": ("timeout_seconds =", "no value"),
     "no equals": ("tenant", "none of"),
@@ -35,13 +35,16 @@ BAD_LINES = {
 def test_a_bad_line_is_named(good, case):
     line, expected = BAD_LINES[case]
     good.write_text(good.read_text() + line + "\n")
-    with pytest.raises(ConfigError, match=expected):
+    where = f"host.conf line {len(good.read_text().splitlines())}: {line.split()[0]} .*{expected}"
+    with pytest.raises(ConfigError, match=where):
         load(str(good))
 
 
 BAD_VALUES = [
     ("url", "http://tms.example.org"), ("url", "http://localhost:1"), ("url", "http://10.0.0.1"), ("url", "ftp://x"),
     ("url", "https://x/path"), ("url", "https://u@x"), ("url", "https://x:99999"), ("url", "https://:443"), ("url", "tms.example.org"),
+    ("url", "http://[::2]:1"), ("url", "http://127.0.0.1.example.org"), ("url", "https://a b"), ("url", "https://x:"), ("url", "https://[::1"),
+    ("url", "https://x\ry"), ("url", "https://"), ("tenant", ".."), ("tenant", "a" * 25), ("host", "h."), ("host", "a" * 64),
     ("tenant", "a/b"), ("tenant", "A"), ("host", "h 1"), ("host", "../x"), ("timeout_seconds", "0"), ("timeout_seconds", "31"),
     ("timeout_seconds", "soon"), ("timeout_seconds", "nan"), ("token_file", "/nonexistent"), ("ca_file", ""),
 ]  # fmt: skip
@@ -51,8 +54,27 @@ BAD_VALUES = [
 def test_a_bad_value_is_refused(helper, key, value):
     values = {"ca_file": "system", key: value}
     url = values.pop("url", "https://tms.example.org")
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=rf"host\.conf.*{key}"):
         load(str(helper.configure(url, **values)))
+
+
+@pytest.mark.parametrize("key", ["url", "tenant", "host", "token_file"])
+def test_a_missing_key_is_named(good, key):
+    good.write_text("".join(line for line in good.read_text().splitlines(True) if not line.startswith(f"{key} ")))
+    with pytest.raises(ConfigError, match=f"{key} is missing"):
+        load(str(good))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://tms.example.org:8443/", (True, "tms.example.org", 8443)), ("http://127.0.0.1:1", (False, "127.0.0.1", 1)),
+        ("http://[::1]:80", (False, "::1", 80)), ("https://[2001:db8::1]", (True, "2001:db8::1", 443)), ("http://127.0.0.2", (False, "127.0.0.2", 80)),
+    ],
+)  # fmt: skip
+def test_a_url_that_is_taken(helper, url, expected):
+    config = load(str(helper.configure(url, ca_file="system")))
+    assert (config.secure, config.address, config.port) == expected
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])

@@ -20,6 +20,14 @@ def test_the_truth_is_printed(helper):
     assert service.questions[0].body["account"] == "alice"
 
 
+def test_headers_of_a_proxy_do_not_disturb(helper):
+    extra = "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nVia: 1.1 proxy\r\nServer:\r\n"
+    with Liar(lambda q: answer(bound=q.bound, extra=extra)) as service:
+        helper.configure(f"http://127.0.0.1:{service.port}")
+        ran = helper.ask()
+    assert (ran.status, ran.out) == (0, b"alice@h1\n")
+
+
 def test_a_clean_no_prints_nothing_and_is_not_a_failure(helper):
     problem = b'{"type":"urn:tms:problem:certificate_revoked","status":403,"code":"certificate_revoked"}'
     with Liar(lambda _: answer(problem, status="403 Forbidden", kind="application/problem+json")) as service:
@@ -99,6 +107,16 @@ LIES = {
     "129 characters": lambda q: answer(b"a" * 129 + b"\n", bound=q.bound),
     "257 lines": lambda q: answer(b"alice@h1\n" * 257, bound=q.bound),
     "a megabyte": lambda q: answer(b"alice@h1\n" * 120_000, bound=q.bound),
+    "no line feed at the end": lambda q: answer(b"alice@h1", bound=q.bound),
+    "a bare line feed in the head": lambda q: answer(bound=q.bound, extra="X-A: 1\nX-B: 2\r\n"),
+    "a control character in the head": lambda q: answer(bound=q.bound + "\x1f"),
+    "a folded header": lambda q: answer(bound=q.bound, extra="X-A: 1\r\n 2\r\n"),
+    "two content types": lambda q: answer(bound=q.bound, extra="Content-Type: text/html\r\n"),
+    "both a length and chunks": lambda q: answer(bound=q.bound, extra="Transfer-Encoding: chunked\r\n"),
+    "two answers": lambda q: true_answer(q) * 2,
+    "a second answer first": lambda q: b"HTTP/1.1 100 Continue\r\n\r\n" + true_answer(q),
+    "a head without end": lambda q: answer(bound=q.bound, extra="X-A: " + "a" * 20_000 + "\r\n"),
+    "more than 64 KiB in 256 lines": lambda q: answer((b"a" * 300 + b"\n") * 250, bound=q.bound),
     "a good line and a bad one": lambda q: answer(b"alice@h1\nbob h1\n", bound=q.bound),
     "silence": _silent,
     "half a head, then silence": _half_a_head_then_silence,

@@ -63,3 +63,42 @@ def test_the_system_store_does_not_know_our_ca(helper, pki):
         helper.configure(f"https://127.0.0.1:{service.port}", ca_file="system")
         ran = helper.ask()
     assert (ran.status, ran.out, service.questions) == (1, b"", [])
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_G_04_a_ca_file_that_others_can_write_is_refused(helper, pki, tmp_path, mode):
+    """Whoever can write it can be the service."""
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes((pki / "ca.pem").read_bytes())
+    with Liar(true_answer, _context(pki, "good")) as service:
+        helper.configure(f"https://127.0.0.1:{service.port}", ca_file=str(ca))
+        ca.chmod(0o644)
+        assert helper.ask().out == b"alice@h1\n"
+        ca.chmod(mode)
+        ran = helper.ask()
+    assert (ran.status, ran.out, len(service.questions)) == (1, b"", 1)
+
+
+@pytest.mark.parametrize("content", ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "é"])
+def test_G_01_a_ca_file_that_holds_no_ca_is_refused(helper, pki, tmp_path, content):
+    ca = tmp_path / "ca.pem"
+    ca.write_text(content)
+    with Liar(true_answer, _context(pki, "good")) as service:
+        helper.configure(f"https://127.0.0.1:{service.port}", ca_file=str(ca))
+        ran = helper.ask()
+    assert (ran.status, ran.out, service.questions) == (1, b"", [])
+
+
+def test_G_04_the_environment_cannot_add_a_ca(helper, pki, tmp_path):
+    """OpenSSL itself would take SSL_CERT_FILE and OPENSSL_CONF for its system store."""
+    (tmp_path / "openssl.cnf").write_text("openssl_conf = none-such\n")
+    hostile = {"SSL_CERT_FILE": str(pki / "ca.pem"), "SSL_CERT_DIR": str(pki), "OPENSSL_CONF": str(tmp_path / "openssl.cnf"),
+               "SSLKEYLOGFILE": str(tmp_path / "keys")}  # fmt: skip
+    with Liar(true_answer, _context(pki, "good")) as service:
+        helper.configure(f"https://127.0.0.1:{service.port}", ca_file="system")
+        ran = helper.ask(environment=hostile)
+        assert (ran.status, ran.out, service.questions) == (1, b"", [])
+        helper.configure(f"https://127.0.0.1:{service.port}", ca_file=str(pki / "ca.pem"))
+        ran = helper.ask(environment=hostile)
+    assert (ran.status, ran.out) == (0, b"alice@h1\n")
+    assert not (tmp_path / "keys").exists()
