@@ -121,9 +121,7 @@ def tell(demo: Demo) -> None:
         host = demo.operator("hosts", "create", HOST)
         client = demo.operator("clients", "create", CLIENT)
         with _sshd(demo, url, str(host["secret"])) as sshd:
-            demo.say(
-                f"A real sshd listens on 127.0.0.1 port {sshd.port}: it trusts the CA and asks the service at every login"
-            )
+            demo.say(f"A real sshd listens on 127.0.0.1 port {sshd.port}: it trusts the CA and asks at every login")
             demo.note(
                 f"TrustedUserCAKeys and AuthorizedPrincipalsCommand in {sshd.workdir.relative_to(ROOT)}/sshd_config"
             )

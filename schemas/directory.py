@@ -1,6 +1,8 @@
 """Shapes of tenants, admins, clients, users, identities, hosts and account links."""
 
-from marshmallow import ValidationError, fields, validate
+from typing import Any
+
+from marshmallow import ValidationError, fields, post_load, validate
 
 from schemas.base import (
     Boolean,
@@ -18,6 +20,7 @@ from schemas.base import (
 from tms_ca.core.errors import TmsError
 from tms_ca.core.facts import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS
 from tms_ca.core.model import PrincipalFormat
+from tms_ca.core.names import RESERVED_ACCOUNTS
 from tms_ca.core.publickey import parse_host_key
 
 CA_ALGORITHMS = ("ed25519", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa-3072", "rsa-4096")
@@ -262,6 +265,18 @@ class LinkCreate(Shape):
     account = account_field(required=True)
     starts_at = Timestamp(load_default=None)
     expires_at = Timestamp(required=True)
+    allow_reserved = Boolean(
+        load_default=False, metadata={"description": "Needed for accounts of the system, such as root"}
+    )
+
+    @post_load
+    def check_reserved(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Refuse an account of the system that was not meant."""
+        if data["account"] in RESERVED_ACCOUNTS and not data.pop("allow_reserved"):
+            text = f"{data['account']!r} is an account of the system; set allow_reserved to link it all the same"
+            raise ValidationError(text, "account")
+        data.pop("allow_reserved", None)
+        return data
 
 
 class LinkShape(Shape):

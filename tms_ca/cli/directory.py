@@ -206,7 +206,8 @@ LINKS = Noun(
     "which user has which account on which host, until when",
     (
         Verb(name="create", does=links.create_link, prepare=account_at_host, arguments=(
-            _USER, positional("account_at_host", "such as alice@stampede3", metavar="ACCOUNT@HOST"), _STARTS, *UNTIL)),
+            _USER, positional("account_at_host", "such as alice@stampede3", metavar="ACCOUNT@HOST"), _STARTS, *UNTIL,
+            constant("--allow-reserved", "allow_reserved", True, "for accounts of the system, such as root"))),
         Verb(name="list", does=links.list_links, columns=("id", "user", "account", "host", "starts_at", "expires_at"),
              arguments=(option("--user", "user", "only of this user"), option("--host", "host", "only on this host"))),
         Verb(name="show", does=links.get_link, arguments=(_LINK,)),

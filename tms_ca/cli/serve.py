@@ -104,6 +104,7 @@ async def _serve(settings: Settings, listener: socket.socket, *, announce: bool)
         runner = web.AppRunner(
             build_app(context, settings, log),
             access_log=None,
+            auto_decompress=False,  # a small body must not unfold into a large one
             keepalive_timeout=IDLE_SECONDS,
             shutdown_timeout=SHUTDOWN_SECONDS,
             max_line_size=8190,

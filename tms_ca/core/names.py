@@ -50,6 +50,15 @@ KNOWN_EXTENSIONS = frozenset(
     }
 )
 
+# Accounts of the system: reached only by a link and a delegation that name them, never by a pattern.
+RESERVED_ACCOUNTS = frozenset(
+    {
+        *("root", "toor", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy"),
+        *("www-data", "backup", "list", "irc", "nobody", "operator", "adm", "admin", "shutdown", "halt", "sshd"),
+        *("systemd-network", "systemd-resolve", "messagebus", "dbus", "polkitd", "postgres", "slurm", "munge"),
+    }
+)
+
 MAX_FORCE_COMMAND_BYTES = 4096  # bar B-10
 MAX_SOURCE_ADDRESSES = 32  # bar B-10
 

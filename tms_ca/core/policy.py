@@ -30,7 +30,7 @@ from tms_ca.core.facts import (
     UserFacts,
 )
 from tms_ca.core.model import Constraints, DelegationStatus, KeyState, status_at
-from tms_ca.core.names import matches, valid_principal
+from tms_ca.core.names import RESERVED_ACCOUNTS, matches, valid_principal
 
 
 def decide(request: IssueRequest, facts: Facts, limits: Limits, now: int) -> Grant | Denial:
@@ -140,7 +140,7 @@ def _status(delegation: DelegationFacts, now: int) -> DelegationStatus:
 
 def _delegation(request: IssueRequest, offered: tuple[DelegationFacts, ...], now: int) -> DelegationFacts | Denial:
     """Choose, of the live delegations for this host and account, one that allows the request and lasts longest."""
-    matching = [d for d in offered if matches(d.host, request.host) and matches(d.account, request.account)]
+    matching = [d for d in offered if matches(d.host, request.host) and _for_account(d.account, request.account)]
     live = [d for d in matching if _status(d, now) is DelegationStatus.APPROVED]
     if live:
         allowing = [d for d in live if not isinstance(_options(request, d.constraints), Denial)]
@@ -163,6 +163,11 @@ def _delegation(request: IssueRequest, offered: tuple[DelegationFacts, ...], now
         DenialReason.DELEGATION_MISSING,
         f"user {request.user!r} has not delegated to this client; ask with POST delegations",
     )
+
+
+def _for_account(pattern: str, account: str) -> bool:
+    """Tell whether a delegation for `pattern` covers `account`; an account of the system must be named."""
+    return pattern == account or (account not in RESERVED_ACCOUNTS and matches(pattern, account))
 
 
 @dataclass(frozen=True, slots=True)

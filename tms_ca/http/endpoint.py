@@ -16,9 +16,10 @@ from marshmallow import Schema, ValidationError
 
 from schemas.base import PATH_NAMES
 from tms_ca.core.access import Action, Reach, Role, reach
-from tms_ca.core.errors import Denied, Invalid, Malformed, NotFound, Unauthenticated, UnsupportedMedia
+from tms_ca.core.errors import Denied, Invalid, NotFound, Unauthenticated, UnsupportedMedia
 from tms_ca.core.model import ALL_TENANTS, Caller
 from tms_ca.core.names import valid_tenant
+from tms_ca.http.body import parse
 from tms_ca.http.context import ADDRESS, CONTEXT, REQUEST_ID, Context
 from tms_ca.services.journal import event
 from tms_ca.store.hot import Entry
@@ -92,11 +93,9 @@ class Endpoint:
             raise UnsupportedMedia(
                 "unsupported_media_type", f"expected application/json, got {request.content_type[:100]!r}"
             )
-        try:
-            data = orjson.loads(await request.read())
-        except orjson.JSONDecodeError as error:
-            raise Malformed("malformed_json", f"the body is not JSON: {error}") from error
-        return load(self.body, data)
+        if "Content-Encoding" in request.headers:
+            raise UnsupportedMedia("unsupported_media_type", "send the body as it is, without Content-Encoding")
+        return load(self.body, parse(await request.read()))
 
     def _load_query(self, request: web.Request) -> Mapping[str, Any]:
         if self.query is None:

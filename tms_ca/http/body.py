@@ -1,0 +1,46 @@
+"""JSON bodies, strictly: one value, no doubled keys, no numbers that are none, not nested without end."""
+
+import json
+from typing import Any
+
+import orjson
+
+from tms_ca.core.errors import Malformed
+
+MOST_DEPTH = 32  # a parser further on must never be the one to find out
+
+
+def parse(body: bytes) -> Any:
+    """Return the value of a JSON text (RFC 8259).
+
+    Raises:
+        Malformed: not JSON, or of a kind that two readers could read differently
+    """
+    try:
+        value = orjson.loads(body)  # refuses NaN, lone surrogates and bytes that are not UTF-8
+    except orjson.JSONDecodeError as error:
+        raise Malformed("malformed_json", f"the body is not JSON: {error}") from error
+    # orjson keeps the last of two equal keys without a word; what reads the same bytes elsewhere may keep the first.
+    json.loads(body, object_pairs_hook=_once)
+    if body.count(b"{") + body.count(b"[") > MOST_DEPTH and _depth(value) > MOST_DEPTH:
+        raise Malformed("malformed_json", f"the body is nested deeper than {MOST_DEPTH}")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise Malformed("malformed_json", f"the key {doubled[:100]!r} is there twice")
+    return found
+
+
+def _depth(value: Any) -> int:
+    deepest, waiting = 0, [(value, 1)]
+    while waiting:
+        one, depth = waiting.pop()
+        if isinstance(one, dict | list):
+            deepest = max(deepest, depth)
+            waiting.extend((inner, depth + 1) for inner in (one.values() if isinstance(one, dict) else one))
+    return deepest
