@@ -1,0 +1,76 @@
+"""A service process, a real sshd that asks it, and people."""
+
+import getpass
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deploy.build_pyz import build
+from deploy.sandbox_sshd import HelperFiles, SandboxSshd
+from tests.ssh.service import People, Service
+
+
+@dataclass
+class KeyPair:
+    path: Path
+
+    @property
+    def public(self) -> str:
+        return self.path.with_name(self.path.name + ".pub").read_text().strip()
+
+
+def new_key(directory: Path, name: str) -> KeyPair:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", directory / name], check=True)
+    return KeyPair(directory / name)
+
+
+@pytest.fixture
+def service(tmp_path):
+    made = Service(tmp_path / "data")
+    made.init()
+    made.start()
+    yield made
+    made.stop()
+
+
+@dataclass
+class Site:
+    """Everything that a login needs."""
+
+    service: Service
+    people: People
+    sshd: SandboxSshd
+    directory: Path
+    keys: int = 0
+
+    def certified(self) -> tuple[Path, Path, dict]:
+        """Make a key, have it certified; return key, certificate file and the answer."""
+        self.keys += 1
+        pair = new_key(self.directory, f"id{self.keys}")
+        issued = self.people.issue(pair.public)
+        assert issued.status == 201, issued
+        certificate = self.directory / f"id{self.keys}-cert.pub"
+        certificate.write_text(issued.json["certificate"] + "\n")
+        return pair.path, certificate, issued.json
+
+    def login(self, key: Path, certificate: Path, **options) -> bool:
+        """Try a real login; tell whether it opened."""
+        done = self.sshd.ssh(key, certificate, "echo in", **options)
+        if done.returncode == 0 and done.stdout == "in\n":
+            return True
+        assert "Permission denied" in done.stderr, (done, self.sshd.log[-1500:])
+        return False
+
+
+@pytest.fixture
+def site(service, tmp_path):
+    account = "alice" if os.geteuid() == 0 else getpass.getuser()
+    people = People(service, account)
+    people.furnish()
+    ca = service.call("GET", "ca/user.pub").body.decode()
+    helper = HelperFiles(build(tmp_path / "pyz"), service.url, "default", "h1", people.host, timeout_seconds=3)
+    with SandboxSshd(tmp_path / "sshd", ca, helper, accounts=(account, "bob")) as sshd:
+        yield Site(service, people, sshd, tmp_path)

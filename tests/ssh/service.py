@@ -1,0 +1,158 @@
+"""The real thing from outside: `tms-ca serve` as a process, a small blocking client, and people in it."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyotp
+
+PASSWORD = "correct horse battery staple"
+START_SECONDS = 30
+
+
+def basic(name: str, secret: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    json: dict
+    body: bytes
+
+
+@dataclass
+class Service:
+    """A service process on a data directory of its own; it can be killed and started again."""
+
+    data: Path
+    workers: int = 1
+    environment: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
+    url: str = ""
+    operator: str = ""
+    process: "subprocess.Popen[str] | None" = None
+
+    def tms_ca(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "tms_ca", *arguments, "--data", str(self.data)]
+        environment = {**os.environ, **self.environment}
+        return subprocess.run(command, check=check, capture_output=True, text=True, env=environment)
+
+    def init(self) -> None:
+        made = json.loads(self.tms_ca("init", "--json").stdout)
+        self.operator = basic(made["admin_id"], made["secret"])
+
+    def start(self) -> None:
+        command = [*self.prefix, sys.executable, "-m", "tms_ca", "serve", "--data", str(self.data), "--port", "0"]
+        log = open(self.data / "serve.log", "ab")
+        self.process = subprocess.Popen(
+            [*command, "--workers", str(self.workers)], stdout=subprocess.PIPE, stderr=log, text=True,
+            env={**os.environ, **self.environment}, start_new_session=True,
+        )  # fmt: skip
+        log.close()
+        line = self.process.stdout.readline()
+        assert "http" in line, (self.data / "serve.log").read_text()[-2000:]
+        self.url = line.split()[-1]
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(self.url + "/readyz", timeout=5).close()
+            except OSError:
+                assert time.monotonic() < until, "the service does not become ready"
+                time.sleep(0.05)
+            else:
+                return
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the service and all its workers."""
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """kill -9, all of it, at once."""
+        self.signal(signal.SIGKILL)
+        self._ended(10)
+
+    def stop(self) -> int:
+        """SIGTERM; return the exit code."""
+        if self.process is None:
+            return 0
+        self.process.terminate()
+        return self._ended(20)
+
+    def _ended(self, seconds: float) -> int:
+        code = self.process.wait(seconds)
+        self.process.stdout.close()
+        self.process = None
+        return code
+
+    def call(self, method: str, path: str, auth: str | None = None, body: object = None) -> Answer:
+        whole = path if path.startswith("/") else f"/api/v1/tenants/default/{path}"
+        request = urllib.request.Request(self.url + whole, method=method)
+        if auth is not None:
+            request.add_header("Authorization", auth)
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+            request.data = json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                status, raw = answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                status, raw = error.code, error.read()
+        return Answer(status, json.loads(raw) if raw[:1] in b"{[" and raw else {}, raw)
+
+    def good(self, method: str, path: str, auth: str | None = None, body: object = None) -> dict:
+        answer = self.call(method, path, auth, body)
+        assert answer.status < 300, (method, path, answer)
+        return answer.json
+
+
+@dataclass
+class People:
+    """A client, a host, a user with MFA, a link to the sshd's account and an approved delegation."""
+
+    service: Service
+    account: str
+    client: str = ""
+    host: str = ""
+    session: str = ""
+    seed: str = ""
+    delegation: str = ""
+
+    def furnish(self) -> None:
+        s, operator = self.service, self.service.operator
+        self.client = basic("portal", s.good("POST", "clients", operator, {"client_id": "portal"})["secret"])
+        self.host = s.good("POST", "hosts", operator, {"host": "h1"})["secret"]
+        s.good("POST", "users", operator, {"user": "alice", "password": PASSWORD})
+        until = datetime.fromtimestamp(time.time() + 86400 * 30, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        link = {"user": "alice", "host": "h1", "account": self.account, "expires_at": until}
+        s.good("POST", "account-links", operator, link)
+        self.session = "Bearer " + s.good("POST", "sessions", None, {"user": "alice", "password": PASSWORD})["token"]
+        self.seed = s.good("POST", "mfa/totp", self.session)["seed"]
+        s.good("POST", "mfa/verify", self.session, {"code": pyotp.TOTP(self.seed).now()})
+        self.delegate()
+
+    def delegate(self) -> str:
+        wish = {"user": "alice", "host": "h1", "account": self.account, "lifetime_seconds": 86400, "purpose": "test"}
+        asked = self.service.good("POST", "delegations", self.client, wish)
+        self.service.good("POST", f"delegations/{asked['id']}/approve", self.session, {})
+        self.delegation = asked["id"]
+        return self.delegation
+
+    def body(self, public_key: str) -> dict:
+        return {"user": "alice", "host": "h1", "account": self.account, "public_key": public_key}
+
+    def issue(self, public_key: str) -> Answer:
+        return self.service.call("POST", "certificates", self.client, self.body(public_key))
