@@ -1,0 +1,59 @@
+"""E-02: the commit is on the disk before the answer leaves."""
+
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from tests.ssh.conftest import new_key
+from tests.ssh.service import People, Service
+
+
+def test_E_02_the_commit_reaches_the_disk_before_the_answer(tmp_path):
+    strace = shutil.which("strace")
+    if strace is None or subprocess.run([strace, "-qq", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("strace is missing or may not trace here")
+    service = Service(tmp_path / "data")
+    service.init()
+    service.start()
+    try:
+        people = People(service, "alice")
+        people.furnish()
+        key = new_key(tmp_path, "id").public
+        trace = tmp_path / "trace"
+        calls = "trace=fdatasync,fsync,sendto,write,writev,sendmsg"
+        tracer = subprocess.Popen(
+            [strace, "-f", "-qq", "-s", "48", "-e", calls, "-o", trace, "-p", str(service.process.pid)],
+            stderr=subprocess.DEVNULL,
+        )
+        _until(lambda: "TracerPid:\t0" not in _status(service))
+        issued = [people.issue(key) for _ in range(20)]
+        tracer.terminate()
+        tracer.wait(10)
+    finally:
+        service.stop()
+    assert {answer.status for answer in issued} == {201}
+    synced = False
+    answers = 0
+    for line in trace.read_text().splitlines():
+        if re.search(r"\bf(data)?sync\(", line) or re.search(r"f(data)?sync resumed", line):
+            synced = synced or "= 0" in line
+        elif '"HTTP/1.1 201' in line:
+            assert synced, f"an answer left before its commit was on the disk: {line}"
+            answers += 1
+            synced = False
+    assert answers == 20, f"{answers} answers were seen in the trace"
+
+
+def _status(service: Service) -> str:
+    with open(f"/proc/{service.process.pid}/status") as file:
+        return file.read()
+
+
+def _until(true) -> None:
+    until = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.01)
