@@ -78,3 +78,10 @@ def test_every_page_can_be_reached_from_the_readme():
         reached.add(page)
         waiting += [page.parent / link.partition("#")[0] for link in LINK.findall(prose(page)) if ":" not in link]
     assert {page.name for page in PAGES if page not in reached} == set()
+
+
+def test_the_benchmark_finds_where_to_write():
+    text = (ROOT / "docs" / "performance.md").read_text()
+    begin, end = "<!-- bench: begin -->\n", "<!-- bench: end -->\n"
+    assert (text.count(begin), text.count(end)) == (1, 1)
+    assert text.index(begin) < text.index(end)
