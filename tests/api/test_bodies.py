@@ -21,6 +21,7 @@ BAD = {
     "UTF-16": '{"client_id": "c2"}'.encode("utf-16"),
     "a comment": b'{"client_id": "c2" /* here */}',
     "nested without end": b"[" * 30_000,
+    "nested as deep as a parser goes": b"[" * 1000 + b"]" * 1000,
     "nested too deep": b"[" * (MOST_DEPTH + 1) + b"]" * (MOST_DEPTH + 1),
 }
 

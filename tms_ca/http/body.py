@@ -20,10 +20,11 @@ def parse(body: bytes) -> Any:
         value = orjson.loads(body)  # refuses NaN, lone surrogates and bytes that are not UTF-8
     except orjson.JSONDecodeError as error:
         raise Malformed("malformed_json", f"the body is not JSON: {error}") from error
-    # orjson keeps the last of two equal keys without a word; what reads the same bytes elsewhere may keep the first.
-    json.loads(body, object_pairs_hook=_once)
     if body.count(b"{") + body.count(b"[") > MOST_DEPTH and _depth(value) > MOST_DEPTH:
         raise Malformed("malformed_json", f"the body is nested deeper than {MOST_DEPTH}")
+    # orjson keeps the last of two equal keys without a word; what reads the same bytes elsewhere may keep the first.
+    # After the depth: the standard library's parser recurses.
+    json.loads(body, object_pairs_hook=_once)
     return value
 
 

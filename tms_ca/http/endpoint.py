@@ -79,11 +79,16 @@ class Endpoint:
         context = request.config_dict[CONTEXT]
         caller = await _authenticate(context, request)
         tenant = request.match_info.get("tenant", "")
-        caller = await _authorize(context, caller, self.needs, tenant)
-        path = _path(request.match_info)
-        body = await self._load_body(request)
-        query = self._load_query(request)
-        result = await self.handler(Call(context, caller, tenant, path, query, body, request))
+        try:
+            caller = _authorize(context, caller, self.needs, tenant)
+            path = _path(request.match_info)
+            body = await self._load_body(request)
+            query = self._load_query(request)
+            result = await self.handler(Call(context, caller, tenant, path, query, body, request))
+        except (Unauthenticated, Denied) as error:
+            if not error.recorded:
+                await _record(context, caller, tenant, self.needs, error)
+            raise
         return self._answer(result)
 
     async def _load_body(self, request: web.Request) -> Any:
@@ -207,20 +212,22 @@ async def _authenticate(context: Context, request: web.Request) -> Caller:
     request_id, address = request[REQUEST_ID], request[ADDRESS]
     if header is None:
         return Caller(Role.ANYONE, "", "", request_id=request_id, address=address)
-    scheme, _, rest = header.partition(" ")
     name: str | None = None
-    secret = rest.strip()
-    if scheme.lower() == "basic":
-        name, secret = _basic(secret)
-    elif scheme.lower() != "bearer":
-        raise Unauthenticated("credential_malformed", "expected Authorization: Basic or Bearer")
     try:
+        name, secret = _credential(header)
         return await context.authentication.by_secret(secret, name=name, request_id=request_id, address=address)
     except (Unauthenticated, Denied) as error:
         nobody = Caller(Role.ANYONE, "", ascii(name or "")[1:-1], request_id=request_id, address=address)
-        tenant = request.match_info.get("tenant", "")
-        await _record(context, nobody, tenant if valid_tenant(tenant) else ALL_TENANTS, "authentication", error)
+        await _record(context, nobody, request.match_info.get("tenant", ""), "authentication", error)
         raise
+
+
+def _credential(header: str) -> tuple[str | None, str]:
+    """Return name (None for a bearer) and secret of an Authorization header."""
+    scheme, _, rest = header.partition(" ")
+    if not rest.isascii() or scheme.lower() not in {"basic", "bearer"}:
+        raise Unauthenticated("credential_malformed", "expected Authorization: Basic or Bearer, in ASCII")
+    return _basic(rest.strip()) if scheme.lower() == "basic" else (None, rest.strip())
 
 
 def _basic(encoded: str) -> tuple[str, str]:
@@ -234,7 +241,7 @@ def _basic(encoded: str) -> tuple[str, str]:
     return name, secret
 
 
-async def _authorize(context: Context, caller: Caller, needs: Action, tenant: str) -> Caller:
+def _authorize(context: Context, caller: Caller, needs: Action, tenant: str) -> Caller:
     """Return the caller with its reach.
 
     Raises:
@@ -253,13 +260,14 @@ async def _authorize(context: Context, caller: Caller, needs: Action, tenant: st
     elif found is Reach.OWN_MFA and caller.mfa_until <= context.clock.now():
         error = Denied("mfa_required", "this needs multi-factor authentication: verify a code first")
     if error is not None:
-        await _record(context, caller, caller.tenant, needs, error)
         raise error
     assert found is not None
     return caller if caller.reach is found else replace(caller, reach=found)
 
 
-async def _record(context: Context, caller: Caller, tenant: str, action: str, error: Denied | Unauthenticated) -> None:
+async def _record(context: Context, caller: Caller, asked: str, action: str, error: Denied | Unauthenticated) -> None:
+    """Put a refusal on record, in the caller's tenant; in the one that was asked for where there is no caller."""
+    tenant = caller.tenant or (asked if valid_tenant(asked) else ALL_TENANTS)
     await context.commits.submit(Entry(event(context.clock, caller, tenant, action, caller.id[:64], error.code)))
     error.recorded = True
 
