@@ -1,5 +1,9 @@
 """The helper against a service that lies: it prints nothing and fails, always within its time."""
 
+import fcntl
+import os
+import subprocess
+
 import pytest
 
 from tests.host.liar import Liar, Question, answer
@@ -90,6 +94,8 @@ LIES = {
     "nothing": lambda q: b"",
     "json instead": lambda q: answer(b'{"principals":["alice@h1"]}', bound=q.bound, kind="application/json"),
     "html": lambda q: answer(b"<html></html>", bound=q.bound, kind="text/html"),
+    "the truth as html": lambda q: answer(bound=q.bound, kind="text/html"),
+    "the truth without a type": lambda q: true_answer(q).replace(b"Content-Type", b"X-Type"),
     "bad head line": lambda q: answer(bound=q.bound, extra="nonsense\r\n"),
     "header with a blank": lambda q: answer(bound=q.bound, extra="X-A : 1\r\n"),
     "empty list": lambda q: answer(b"", bound=q.bound),
@@ -153,11 +159,34 @@ def test_G_03_the_most_that_is_printed(helper):
 
 
 def test_an_output_that_nobody_takes_is_a_failure(helper, tmp_path):
-    import subprocess
-
     kind, blob = helper.certificate.split()[:2]
     with Liar(true_answer) as service, open("/dev/full", "wb") as full:
         helper.configure(f"http://127.0.0.1:{service.port}")
         command = ["/usr/bin/python3", "-I", helper.pyz, "--config", tmp_path / "host.conf", "alice", kind, blob]
         status = subprocess.run(command, stdout=full, stderr=subprocess.DEVNULL, check=False).returncode
+    assert status == 1
+
+
+def test_an_output_that_is_taken_in_part_is_a_failure(helper, tmp_path):
+    """sshd must not take the first page of an answer for all of it."""
+    kind, blob = helper.certificate.split()[:2]
+    lines = b"".join(b"%0100d@h1\n" % n for n in range(256))
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writing, False)
+    with Liar(lambda q: answer(lines, bound=q.bound)) as service:
+        helper.configure(f"http://127.0.0.1:{service.port}")
+        command = ["/usr/bin/python3", "-I", helper.pyz, "--config", tmp_path / "host.conf", "alice", kind, blob]
+        status = subprocess.run(command, stdout=writing, stderr=subprocess.DEVNULL, check=False).returncode
+    os.close(writing)
+    os.close(reading)
+    assert status == 1
+
+
+def test_a_closed_output_is_a_failure(helper, tmp_path):
+    kind, blob = helper.certificate.split()[:2]
+    with Liar(true_answer) as service:
+        helper.configure(f"http://127.0.0.1:{service.port}")
+        command = ["/usr/bin/python3", "-I", helper.pyz, "--config", tmp_path / "host.conf", "alice", kind, blob]
+        status = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], check=False).returncode
     assert status == 1
