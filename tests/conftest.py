@@ -21,6 +21,7 @@ from tms_ca.app import build_app, open_context
 from tms_ca.cli.init import local_operator
 from tms_ca.core.access import Role
 from tms_ca.core.model import ALL_TENANTS
+from tms_ca.http.protocol import Runner
 from tms_ca.observe import Log
 from tms_ca.settings import DEFAULT_TEXT, MASTER_KEY_FILE, SETTINGS_FILE, load_settings
 from tms_ca.store import migrate, rows
@@ -112,7 +113,7 @@ async def running_world(data: Path, url: str, clock: FakeClock) -> AsyncIterator
             operator, rows.ADMINS, Role.OPERATOR, ALL_TENANTS, admin_id="admin", display_name="", enabled=True
         )
         log = Log()
-        runner = web.AppRunner(build_app(context, settings, log), access_log=None)
+        runner = Runner(build_app(context, settings, log), access_log=None, auto_decompress=False)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

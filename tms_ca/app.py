@@ -10,7 +10,7 @@ from tms_ca.core.errors import Unavailable
 from tms_ca.core.facts import Limits
 from tms_ca.http import openapi, pages
 from tms_ca.http.context import CONTEXT, Context
-from tms_ca.http.middleware import around
+from tms_ca.http.middleware import HEADERS, around
 from tms_ca.http.routes import ENDPOINTS
 from tms_ca.observe import Log, Metrics
 from tms_ca.services.auditing import Auditing
@@ -123,4 +123,10 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
         log.flush()
 
     app.on_cleanup.append(drain)
+    app.on_response_prepare.append(_constant_server)
     return app
+
+
+async def _constant_server(_: web.Request, response: web.StreamResponse) -> None:
+    """Name no version, even where aiohttp answers before the middleware (417)."""
+    response.headers["Server"] = HEADERS["Server"]

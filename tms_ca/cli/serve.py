@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from tms_ca.app import SHUTDOWN_SECONDS, build_app, open_context, public_url
+from tms_ca.http.protocol import Runner
 from tms_ca.observe import Log, log_libraries_as_json
 from tms_ca.settings import Settings, load_settings
 from tms_ca.store import migrate
@@ -101,7 +102,7 @@ async def _serve(settings: Settings, listener: socket.socket, *, announce: bool)
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_, stop.set)
     async with open_context(settings) as context:
-        runner = web.AppRunner(
+        runner = Runner(
             build_app(context, settings, log),
             access_log=None,
             auto_decompress=False,  # a small body must not unfold into a large one

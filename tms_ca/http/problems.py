@@ -38,6 +38,7 @@ _TITLE: Mapping[int, str] = {
 
 # What aiohttp itself refuses, before any code of ours.
 _OWN_CODES: Mapping[int, tuple[str, str]] = {
+    400: ("not_http", "this is not an HTTP request, or its head is too long: 8 KiB a line, 100 headers"),
     404: ("no_such_path", "there is nothing at this path; /openapi.json lists what there is"),
     405: ("method_not_allowed", "this path does not take this method; the Allow header lists those it takes"),
     413: ("body_too_large", "the body is larger than the service reads"),
