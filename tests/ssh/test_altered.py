@@ -55,12 +55,13 @@ def refusals(site) -> set[str]:
         {},  # the same fields, another key
         {"principals": "{account}@h1,root@h1,{account}"},
         {"validity": "-1m:+520w"},
+        {"validity": "-2h:-1h"},
         {"key_id": "t=default;c=portal;u=root;r=0"},
     ],
-    ids=["key", "principals", "validity", "key-id"],
+    ids=["key", "principals", "for-ever", "in-the-past", "key-id"],
 )
 def test_the_real_ca_and_a_real_serial_do_not_make_another_certificate(site, forgery, change):
-    """sshd is content with each of these: only the live check can know."""
+    """sshd itself trusts the signature on each of these: only the live check can know."""
     change = {name: text.format(account=site.people.account) for name, text in change.items()}
     assert not site.login(forgery.key, replace(forgery, **change).sign())
     assert refusals(site) == {"certificate_altered"}
@@ -69,13 +70,11 @@ def test_the_real_ca_and_a_real_serial_do_not_make_another_certificate(site, for
 def test_the_fields_of_a_real_certificate_under_another_ca_are_refused(site, forgery):
     other = new_key(site.directory, "other-ca")
     assert not site.login(forgery.key, replace(forgery, ca=other.path).sign())
-    assert "not listed" in site.sshd.log or "unknown CA" in site.sshd.log or "CA SHA256" in site.sshd.log
+    fingerprint = subprocess.run(["ssh-keygen", "-lf", other.path], capture_output=True, text=True, check=True)
+    refused = [line for line in site.sshd.log.splitlines() if fingerprint.stdout.split()[1] in line]
+    assert refused, "ssh did not even offer it"
+    assert all(line.startswith("Failed publickey") for line in refused)
     assert not refusals(site), "sshd itself knows better than to ask"
-
-
-def test_an_expired_certificate_of_the_real_ca_is_refused(site, forgery):
-    assert not site.login(forgery.key, replace(forgery, validity="-2h:-1h").sign())
-    assert "Certificate invalid: expired" in site.sshd.log
 
 
 def test_a_certificate_for_one_host_opens_no_other(site):
