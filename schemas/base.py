@@ -13,6 +13,7 @@ from tms_ca.core import names
 LAST_SECOND = 253402300799  # 9999-12-31T23:59:59Z: what RFC 3339 can write
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _SERIAL = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+_DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}", re.ASCII)
 _ID = re.compile(r"[a-z]{2,8}_[a-z2-7]{20}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -37,7 +38,12 @@ class Integer(fields.Integer):
 
 
 class QueryInteger(fields.Integer):
-    """A whole number in a query string."""
+    """A whole number in a query string: digits and nothing else."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if not _DIGITS.fullmatch(value):
+            raise ValidationError(f"expected a whole number, got {_kind(value)}")
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class Boolean(fields.Boolean):
@@ -176,6 +182,11 @@ def seconds_field(least: int, most: int, **options: Any) -> Integer:
 def fingerprint_field(**options: Any) -> fields.String:
     """Return a field for a SHA-256 fingerprint as OpenSSH writes it."""
     return fields.String(validate=named("a fingerprint", valid_fingerprint, "SHA256: and 43 of base64"), **options)
+
+
+def id_field(**options: Any) -> fields.String:
+    """Return a field for an id that the service made."""
+    return fields.String(validate=named("an id", valid_id, "such as dlg_ and 20 of a-z 2-7"), **options)
 
 
 class ListQuery(Shape):

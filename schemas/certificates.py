@@ -12,6 +12,7 @@ from schemas.base import (
     account_field,
     client_field,
     host_field,
+    id_field,
     rfc3339,
     seconds_field,
     user_field,
@@ -157,7 +158,7 @@ class CertificateQuery(ListQuery):
     user = user_field()
     client_id = client_field()
     host = host_field()
-    delegation_id = fields.String(validate=validate.Length(1, 64))
+    delegation_id = id_field()
 
 
 class LoginShape(Shape):

@@ -307,5 +307,5 @@ class UserQuery(ListQuery):
 class IdentityQuery(Shape):
     """Which identity: an issuer is a URL, so it is not part of a path."""
 
-    issuer = fields.String(required=True, validate=validate.Length(1, 512))
-    subject = fields.String(required=True, validate=validate.Length(1, 255))
+    issuer = text_field(512, least=1, required=True)
+    subject = text_field(255, least=1, required=True)

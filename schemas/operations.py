@@ -13,6 +13,7 @@ from schemas.base import (
     client_field,
     fingerprint_field,
     host_field,
+    id_field,
     text_field,
     user_field,
 )
@@ -28,7 +29,7 @@ class RevocationCreate(Shape):
     public_key_fingerprint = fingerprint_field()
     user = user_field()
     client_id = client_field()
-    delegation_id = fields.String(validate=validate.Length(1, 64))
+    delegation_id = id_field()
     host = host_field()
     ca_fingerprint = fingerprint_field()
     reason = text_field(300, least=1, required=True)

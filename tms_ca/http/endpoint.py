@@ -22,6 +22,7 @@ from tms_ca.core.names import valid_tenant
 from tms_ca.http.body import parse
 from tms_ca.http.context import ADDRESS, CONTEXT, REQUEST_ID, Context
 from tms_ca.services.journal import event
+from tms_ca.store import rows
 from tms_ca.store.hot import Entry
 
 B = TypeVar("B")
@@ -82,6 +83,8 @@ class Endpoint:
         try:
             caller = _authorize(context, caller, self.needs, tenant)
             path = _path(request.match_info)
+            if tenant and caller.tenant == ALL_TENANTS:
+                await context.directory.get(rows.TENANTS, tenant)  # the tenants of all others are there
             body = await self._load_body(request)
             query = self._load_query(request)
             result = await self.handler(Call(context, caller, tenant, path, query, body, request))
@@ -103,11 +106,11 @@ class Endpoint:
         return load(self.body, parse(await request.read()))
 
     def _load_query(self, request: web.Request) -> Mapping[str, Any]:
-        if self.query is None:
-            if request.query_string:
-                load(_NO_QUERY, dict(request.query))
-            return {}
-        loaded: Mapping[str, Any] = load(self.query, dict(request.query))
+        given = dict(request.query)
+        if len(given) != len(request.query):
+            twice = {name: ["given more than once"] for name in given if len(request.query.getall(name)) > 1}
+            raise Invalid("invalid_request", f"given more than once: {', '.join(twice)}", fields=twice)
+        loaded: Mapping[str, Any] = load(self.query or _NO_QUERY, given)
         return loaded
 
     def _answer(self, result: Any) -> web.Response:
@@ -277,6 +280,11 @@ def encode_cursor(key: Sequence[object]) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(list(key))).decode().rstrip("=")
 
 
+def _storable(part: int | str) -> bool:
+    """Tell whether both databases can compare with `part`."""
+    return "\0" not in part if isinstance(part, str) else -(2**63) <= part < 2**63
+
+
 def decode_cursor(text: str, kinds: Sequence[type]) -> list[Any]:
     """Return the key of a cursor.
 
@@ -288,6 +296,6 @@ def decode_cursor(text: str, kinds: Sequence[type]) -> list[Any]:
         key = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (binascii.Error, ValueError) as error:
         raise Invalid("bad_cursor", "the cursor is not one that this list gave out; start without one") from error
-    if not isinstance(key, list) or [type(part) for part in key] != list(kinds):
+    if not isinstance(key, list) or [type(part) for part in key] != list(kinds) or not all(map(_storable, key)):
         raise Invalid("bad_cursor", "the cursor is not one that this list gave out; start without one")
     return key

@@ -1,0 +1,143 @@
+"""A good body and a good path for every operation: where tests begin to spoil things."""
+
+from typing import Any
+
+from tms_ca.core.access import Action, Role, reach
+from tms_ca.http.endpoint import Endpoint
+from tms_ca.http.routes import ENDPOINTS
+
+BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
+WITH_BODY = [endpoint for endpoint in ENDPOINTS if endpoint.body is not None]
+PASSWORD = "another horse battery staple"
+
+
+def good_bodies(world) -> dict[str, dict[str, Any]]:
+    """Return for each operation a body with every field that it takes, in a furnished world."""
+    key = world.issue_body()["public_key"]
+    constraints = {
+        "max_ttl_seconds": 600,
+        "source_address": ["10.0.0.0/8"],
+        "force_command": "true",
+        "extensions": ["permit-pty"],
+    }
+    return {
+        "issue_certificate": {
+            "user": "alice",
+            "host": "h1",
+            "account": "alice",
+            "public_key": key,
+            "ttl_seconds": 600,
+            "source_address": ["10.0.0.0/8"],
+            "force_command": "true",
+            "extensions": ["permit-pty"],
+            "reservation_id": "r1",
+        },
+        "check_login": {"account": "alice", "certificate": key, "nonce": "00"},
+        "revoke": {"key_id": "t=default;c=x;u=y;r=z", "reason": "lost"},
+        "request_delegation": {
+            "user": "alice",
+            "host": "h1",
+            "account": "alice",
+            "lifetime_seconds": 3600,
+            "purpose": "nightly",
+            "constraints": constraints,
+            "redirect_uri": "https://portal.example/back",
+        },
+        "approve_delegation": {"host": "h1", "account": "alice", "lifetime_seconds": 3600, **constraints},
+        "create_session": {"user": "alice", "password": PASSWORD, "totp": "000000"},
+        "change_password": {"current_password": PASSWORD, "new_password": PASSWORD},
+        "verify_mfa": {"code": "000000"},
+        "create_tenant": {
+            "tenant": "new",
+            "display_name": "New",
+            "mfa_window_seconds": 3600,
+            "default_ttl_seconds": 600,
+            "max_ttl_seconds": 3600,
+            "ca_algorithm": "ed25519",
+        },
+        "update_tenant": {
+            "display_name": "New",
+            "enabled": True,
+            "mfa_window_seconds": 43200,
+            "default_ttl_seconds": 600,
+            "max_ttl_seconds": 3600,
+        },
+        "create_admin": {"admin_id": "boss", "display_name": "Boss"},
+        "create_client": {
+            "client_id": "new",
+            "display_name": "New",
+            "max_ttl_seconds": 600,
+            "expires_at": "2099-01-01T00:00:00Z",
+            "redirect_uris": ["https://portal.example/back"],
+        },
+        "update_client": {
+            "display_name": "New",
+            "enabled": True,
+            "max_ttl_seconds": 600,
+            "expires_at": "2099-01-01T00:00:00Z",
+            "redirect_uris": ["https://portal.example/back"],
+        },
+        "create_user": {"user": "new", "display_name": "New", "password": PASSWORD},
+        "update_user": {"display_name": "New", "enabled": True, "password": PASSWORD},
+        "create_identity": {"issuer": "https://idp.example", "subject": "42", "user": "alice"},
+        "create_host": {
+            "host": "new",
+            "addresses": ["10.0.0.1"],
+            "principal_format": "account",
+            "ssh_host_keys": [key],
+        },
+        "update_host": {
+            "addresses": ["10.0.0.1"],
+            "principal_format": "account",
+            "ssh_host_keys": [key],
+            "enabled": True,
+        },
+        "create_link": {
+            "user": "alice",
+            "host": "h1",
+            "account": "root",
+            "starts_at": "2027-01-01T00:00:00Z",
+            "expires_at": "2099-01-01T00:00:00Z",
+            "allow_reserved": True,
+        },
+        "update_link": {"starts_at": "2027-01-01T00:00:00Z", "expires_at": "2099-01-01T00:00:00Z"},
+        "create_ca_key": {"purpose": "user", "algorithm": "ed25519"},
+        "retire_ca_key": {"force": False},
+    }
+
+
+def credential(world, endpoint: Endpoint) -> str | None:
+    """Return a credential that may call `endpoint` in a furnished world."""
+    if endpoint.needs is Action.PUBLIC:
+        return None
+    held = {
+        Role.OPERATOR: world.operator,
+        Role.CLIENT: world.clients.get("portal"),
+        Role.HOST: world.hosts.get("h1"),
+        Role.USER: world.sessions.get("alice"),
+    }
+    return next(secret for role, secret in held.items() if reach(endpoint.needs, role))
+
+
+def path_of(world, endpoint: Endpoint, **others: str) -> str:
+    """Return the path of `endpoint`, with names that are there where the furnished world has them."""
+    names = {
+        "tenant": "default",
+        "client_id": "portal",
+        "admin_id": "nobody",
+        "user": "alice",
+        "host": "h1",
+        "serial": "12345",
+        "fingerprint": "SHA256:" + "A" * 43,
+        "delegation_id": world.delegation["id"],
+        "link_id": "lnk_" + "a" * 20,
+        "revocation_id": "rev_" + "a" * 20,
+        "credential_id": "sec_" + "a" * 20,
+    }
+    return endpoint.path.format(**{**names, **others})
+
+
+async def ask(world, endpoint: Endpoint, **options: Any):
+    """Call `endpoint` as somebody who may."""
+    path = options.pop("path", None) or path_of(world, endpoint)
+    return await world.call(endpoint.method, path, **{"auth": credential(world, endpoint), **options})
