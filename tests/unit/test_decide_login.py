@@ -1,0 +1,70 @@
+"""decide_login(), as a table: every rule again, on what is true at the login."""
+
+import pytest
+
+from tests.unit.facts import DIGEST, HOUR, LOGIN, LOGIN_FACTS, NOW, changed
+from tms_ca.core.facts import DenialReason, KeyStanding, Limits, LoginGrant
+from tms_ca.core.model import DelegationStatus, KeyState, PrincipalFormat
+from tms_ca.core.policy import decide_login
+
+R = DenialReason
+
+ROWS = [
+    ("tenant.enabled", False, R.TENANT_DISABLED),
+    ("issued", None, R.CERTIFICATE_UNKNOWN),
+    ("issued.sha256", b"\x02" * 32, R.CERTIFICATE_ALTERED),
+    ("issued.revoked", True, R.CERTIFICATE_REVOKED),
+    ("issued.host", "h2", R.CERTIFICATE_OTHER_HOST),
+    ("issued.account", "bob", R.CERTIFICATE_OTHER_ACCOUNT),
+    ("issued.valid_after", NOW + 61, R.CERTIFICATE_NOT_STARTED),
+    ("issued.valid_before", NOW, R.CERTIFICATE_EXPIRED),
+    ("ca_key_state", None, R.CA_KEY_NOT_TRUSTED),
+    ("ca_key_state", KeyState.RETIRED, R.CA_KEY_NOT_TRUSTED),
+    ("ca_key_revoked", True, R.CA_KEY_NOT_TRUSTED),
+    ("key_standing", KeyStanding.REVOKED, R.KEY_REVOKED),
+    ("key_standing", KeyStanding.HOST, R.KEY_IS_HOST_KEY),
+    ("client", None, R.CLIENT_UNKNOWN),
+    ("client.enabled", False, R.CLIENT_DISABLED),
+    ("client.revoked", True, R.CLIENT_REVOKED),
+    ("client.expires_at", NOW, R.CLIENT_EXPIRED),
+    ("user", None, R.USER_UNKNOWN),
+    ("user.enabled", False, R.USER_DISABLED),
+    ("user.revoked", True, R.USER_REVOKED),
+    ("host", None, R.HOST_UNKNOWN),
+    ("host.enabled", False, R.HOST_DISABLED),
+    ("host.revoked", True, R.HOST_REVOKED),
+    ("delegation", None, R.DELEGATION_MISSING),
+    ("delegation.status", DelegationStatus.REVOKED, R.DELEGATION_REVOKED),
+    ("delegation.status", DelegationStatus.DENIED, R.DELEGATION_DENIED),
+    ("delegation.expires_at", NOW, R.DELEGATION_EXPIRED),
+    ("link", None, R.LINK_MISSING),
+    ("link.expires_at", NOW, R.LINK_EXPIRED),
+    ("user.mfa_verified_at", None, R.MFA_NEVER),
+    ("user.mfa_verified_at", NOW - 12 * HOUR, R.MFA_EXPIRED),
+    ("host.principal_format", PrincipalFormat.ACCOUNT, R.PRINCIPAL_NOT_ALLOWED),
+    ("issued.principals", (), R.PRINCIPAL_NOT_ALLOWED),
+    ("issued.principals", ("alice@h1 ", "*", ""), R.PRINCIPAL_NOT_ALLOWED),
+]
+
+
+def test_the_baseline_is_granted():
+    assert decide_login(LOGIN, LOGIN_FACTS, Limits(), NOW) == LoginGrant(("alice@h1",))
+
+
+@pytest.mark.parametrize(("path", "value", "reason"), ROWS)
+def test_one_bad_fact_denies(path, value, reason):
+    verdict = decide_login(LOGIN, changed(LOGIN_FACTS, path, value), Limits(), NOW)
+    assert getattr(verdict, "reason", None) is reason
+
+
+@pytest.mark.parametrize(("field", "value", "reason"), [
+    ("host", "h2", R.CERTIFICATE_OTHER_HOST), ("account", "root", R.CERTIFICATE_OTHER_ACCOUNT),
+    ("sha256", DIGEST[:-1] + b"\0", R.CERTIFICATE_ALTERED), ("sha256", b"", R.CERTIFICATE_ALTERED),
+])  # fmt: skip
+def test_another_question_gets_another_answer(field, value, reason):
+    assert decide_login(changed(LOGIN, field, value), LOGIN_FACTS, Limits(), NOW).reason is reason
+
+
+@pytest.mark.parametrize("state", [KeyState.NEXT, KeyState.ACTIVE, KeyState.RETIRING])
+def test_what_a_trusted_key_signed_stands(state):
+    assert isinstance(decide_login(LOGIN, changed(LOGIN_FACTS, "ca_key_state", state), Limits(), NOW), LoginGrant)
