@@ -25,7 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 HOST, CLIENT, USER, TENANT = "demo-host", "portal", "alice", "default"
 PASSWORD = "a demo needs no secret"
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+class Ended(BaseException):
+    """Somebody ended the demo: Ctrl-C, kill, or the terminal was closed."""
 
 
 class ExpectationError(Exception):
@@ -109,24 +114,26 @@ def tell(demo: Demo) -> None:
     """Tell the whole story."""
     work = demo.work
     demo.say(
-        "A data directory is made: settings, an SQLite database, a master key, and a tenant with CA keys of its own"
+        f"A data directory is made in {work.relative_to(ROOT)}: settings, SQLite, a master key, a tenant's CA keys"
     )
     demo.run("tms-ca", "init", "--data", demo.data)
     with served(demo) as url:
         demo.say(f"The service starts and answers on {url}")
-        demo.note(f"$ tms-ca serve     (look at {url}/docs; the log is {work.relative_to(ROOT)}/service.log)")
+        demo.note(f"$ tms-ca serve     (look at {url}/docs; the log is ./service.log)")
         demo.say(
             f"The admin registers the host {HOST} and the application {CLIENT}; each gets a credential, shown once"
         )
         host = demo.operator("hosts", "create", HOST)
         client = demo.operator("clients", "create", CLIENT)
-        with _sshd(demo, url, str(host["secret"])) as sshd:
+        sshd = _sshd(demo, url, str(host["secret"]))
+        try:  # and not `with`: when the demo is ended while sshd starts, it is stopped all the same
+            sshd.start()
             demo.say(f"A real sshd listens on 127.0.0.1 port {sshd.port}: it trusts the CA and asks at every login")
-            demo.note(
-                f"TrustedUserCAKeys and AuthorizedPrincipalsCommand in {sshd.workdir.relative_to(ROOT)}/sshd_config"
-            )
+            demo.note(f"TrustedUserCAKeys and AuthorizedPrincipalsCommand in ./sshd/sshd_config")
             _people(demo, url, sshd.account, str(client["secret"]))
             _job(demo, sshd)
+        finally:
+            sshd.stop()
     demo.say("Everything that happened stands in a hash-chained audit trail:")
     demo.note(demo.run("tms-ca", "audit", "verify"))
 
@@ -182,7 +189,9 @@ def _job(demo: Demo, sshd: SandboxSshd) -> None:
         raise ExpectationError(f"the login failed:\n{login.stderr}\n{sshd.log[-2000:]}")
     demo.note(f"$ ssh -p {sshd.port} -i job -o CertificateFile=job-cert.pub {sshd.account}@127.0.0.1\n{login.stdout}")
 
-    demo.say("The admin revokes the certificate, and the very next ssh is refused:")
+    demo.say(
+        "The admin revokes the certificate: the same ssh with the same certificate, valid for an hour, is refused:"
+    )
     serial = next(line.split()[1] for line in shown.splitlines() if line.strip().startswith("Serial:"))
     demo.operator("revocations", "create", "--serial", serial, "--reason", "the demo ends")
     begun = time.monotonic()
@@ -192,7 +201,7 @@ def _job(demo: Demo, sshd: SandboxSshd) -> None:
         raise ExpectationError("a REVOKED certificate opened a session")
     if "Permission denied" not in again.stderr:
         raise ExpectationError(f"expected sshd to refuse, got: {again.stderr}")
-    demo.note(f"{again.stderr.strip()}   (answered in {seconds:.1f} s)")
+    demo.note(f"{again.stderr.strip()}   ({seconds:.1f} s after the revocation)")
 
     demo.say("Hosts that are cut off from the service have the key revocation list, and it names the certificate:")
     demo.run("tms-ca", "krl", "write", work / "krl")
@@ -204,12 +213,21 @@ def _job(demo: Demo, sshd: SandboxSshd) -> None:
     demo.note(f"$ ssh-keygen -Q -f krl job-cert.pub\n{query.stdout.replace(str(work) + '/', '')}")
 
 
+def _end(number: int, _: object) -> None:
+    """Turn a signal into an exception, once: what follows is the cleaning up, which must not be cut short."""
+    for ending in ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
+    raise Ended(128 + number)
+
+
 def main() -> int:
     """Run the demo; 0 only when everything was as it must be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", action="store_true", help="keep build/demo-*/ to look around in")
     keep = parser.parse_args().keep
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
+    for ending in ENDINGS:
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(ending, _end)
     (ROOT / "build").mkdir(exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="demo-", dir=ROOT / "build"))
     work.chmod(0o755)
@@ -218,15 +236,17 @@ def main() -> int:
     except (ExpectationError, RuntimeError, OSError, subprocess.SubprocessError) as error:
         print(f"\nthe demo FAILED: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return 130
+    except Ended as ended:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print("\nstopped", file=sys.stderr)
+        return int(ended.args[0])
     finally:
         if keep:
             print(f"kept: {work}")
         else:
             shutil.rmtree(work, ignore_errors=True)
-    print("\nAll of it was real, and all of it is gone again. `make test` runs the tests; docs/ says how it works.")
+    kept = "is still there to look at" if keep else "is gone again (deploy/demo.py --keep leaves it)"
+    print(f"\nAll of it was real, and all of it {kept}. `make test` runs the tests; docs/ says how it works.")
     return 0
 
 
