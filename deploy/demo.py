@@ -113,9 +113,7 @@ def served(demo: Demo):
 def tell(demo: Demo) -> None:
     """Tell the whole story."""
     work = demo.work
-    demo.say(
-        f"A data directory is made in {work.relative_to(ROOT)}: settings, SQLite, a master key, a tenant's CA keys"
-    )
+    demo.say(f"A data directory is made in {work.relative_to(ROOT)}: settings, SQLite, a master key, CA keys")
     demo.run("tms-ca", "init", "--data", demo.data)
     with served(demo) as url:
         demo.say(f"The service starts and answers on {url}")
@@ -129,7 +127,7 @@ def tell(demo: Demo) -> None:
         try:  # and not `with`: when the demo is ended while sshd starts, it is stopped all the same
             sshd.start()
             demo.say(f"A real sshd listens on 127.0.0.1 port {sshd.port}: it trusts the CA and asks at every login")
-            demo.note(f"TrustedUserCAKeys and AuthorizedPrincipalsCommand in ./sshd/sshd_config")
+            demo.note("TrustedUserCAKeys and AuthorizedPrincipalsCommand in ./sshd/sshd_config")
             _people(demo, url, sshd.account, str(client["secret"]))
             _job(demo, sshd)
         finally:
