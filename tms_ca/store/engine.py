@@ -56,12 +56,16 @@ def database_url(text: str) -> URL:
         ValueError: neither sqlite:///PATH nor postgresql://...
 
     """
-    url = make_url(text)
+    expected = "expected sqlite:///PATH or postgresql://USER@HOST/NAME"
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise ValueError(f"{expected}, got something that is no URL") from error
     if url.drivername in {"sqlite", "sqlite+aiosqlite"} and url.database:
         return url.set(drivername="sqlite+aiosqlite")
     if url.drivername in {"postgresql", "postgres", "postgresql+asyncpg"}:
         return url.set(drivername="postgresql+asyncpg")
-    raise ValueError(f"expected sqlite:///PATH or postgresql://USER@HOST/NAME, got {url.render_as_string()!r}")
+    raise ValueError(f"{expected}, got {url.render_as_string()!r}")
 
 
 def make_engine(url: URL) -> AsyncEngine:

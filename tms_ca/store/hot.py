@@ -168,5 +168,5 @@ def _refuse(group: Sequence[tuple[Entry, "asyncio.Future[bool]"]], error: Except
 def unavailable() -> Unavailable:
     """Return the error of a database that does not answer."""
     return Unavailable(
-        "databaseunavailable", "the database does not answer; nothing was changed, try again", retry_after=2
+        "database_unavailable", "the database does not answer; nothing was changed, try again", retry_after=2
     )
