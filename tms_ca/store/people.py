@@ -113,5 +113,5 @@ async def save_failures(connection: AsyncConnection, tenant: str, subject: str, 
 
 
 async def clear_failures(connection: AsyncConnection, tenant: str, subject: str) -> None:
-    """Forget a count."""
-    await connection.execute(delete(throttles).where(throttles.c.tenant == tenant, throttles.c.subject == subject))
+    """Forget a count; the row stays, because another guess may be holding it."""
+    await save_failures(connection, tenant, subject, 0, 0)
