@@ -20,7 +20,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 
 
 class Shape(Schema):
-    """A shape refuses what it does not name (bar A-07)."""
+    """A shape refuses what it does not name."""
 
     class Meta:
         """Marshmallow's settings."""

@@ -22,7 +22,7 @@ from tms_ca.core.facts import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS, IssueReque
 from tms_ca.core.model import CertificateRecord
 from tms_ca.core.names import check_extensions, check_force_command, check_source_addresses
 
-MOST_KEY_CHARACTERS = 16384  # bar B-07
+MOST_KEY_CHARACTERS = 16384
 
 
 def _command(value: str) -> None:

@@ -29,7 +29,7 @@ LEAST_PASSWORD, MOST_PASSWORD = 12, 256  # characters; NIST SP 800-63B-4 section
 
 
 def _redirect_uri(value: str) -> None:
-    # Exact matching does the rest; a scheme that runs code in the browser must never get in (bar D-11).
+    # Exact matching does the rest; a scheme that runs code in the browser must never get in.
     loopback = value.startswith(("http://127.0.0.1", "http://localhost", "http://[::1]"))
     if not (value.startswith("https://") or loopback) or any(c in value for c in "\\# \t\r\n@") or not value.isascii():
         raise ValidationError("expected https://..., or http:// to this machine, without fragment or user")

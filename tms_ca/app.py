@@ -36,7 +36,7 @@ from tms_ca.store.hot_postgres import PostgresDriver
 from tms_ca.store.hot_sqlite import SqliteDriver
 from tms_ca.vault import Vault, load_vault
 
-MOST_BODY_BYTES = 64 * 1024  # bar H-02
+MOST_BODY_BYTES = 64 * 1024
 SHUTDOWN_SECONDS = 8.0
 
 

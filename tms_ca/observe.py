@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 FLUSH_SECONDS = 0.05  # lines gather this long: a write for each would cost a tenth of the throughput
-MOST_FIELD_CHARACTERS = 1024  # bar F-08
+MOST_FIELD_CHARACTERS = 1024
 
 
 class Metrics:

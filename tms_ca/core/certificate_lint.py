@@ -1,7 +1,7 @@
 """The last look before the CA's signature: these bytes say exactly what was meant, and that is allowed.
 
 Reads the bytes with code of its own, so that a fault in the builder, its data types or its parser cannot hide
-itself (bar B-12). Only the grammars of core.names are shared, which the builder does not use.
+itself. Only the grammars of core.names are shared, which the builder does not use.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from tms_ca.core.names import KNOWN_CRITICAL, KNOWN_EXTENSIONS, valid_option_val
 if TYPE_CHECKING:
     from tms_ca.core.certificate import CertificateFields
 
-MAX_CERTIFICATE_BYTES = 8192  # bar B-06
+MAX_CERTIFICATE_BYTES = 8192
 
 _LENGTH = Struct(">I")
 _SERIAL_AND_TYPE = Struct(">QI")
 _VALIDITY = Struct(">QQ")
-_PRINCIPAL = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9._@+:=-]{0,127}")  # bar B-02
-_KEY_ID = re.compile(rb"[ -~]{1,128}")  # bar B-09
-_APPLICATION = re.compile(rb"ssh:[ -~]*")  # bar B-07
+_PRINCIPAL = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9._@+:=-]{0,127}")
+_KEY_ID = re.compile(rb"[ -~]{1,128}")
+_APPLICATION = re.compile(rb"ssh:[ -~]*")
 
 # Type of certificate -> the plain key's algorithm, and how many strings the key has.
 _SUBJECTS = {
@@ -42,7 +42,7 @@ class LintError(RuntimeError):
 
 
 def lint(tbs: bytes, intent: CertificateFields) -> None:
-    """Return only where `tbs` is `intent`, byte for byte, and breaks no rule (design rule 5; bar B-02 to B-10).
+    """Return only where `tbs` is `intent`, byte for byte, and breaks no rule.
 
     Raises:
         LintError: in every other case
@@ -143,7 +143,7 @@ def _require_authority(signature_key: bytes, subject: list[bytes], intent: Certi
 
 
 def _require_key(key: list[bytes]) -> None:
-    """Check the rules of a key that its bytes alone can show (bar B-07)."""
+    """Check the rules of a key that its bytes alone can show."""
     match key:
         case [b"ssh-ed25519", point]:
             _require(len(point) == 32, "an Ed25519 key has 32 bytes")

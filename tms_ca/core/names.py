@@ -18,11 +18,11 @@ HOST = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
 ACCOUNT = r"^[a-z_][a-z0-9_.-]{0,31}$"
 HOST_PATTERN = r"^[a-z0-9*]([a-z0-9.*-]{0,61}[a-z0-9*])?$"
 ACCOUNT_PATTERN = r"^[a-z_*][a-z0-9_.*-]{0,31}$"
-# No comma, blank, `#` or `*`: each of them has meant more than one name to some sshd (bar B-02).
+# No comma, blank, `#` or `*`: each of them has meant more than one name to some sshd.
 PRINCIPAL = r"^[A-Za-z0-9_][A-Za-z0-9._@+:=-]{0,127}$"
-# The application of a FIDO key; browsers' keys (https:...) are not for SSH (bar B-07).
+# The application of a FIDO key; browsers' keys (https:...) are not for SSH.
 KEY_APPLICATION = r"^ssh:[\x20-\x7e]{0,251}$"
-# A control character in a key ID forges lines in sshd's logs (bar B-09).
+# A control character in a key ID forges lines in sshd's logs.
 KEY_ID = r"^[\x20-\x7e]{1,128}$"
 
 _TENANT = re.compile(TENANT)
@@ -59,8 +59,8 @@ RESERVED_ACCOUNTS = frozenset(
     }
 )
 
-MAX_FORCE_COMMAND_BYTES = 4096  # bar B-10
-MAX_SOURCE_ADDRESSES = 32  # bar B-10
+MAX_FORCE_COMMAND_BYTES = 4096
+MAX_SOURCE_ADDRESSES = 32
 
 
 def valid_tenant(text: str) -> bool:
@@ -99,12 +99,12 @@ def valid_account_pattern(text: str) -> bool:
 
 
 def valid_principal(text: str) -> bool:
-    """Tell whether `text` may be a principal in a certificate (bar B-02)."""
+    """Tell whether `text` may be a principal in a certificate."""
     return _PRINCIPAL.fullmatch(text) is not None
 
 
 def valid_key_id(text: str) -> bool:
-    """Tell whether `text` may be a certificate's key ID (bar B-09)."""
+    """Tell whether `text` may be a certificate's key ID."""
     return _KEY_ID.fullmatch(text) is not None
 
 

@@ -14,8 +14,8 @@ from tms_ca.core.errors import Invalid
 from tms_ca.core.names import valid_key_application
 from tms_ca.core.sshwire import Reader, WireError, string
 
-MAX_TEXT = 16 * 1024  # characters; bar B-07
-_RSA_BITS = range(3072, 8192 + 1)  # bar B-07
+MAX_TEXT = 16 * 1024  # characters
+_RSA_BITS = range(3072, 8192 + 1)
 _HOST_RSA_BITS = range(2048, 16384 + 1)  # of host keys, which are listed so that they are never certified
 _RSA_EXPONENT = 65537
 CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"

@@ -32,7 +32,7 @@ class Barred(Denied):
 
 
 HEADERS = {
-    # Bar I-03: nothing but our own stylesheet, and pictures within the page; no script at all.
+    # Nothing but our own stylesheet, and pictures within the page; no script at all.
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'",
     "Cache-Control": "no-store",
@@ -41,7 +41,7 @@ HEADERS = {
 _BEFORE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _MOST_FIELDS = 32
-# Where a log-in may lead: pages of a tenant, written out, so that nothing can be read as another origin (bar D-11).
+# Where a log-in may lead: pages of a tenant, written out, so that nothing can be read as another origin.
 _NEXT = re.compile(r"/t/(?P<tenant>[a-z0-9][a-z0-9-]{0,23})/(?:delegations/dlg_[a-z2-7]{20})?", re.ASCII)
 
 

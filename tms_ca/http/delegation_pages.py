@@ -98,7 +98,7 @@ async def _page(
 
 
 async def _unchanged(visit: Visit, form: Mapping[str, str]) -> Delegation:
-    """Return the delegation of the path, where it still is what the user was shown (bar D-10).
+    """Return the delegation of the path, where it still is what the user was shown.
 
     Raises:
         Conflict: it has changed since

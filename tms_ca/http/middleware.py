@@ -17,7 +17,7 @@ from tms_ca.observe import Log
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEADERS = {
-    # Bar I-03. Answers of the API are never pages, so nothing may be loaded from or around them.
+    # Answers of the API are never pages, so nothing may be loaded from or around them.
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",

@@ -1,7 +1,7 @@
 """The endpoint table as OpenAPI 3.1, and as a page for people."""
 
 import re
-from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from apispec import APISpec
@@ -88,7 +88,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     return operation
 
 
-def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+@cache
+def document(endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
     """Return the OpenAPI document of `endpoints`."""
     spec = APISpec(
         title="TMS-CA",

@@ -75,7 +75,7 @@ def certificate_lengths(delegation: Delegation) -> Sequence[int]:
 
 
 def hash_of_shown(delegation: Delegation, client_name: str) -> str:
-    """Return a hash over everything that the page says about what is asked for (bar D-10)."""
+    """Return a hash over everything that the page says about what is asked for."""
     constraints = delegation.constraints
     shown = [
         delegation.tenant,

@@ -2,11 +2,11 @@
 
 from tms_ca.core.errors import Conflict, NotFound, Unavailable
 from tms_ca.core.facts import KeyStanding
-from tms_ca.core.model import ALL_TENANTS, CaKey, Caller, KeyPurpose, KeyState
+from tms_ca.core.model import ALL_TENANTS, CaKey, Caller, KeyPurpose, KeyState, Selector
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event
 from tms_ca.signing import Signer, SoftwareSigner
-from tms_ca.store import cakeys, rows
+from tms_ca.store import cakeys, revocations, rows
 from tms_ca.store.engine import Database, Transaction
 from tms_ca.vault import Vault
 
@@ -71,7 +71,7 @@ class CaKeys:
         )
         sealed = self._vault.seal(_sealed_name(tenant, public.fingerprint), signer.private_bytes())
         await cakeys.insert_key(transaction.connection, key, sealed)
-        # No certificate is ever made for a CA key, in any tenant, now or after it has retired (bar B-08).
+        # No certificate is ever made for a CA key, in any tenant, now or after it has retired.
         await cakeys.forbid(transaction.connection, public.fingerprint, KeyStanding.CA, ALL_TENANTS)
         transaction.record(
             event(self._clock, caller, tenant, "ca-keys.create", public.fingerprint, purpose=purpose, state=state)
@@ -141,7 +141,15 @@ class CaKeys:
                     "ca_key_in_use", f"{alive} certificates of this key are still valid; wait, or set force to end them"
                 )
             await rows.CA_KEYS.update(transaction.connection, (tenant, fingerprint), state=KeyState.RETIRED)
-            transaction.record(event(self._clock, caller, tenant, "ca-keys.retire", fingerprint, alive=alive))
+            # Hosts that cannot ask us go on trusting the key until they fetch the new list: the KRL ends them there.
+            ended = await revocations.end_certificates(
+                transaction.connection,
+                tenant,
+                revocations.selected(Selector.CA_KEY, fingerprint),
+                f"retired:{fingerprint}",
+                self._clock.now(),
+            )
+            transaction.record(event(self._clock, caller, tenant, "ca-keys.retire", fingerprint, certificates=ended))
         return await self.get(tenant, fingerprint)
 
     async def _locked(self, transaction: Transaction, tenant: str, fingerprint: str) -> CaKey:

@@ -197,13 +197,13 @@ class Directory:
         return await self.change(caller, rows.HOSTS, key, **values)
 
     async def _forbid_host_keys(self, transaction: Transaction, keys: Sequence[str]) -> None:
-        # A host's key in a user certificate would let whoever holds the host pose as the user (bar B-08). The ban
+        # A host's key in a user certificate would let whoever holds the host pose as the user. The ban
         # outlives the host's registration: the key is still out there.
         for line in keys:
             await cakeys.forbid(transaction.connection, parse_host_key(line).fingerprint, KeyStanding.HOST, ALL_TENANTS)
 
     async def add_secret(self, caller: Caller, shelf: Shelf[R], role: Role, tenant: str, subject: str) -> str:
-        """Add a secret beside the present ones, so that it can be rolled out before the old one goes (bar F-04).
+        """Add a secret beside the present ones, so that it can be rolled out before the old one goes.
 
         Raises:
             NotFound: no such holder

@@ -6,7 +6,7 @@ import secrets
 
 # No vowels, so that no word appears; no look-alikes: read aloud and typed by people (RFC 8628 section 6.1).
 _CODE_ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
-_CODE_LENGTH = 10  # 43 bits: bar D-09 wants 40
+_CODE_LENGTH = 10  # 43 bits: RFC 8628 section 5.2 asks for enough to make guessing hopeless
 
 SECRET_PREFIX = {"operator": "tms_o_", "admin": "tms_a_", "client": "tms_c_", "host": "tms_h_", "user": "tms_s_"}
 
@@ -22,7 +22,7 @@ def new_secret(role: str) -> str:
 
 
 def secret_digest(secret: str) -> bytes:
-    """Return what the database keeps of a 256-bit secret (bar F-04)."""
+    """Return what the database keeps of a 256-bit secret."""
     return hashlib.sha256(secret.encode()).digest()
 
 

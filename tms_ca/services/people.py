@@ -21,13 +21,13 @@ from tms_ca.store import people, rows
 from tms_ca.store.engine import Database, Transaction
 from tms_ca.vault import Vault
 
-FREE_FAILURES = 5  # then each failure doubles the wait (bar C-04)
+FREE_FAILURES = 5  # then each failure doubles the wait
 FIRST_WAIT_SECONDS = 30
 LONGEST_WAIT_SECONDS = 3600
 LOCKED_FAILURES = 100  # then only an admin's reset helps
 LOCKED_UNTIL = 2**53
 STEP_SECONDS = 30  # RFC 6238 section 4
-SEED_BASE32_CHARACTERS = 32  # 160 bits (bar C-09, RFC 4226 section 4)
+SEED_BASE32_CHARACTERS = 32  # 160 bits (RFC 4226 section 4)
 _PARALLEL_HASHES = 2  # each takes a core and 19 MiB for 22 ms; more at once would only starve the service
 
 
@@ -149,7 +149,7 @@ class People:
         """Make a new seed; return it and its otpauth URI, both shown once. It counts once a code confirmed it.
 
         Raises:
-            Conflict: a confirmed factor exists and the caller is not MFA-current (bar C-07)
+            Conflict: a confirmed factor exists and the caller is not MFA-current
 
         """
         seed = pyotp.random_base32(SEED_BASE32_CHARACTERS)
@@ -198,7 +198,7 @@ class People:
         return await self.mfa_status(caller.tenant, caller.id)
 
     async def _matching_step(self, transaction: Transaction, caller: Caller, code: str, now: int) -> int | None:
-        """Return which of the three current steps `code` belongs to (bar C-02)."""
+        """Return which of the three current steps `code` belongs to."""
         factor = await people.totp_factor(transaction.connection, caller.tenant, caller.id)
         if factor is None:
             raise NotFound("mfa_not_enrolled", "no second factor is enrolled; enrol one first")

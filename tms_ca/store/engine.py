@@ -27,7 +27,7 @@ from tms_ca.store.tables import tenants
 
 BUSY_SECONDS = 5.0  # how long a statement waits for another process's lock before the request is refused
 
-# synchronous=FULL: a commit is on the disk when it returns (bar E-02). WAL: readers never wait for the writer.
+# synchronous=FULL: a commit is on the disk when it returns. WAL: readers never wait for the writer.
 PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
