@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -83,10 +84,20 @@ async def empty_database(request: pytest.FixtureRequest, database_kind: str, tmp
     return await request.getfixturevalue("postgres").fresh(template="template0")
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / "tms.db"
+    with ThreadPoolExecutor(1) as thread:  # as in _Postgres
+        thread.submit(asyncio.run, migrate.upgrade(database_url(f"sqlite:///{path}"))).result()
+    return path
+
+
 @pytest.fixture
 async def fresh_database(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> str:
     """The URL of a migrated database without any row."""
     if database_kind == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "tms.db")
         return f"sqlite:///{tmp_path / 'tms.db'}"
     return await request.getfixturevalue("postgres").fresh()
 
