@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,24 @@ def new_key(directory: Path, name: str) -> KeyPair:
     return KeyPair(directory / name)
 
 
-@pytest.fixture
-def service(tmp_path):
-    made = Service(tmp_path / "data")
+@pytest.fixture(scope="session")
+def initialised(tmp_path_factory) -> Service:
+    """A data directory as `tms-ca init` leaves it: to be copied, never served."""
+    made = Service(tmp_path_factory.mktemp("initialised") / "data")
     made.init()
+    return made
+
+
+@pytest.fixture(scope="session")
+def pyz(tmp_path_factory) -> Path:
+    """The helper, as a host installs it."""
+    return build(tmp_path_factory.mktemp("pyz"))
+
+
+@pytest.fixture
+def service(initialised, tmp_path):
+    shutil.copytree(initialised.data, tmp_path / "data")
+    made = Service(tmp_path / "data", operator=initialised.operator)
     made.start()
     yield made
     made.stop()
@@ -66,11 +81,11 @@ class Site:
 
 
 @pytest.fixture
-def site(service, tmp_path):
+def site(service, pyz, tmp_path):
     account = "alice" if os.geteuid() == 0 else getpass.getuser()
     people = People(service, account)
     people.furnish()
     ca = service.call("GET", "ca/user.pub").body.decode()
-    helper = HelperFiles(build(tmp_path / "pyz"), service.url, "default", "h1", people.host, timeout_seconds=3)
+    helper = HelperFiles(pyz, service.url, "default", "h1", people.host, timeout_seconds=3)
     with SandboxSshd(tmp_path / "sshd", ca, helper, accounts=(account, "bob")) as sshd:
         yield Site(service, people, sshd, tmp_path)
