@@ -1,5 +1,5 @@
 # Every target installs what it needs first; nothing is downloaded twice.
-.PHONY: help setup demo test check bench format clean
+.PHONY: help setup demo test check bench openapi format clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -11,6 +11,7 @@ help:
 	@echo "make test    set up everything and run every test      (make test ARGS='-k krl' runs some)"
 	@echo "make bench   certificates and login checks a second     (writes bench.json and docs/performance.md's tables)"
 	@echo "make check   lint, types and the direction of dependency"
+	@echo "make openapi docs/api/openapi.json, out of the code"
 	@echo "make setup   the set-up alone: .venv/ with tms-ca, tms and pytest"
 
 setup: $(STAMP)
@@ -41,6 +42,9 @@ format: setup
 bench: setup
 	@sh deploy/debian-packages.sh bench
 	@$(PY) -m tests.bench $(if $(QUICK),--quick)
+
+openapi: setup
+	@$(PY) -m tms_ca.http.openapi > docs/api/openapi.json
 
 clean:
 	rm -rf $(VENV) build dist bench.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -12,10 +12,13 @@ from tms_ca.core import names
 
 LAST_SECOND = 253402300799  # 9999-12-31T23:59:59Z: what RFC 3339 can write
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
-_SERIAL = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+SERIAL = r"^[1-9][0-9]{0,18}$"
+FINGERPRINT = r"^SHA256:[A-Za-z0-9+/]{43}$"
+ID = r"^[a-z]{2,8}_[a-z2-7]{20}$"
+_SERIAL = re.compile(SERIAL)
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
-_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}", re.ASCII)
-_ID = re.compile(r"[a-z]{2,8}_[a-z2-7]{20}", re.ASCII)
+_FINGERPRINT = re.compile(FINGERPRINT)
+_ID = re.compile(ID)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -110,14 +113,22 @@ def _kind(value: object) -> str:
     return f"{value[:40]!r}" if isinstance(value, str) else f"a JSON {type(value).__name__}"
 
 
-def named(what: str, valid: Callable[[str], bool], expected: str) -> Callable[[str], None]:
-    """Return a validator that says what a name must look like."""
+class Named:
+    """A validator that says what a name must look like; `pattern` says it to readers of the OpenAPI document."""
 
-    def check(value: str) -> None:
-        if not valid(value):
-            raise ValidationError(f"{value[:60]!r} cannot be {what}: {expected}")
+    def __init__(self, what: str, valid: Callable[[str], bool], expected: str, pattern: str) -> None:
+        self._what, self._valid, self._expected, self.pattern = what, valid, expected, pattern
 
-    return check
+    def __call__(self, value: str) -> None:
+        """Check one."""
+        if not self._valid(value):
+            raise ValidationError(f"{value[:60]!r} cannot be {self._what}: {self._expected}")
+
+
+def matching(what: str, pattern: str, expected: str) -> Named:
+    """Return a validator for what one ECMA-compatible pattern describes wholly."""
+    compiled = re.compile(pattern)
+    return Named(what, lambda value: compiled.fullmatch(value) is not None, expected, pattern)
 
 
 def _no_control(value: str) -> None:
@@ -125,13 +136,17 @@ def _no_control(value: str) -> None:
         raise ValidationError("control and direction characters are not allowed")
 
 
-_TENANT = named("a tenant", names.valid_tenant, "1-24 of a-z 0-9 -")
-_CLIENT = named("a client_id", names.valid_client_id, "1-32 of A-Z a-z 0-9 . _ -")
-_USER = named("a user", names.valid_user, "1-48 of A-Z a-z 0-9 . _ @ + -")
-_HOST = named("a host", names.valid_host, "1-63 of a-z 0-9 . -")
-_ACCOUNT = named("an account", names.valid_account, "1-32 of a-z 0-9 . _ -, first a letter or _")
-_HOST_PATTERN = named("a host or a pattern of hosts", names.valid_host_pattern, "1-63 of a-z 0-9 . - *")
-_ACCOUNT_PATTERN = named("an account or a pattern", names.valid_account_pattern, "1-32 of a-z 0-9 . _ - *")
+_TENANT = Named("a tenant", names.valid_tenant, "1-24 of a-z 0-9 -", names.TENANT)
+_CLIENT = Named("a client_id", names.valid_client_id, "1-32 of A-Z a-z 0-9 . _ -", names.CLIENT_ID)
+_USER = Named("a user", names.valid_user, "1-48 of A-Z a-z 0-9 . _ @ + -", names.USER)
+_HOST = Named("a host", names.valid_host, "1-63 of a-z 0-9 . -", names.HOST)
+_ACCOUNT = Named("an account", names.valid_account, "1-32 of a-z 0-9 . _ -, first a letter or _", names.ACCOUNT)
+_HOST_PATTERN = Named(
+    "a host or a pattern of hosts", names.valid_host_pattern, "1-63 of a-z 0-9 . - *", names.HOST_PATTERN
+)
+_ACCOUNT_PATTERN = Named(
+    "an account or a pattern", names.valid_account_pattern, "1-32 of a-z 0-9 . _ - *", names.ACCOUNT_PATTERN
+)
 
 
 def tenant_field(**options: Any) -> fields.String:
@@ -181,12 +196,13 @@ def seconds_field(least: int, most: int, **options: Any) -> Integer:
 
 def fingerprint_field(**options: Any) -> fields.String:
     """Return a field for a SHA-256 fingerprint as OpenSSH writes it."""
-    return fields.String(validate=named("a fingerprint", valid_fingerprint, "SHA256: and 43 of base64"), **options)
+    check = Named("a fingerprint", valid_fingerprint, "SHA256: and 43 of base64", FINGERPRINT)
+    return fields.String(validate=check, **options)
 
 
 def id_field(**options: Any) -> fields.String:
     """Return a field for an id that the service made."""
-    return fields.String(validate=named("an id", valid_id, "such as dlg_ and 20 of a-z 2-7"), **options)
+    return fields.String(validate=Named("an id", valid_id, "such as dlg_ and 20 of a-z 2-7", ID), **options)
 
 
 class ListQuery(Shape):
@@ -196,17 +212,19 @@ class ListQuery(Shape):
     cursor = fields.String(load_default=None, validate=validate.Length(1, 512))
 
 
-# What a part of a path must look like; anything else is simply not there.
-PATH_NAMES: Mapping[str, Callable[[str], bool]] = {
-    "tenant": names.valid_tenant,
-    "client_id": names.valid_client_id,
-    "admin_id": names.valid_client_id,
-    "user": names.valid_user,
-    "host": names.valid_host,
-    "serial": valid_serial,
-    "fingerprint": valid_fingerprint,
-    "delegation_id": valid_id,
-    "link_id": valid_id,
-    "revocation_id": valid_id,
-    "credential_id": valid_id,
+# What a part of a path must look like, checked and described; anything else is simply not there.
+_PATH: Mapping[str, tuple[Callable[[str], bool], str]] = {
+    "tenant": (names.valid_tenant, names.TENANT),
+    "client_id": (names.valid_client_id, names.CLIENT_ID),
+    "admin_id": (names.valid_client_id, names.CLIENT_ID),
+    "user": (names.valid_user, names.USER),
+    "host": (names.valid_host, names.HOST),
+    "serial": (valid_serial, SERIAL),
+    "fingerprint": (valid_fingerprint, FINGERPRINT),
+    "delegation_id": (valid_id, ID),
+    "link_id": (valid_id, ID),
+    "revocation_id": (valid_id, ID),
+    "credential_id": (valid_id, ID),
 }
+PATH_NAMES = {name: valid for name, (valid, _) in _PATH.items()}
+PATH_PATTERNS = {name: pattern for name, (_, pattern) in _PATH.items()}

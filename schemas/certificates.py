@@ -13,6 +13,7 @@ from schemas.base import (
     client_field,
     host_field,
     id_field,
+    matching,
     rfc3339,
     seconds_field,
     user_field,
@@ -20,7 +21,7 @@ from schemas.base import (
 from tms_ca.core.errors import TmsError
 from tms_ca.core.facts import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS, IssueRequest
 from tms_ca.core.model import CertificateRecord
-from tms_ca.core.names import check_extensions, check_force_command, check_source_addresses
+from tms_ca.core.names import KNOWN_EXTENSIONS, check_extensions, check_force_command, check_source_addresses
 
 MOST_KEY_CHARACTERS = 16384
 
@@ -35,8 +36,10 @@ def _command(value: str) -> None:
 class _Checked(fields.List[str]):
     """A list of words that a rule of the core checks and makes canonical."""
 
+    one: fields.String
+
     def __init__(self, **options: Any) -> None:
-        super().__init__(fields.String(), validate=validate.Length(0, 32), **options)
+        super().__init__(self.one, validate=validate.Length(0, 32), **options)
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
         words = [str(word) for word in super()._deserialize(*args, **kwargs)]
@@ -53,6 +56,8 @@ class _Checked(fields.List[str]):
 class SourceAddresses(_Checked):
     """CIDR networks: sshd refuses host bits that are set."""
 
+    one = fields.String(metadata={"description": "An address or a network such as 10.0.0.0/8"})
+
     def rule(self, words: list[str]) -> tuple[str, ...]:
         """Return canonical networks."""
         return check_source_addresses(words)
@@ -60,6 +65,8 @@ class SourceAddresses(_Checked):
 
 class Extensions(_Checked):
     """Certificate extensions such as permit-pty."""
+
+    one = fields.String(metadata={"enum": sorted(KNOWN_EXTENSIONS)})
 
     def rule(self, words: list[str]) -> tuple[str, ...]:
         """Return extensions sorted, each once."""
@@ -106,7 +113,7 @@ class CertificateShape(Shape):
     host = fields.String()
     account = fields.String()
     principals = fields.List(fields.String())
-    critical_options = fields.Method("pairs")
+    critical_options = fields.Method("pairs", metadata={"type": "object", "additionalProperties": {"type": "string"}})
     extensions = fields.List(fields.String())
     valid_after = Timestamp()
     valid_before = Timestamp()
@@ -168,7 +175,7 @@ class LoginShape(Shape):
     certificate = fields.String(required=True, validate=validate.Length(1, MOST_KEY_CHARACTERS))
     nonce = fields.String(
         load_default="",
-        validate=validate.Regexp(r"[0-9a-f]{0,64}\Z"),
+        validate=matching("a nonce", r"^[0-9a-f]{0,64}$", "up to 64 of 0-9 a-f"),
         metadata={"description": "Comes back with the answer, so that an old answer cannot be passed off as new"},
     )
 

@@ -12,6 +12,7 @@ from schemas.base import (
     account_field,
     client_field,
     host_field,
+    matching,
     seconds_field,
     tenant_field,
     text_field,
@@ -200,7 +201,7 @@ class UserShape(Shape):
 class IdentityCreate(Shape):
     """A link from (issuer, subject) to a user."""
 
-    issuer = fields.String(required=True, validate=validate.Regexp(r"https://[!-~]{1,500}\Z"))
+    issuer = fields.String(required=True, validate=matching("an issuer", r"^https://[!-~]{1,500}$", "https://..."))
     subject = text_field(255, least=1, required=True)
     user = user_field(required=True)
 

@@ -99,7 +99,7 @@ class AuditEventShape(Shape):
 
     chain = fields.String()
     seq = fields.Integer()
-    at = fields.Method("time")
+    at = fields.Method("time", metadata={"type": "string", "format": "date-time"})
     tenant = fields.String()
     actor = fields.String()
     action = fields.String()
@@ -108,7 +108,7 @@ class AuditEventShape(Shape):
     detail = fields.String(metadata={"description": "JSON text, exactly as it was hashed"})
     request_id = fields.String()
     address = fields.String()
-    hash = fields.Method("hexadecimal")
+    hash = fields.Method("hexadecimal", metadata={"type": "string"})
 
     def time(self, event: Any) -> str:
         """Return RFC 3339 with milliseconds."""

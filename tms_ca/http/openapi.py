@@ -2,12 +2,14 @@
 
 import re
 from functools import cache
+from inspect import cleandoc
 from typing import Any
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
-from marshmallow import Schema
+from marshmallow import Schema, fields
 
+from schemas.base import PATH_PATTERNS, SERIAL, Named, Serial, Timestamp
 from tms_ca import __version__
 from tms_ca.core.access import ACCESS, Action, Role
 from tms_ca.http.endpoint import Endpoint
@@ -22,6 +24,13 @@ _DESCRIPTION = (
 
 def _name(schema: Schema) -> str:
     return type(schema).__name__
+
+
+def _pattern(_: object, field: fields.Field[Any], **__: object) -> dict[str, str]:
+    """Return what apispec cannot see: the patterns of our own validators and types."""
+    if isinstance(field, Serial):
+        return {"pattern": SERIAL}
+    return next(({"pattern": check.pattern} for check in field.validators if isinstance(check, Named)), {})
 
 
 def _list_of(schema: Schema) -> dict[str, Any]:
@@ -49,10 +58,11 @@ def _answer(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
-    summary, _, rest = endpoint.text.strip().partition("\n")
+    summary, _, rest = cleandoc(endpoint.text).partition("\n")
     roles = [role for role in ACCESS[endpoint.needs] if role is not Role.ANYONE]
     public = endpoint.needs is Action.PUBLIC
-    statuses = {*endpoint.problems, 500, 503, *(() if public else (401, 403))}
+    # A credential that is not good is refused even where none is needed.
+    statuses = {*endpoint.problems, 401, 403, 500, 503}
     if endpoint.body is not None:
         statuses |= {400, 413, 415}
     if endpoint.query is not None:
@@ -74,7 +84,12 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "security": [] if public else [{"basic": []}, {"bearer": []}],
         "x-needs": str(endpoint.needs),
         "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "pattern": PATH_PATTERNS[name]},
+            }
             for name in _PATH_PARAMETER.findall(endpoint.path)
         ],
     }
@@ -91,20 +106,25 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 @cache
 def document(endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
     """Return the OpenAPI document of `endpoints`."""
+    plugin = MarshmallowPlugin()
     spec = APISpec(
         title="TMS-CA",
         version=__version__,
         openapi_version="3.1.0",
         info={"description": _DESCRIPTION},
-        plugins=[MarshmallowPlugin()],
+        plugins=[plugin],
     )
+    converter: Any = plugin.converter  # apispec's own is untyped
+    converter.map_to_openapi_type(Timestamp, "string", "date-time")
+    converter.map_to_openapi_type(Serial, "string", None)
+    converter.add_attribute_function(_pattern)
     spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
     spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
     spec.components.schema(
         "Problem",
         {
             "type": "object",
-            "required": ["type", "title", "status", "code", "detail"],
+            "required": ["type", "title", "status", "code", "detail", "request_id"],
             "properties": {
                 "type": {"type": "string"},
                 "title": {"type": "string"},
@@ -122,5 +142,17 @@ def document(endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
                 spec.components.schema(_name(schema), schema=schema)
     for endpoint in endpoints:
         spec.path(path=endpoint.path, operations={endpoint.method.lower(): _operation(endpoint)})
+    for schema in (endpoint.returns for endpoint in endpoints if endpoint.returns is not None):
+        answer = spec.components.schemas[_name(schema)]
+        answer["required"] = sorted(answer["properties"])  # an answer has all of its fields, null where there is none
     found: dict[str, Any] = spec.to_dict()
     return found
+
+
+if __name__ == "__main__":
+    import json
+    import sys
+
+    from tms_ca.http.routes import ENDPOINTS
+
+    sys.stdout.write(json.dumps(document(ENDPOINTS), indent=1, sort_keys=True) + "\n")
