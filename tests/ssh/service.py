@@ -12,6 +12,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import pyotp
 
@@ -92,10 +93,21 @@ class Service:
         return self._ended(20)
 
     def _ended(self, seconds: float) -> int:
-        code = self.process.wait(seconds)
-        self.process.stdout.close()
-        self.process = None
-        return code
+        process, self.process = self.process, None
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        finally:
+            process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def call(self, method: str, path: str, auth: str | None = None, body: object = None) -> Answer:
         whole = path if path.startswith("/") else f"/api/v1/tenants/default/{path}"

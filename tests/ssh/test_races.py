@@ -52,24 +52,17 @@ class Issuer(threading.Thread):
 def replicas(kind: str, tmp_path, request):
     """Two processes on one database: workers on SQLite, two services on PostgreSQL; yield the first and all URLs."""
     if kind == "sqlite":
-        service = Service(tmp_path / "data", workers=2)
-        service.init()
-        service.start()
-        try:
+        with Service(tmp_path / "data", workers=2) as service:
+            service.init()
+            service.start()
             yield service, [service.url]
-        finally:
-            service.stop()
         return
-    first = on_postgres(tmp_path, request)
-    first.init()
-    second = Service(first.data, environment=first.environment, operator=first.operator)
-    try:
-        first.start()
-        second.start()
-        yield first, [first.url, second.url]
-    finally:
-        first.stop()
-        second.stop()
+    with on_postgres(tmp_path, request) as first:
+        first.init()
+        with Service(first.data, environment=first.environment, operator=first.operator) as second:
+            first.start()
+            second.start()
+            yield first, [first.url, second.url]
 
 
 def on_postgres(tmp_path, request) -> Service:
@@ -126,10 +119,9 @@ def revoked_serials(service: Service) -> set[str]:
 
 
 def test_E_01_kill_9_loses_no_certificate_on_postgresql(tmp_path, request):
-    service = on_postgres(tmp_path, request)
-    service.init()
-    service.start()
-    try:
+    with on_postgres(tmp_path, request) as service:
+        service.init()
+        service.start()
         people = People(service, "alice")
         people.furnish()
         key = new_key(tmp_path, "id").public
@@ -153,7 +145,5 @@ def test_E_01_kill_9_loses_no_certificate_on_postgresql(tmp_path, request):
         known = _known(service)
         assert set(serials) <= known["certificates"]
         assert {f"serial:{serial}" for serial in known["certificates"]} == known["events"]
-    finally:
-        service.stop()
     verified = service.tms_ca("audit", "verify", check=False)
     assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -16,6 +16,8 @@ SELECTORS = {
     "ca_fingerprint": lambda site, issued: issued["ca_fingerprint"],
 }
 
+OWN = ("serial", "key_id", "public_key_fingerprint", "delegation_id")  # beside the client or the user itself
+
 
 def revoked_in(site, certificate) -> bool:
     """Tell what the KRL says, by the real ssh-keygen."""
@@ -59,13 +61,22 @@ def test_a_lifted_revocation_lets_new_certificates_in_and_the_old_one_never(site
     assert not site.login(key, certificate)
 
 
-@pytest.mark.parametrize("who", ["client", "session"])
-def test_clients_and_users_revoke_their_own(site, who):
+@pytest.mark.parametrize(("who", "itself"), [("client", "client_id"), ("session", "user")])
+def test_clients_and_users_revoke_their_own_and_nothing_else(site, who, itself):
+    caller = getattr(site.people, who)
     key, certificate, issued = site.certified()
-    assert site.login(key, certificate)
-    body = {"serial": issued["serial"], "reason": "mine"}
-    site.service.good("POST", "revocations", getattr(site.people, who), body)
-    assert not site.login(key, certificate)
+    for selector in sorted(set(SELECTORS) - {*OWN, itself}):
+        body = {selector: SELECTORS[selector](site, issued), "reason": "not mine"}
+        assert site.service.call("POST", "revocations", caller, body).status == 403, selector
+    assert site.login(key, certificate), "nothing that was refused had an effect"
+    for selector in (*OWN, itself):
+        key, certificate, issued = site.certified()
+        assert site.login(key, certificate)
+        body = {selector: SELECTORS[selector](site, issued), "reason": "mine"}
+        site.service.good("POST", "revocations", caller, body)
+        assert not site.login(key, certificate), selector
+        if selector == "delegation_id":
+            site.people.delegate()
 
 
 def test_the_users_revoke_button_closes_the_door(site):

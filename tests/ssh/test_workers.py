@@ -15,8 +15,9 @@ def _children(pid: int) -> list[int]:
     return [int(word) for word in found.split()]
 
 
-def test_workers_serve_are_replaced_and_end(tmp_path):
+def test_workers_serve_are_replaced_and_end(tmp_path, request):
     service = Service(tmp_path / "data", workers=2)
+    request.addfinalizer(service.stop)
     service.init()
     service.start()
     people = People(service, "alice")
@@ -36,8 +37,9 @@ def test_workers_serve_are_replaced_and_end(tmp_path):
         assert not Path(f"/proc/{pid}").exists()
 
 
-def test_sigterm_ends_a_single_process_with_0(tmp_path):
+def test_sigterm_ends_a_single_process_with_0(tmp_path, request):
     service = Service(tmp_path / "data")
+    request.addfinalizer(service.stop)
     service.init()
     service.start()
     assert service.call("GET", "/healthz").status == 200
