@@ -22,7 +22,7 @@ XSS = [
     "<meta http-equiv=refresh content=0;url=//evil.example>", "<a href=javascript:alert(1)>x</a>", "`onload=1`",
 ]  # fmt: skip
 
-# Bar D-11: none of them may leave the origin.
+# None of them may leave the origin.
 ELSEWHERE = [
     "//evil.example", "/\\evil.example", "\\\\evil.example", "https:evil.example", "https://evil.example/",
     "http:///evil.example", "///evil.example", "/t/default/@evil.example", "@evil.example", "javascript:alert(1)",

@@ -51,13 +51,18 @@ def measure(seconds: int, rounds: int) -> dict[str, dict[int, list[Measured]]]:
                         raise RuntimeError(f"{name} at {connections} connections: {one.errors} errors")
                     if number:  # the first, short one warms up
                         found[name].setdefault(connections, []).append(one)
-                        print(f"{name:13} {connections:4} connections: {one.per_second:8.0f}/s  p99 {one.p99_ms:.1f} ms")
+                        print(
+                            f"{name:13} {connections:4} connections: {one.per_second:8.0f}/s  p99 {one.p99_ms:.1f} ms"
+                        )
     return found
 
 
 def table(found: dict[str, dict[int, list[Measured]]]) -> list[str]:
     """Return the rows of docs/performance.md."""
-    rows = ["| what | connections | a second, median (min-max) | p50 ms | p99 ms | ratio to echo |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| what | connections | a second, median (min-max) | p50 ms | p99 ms | ratio to echo |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, by_connections in found.items():
         for connections, all_of in by_connections.items():
             rate = statistics.median(one.per_second for one in all_of)
@@ -103,7 +108,9 @@ def main() -> int:
         text = DOC.read_text()
         head, _, rest = text.partition(BEGIN)
         _, _, tail = rest.partition(END)
-        stamp = f"Measured {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()} on {os.cpu_count()} cores."
+        stamp = (
+            f"Measured {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()} on {os.cpu_count()} cores."
+        )
         DOC.write_text("\n".join([head + BEGIN, stamp, "", *rows, END]) + tail)
         print(f"wrote {DOC.relative_to(ROOT)} and bench.json")
     return 0

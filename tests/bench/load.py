@@ -31,7 +31,12 @@ def wrk(url: str, headers: dict[str, str], bodies: list[str], *, connections: in
         lines = ['wrk.method = "POST"']
         lines += [f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in headers.items()]
         lines += ["local bodies = {", *(f"  {json.dumps(body)}," for body in bodies), "}", "local n = 0"]
-        lines += ["request = function()", "  n = n % #bodies + 1", "  return wrk.format(nil, nil, nil, bodies[n])", "end"]
+        lines += [
+            "request = function()",
+            "  n = n % #bodies + 1",
+            "  return wrk.format(nil, nil, nil, bodies[n])",
+            "end",
+        ]
         script.write_text("\n".join(lines))
         command = ["taskset", "-c", str(cpu), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s"]
         text = subprocess.run([*command, str(script), url], check=True, capture_output=True, text=True).stdout

@@ -89,6 +89,11 @@ def service(cpu: int, *, workers: int = 1):
     with tempfile.TemporaryDirectory(prefix="tms-bench-") as directory:
         data = Path(directory) / "data"
         tms_ca = [sys.executable, "-m", "tms_ca"]
-        made = json.loads(subprocess.run([*tms_ca, "init", "--data", data, "--json"], check=True, capture_output=True).stdout)
-        with started([*tms_ca, "serve", "--data", str(data), "--port", "0", "--workers", str(workers)], cpu) as (base, _):
+        made = json.loads(
+            subprocess.run([*tms_ca, "init", "--data", data, "--json"], check=True, capture_output=True).stdout
+        )
+        with started([*tms_ca, "serve", "--data", str(data), "--port", "0", "--workers", str(workers)], cpu) as (
+            base,
+            _,
+        ):
             yield base, basic(made["admin_id"], made["secret"])

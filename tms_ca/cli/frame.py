@@ -118,7 +118,7 @@ async def _results(does: Endpoint, context: Context, tenant: str, path: Mapping[
     while True:
         query: Mapping[str, Any] = {}
         if does.query is not None:
-            paged = {} if "limit" not in does.query.fields else {"limit": min(wanted - len(found), _MOST_AT_ONCE)}
+            paged = {} if "limit" not in does.query.fields else {"limit": str(min(wanted - len(found), _MOST_AT_ONCE))}
             following = {} if cursor is None else {"cursor": cursor}
             query = load(does.query, {**values, **paged, **following})
         # The handlers that verbs name use what the call says, never the HTTP request that is not there.
