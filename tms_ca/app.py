@@ -71,7 +71,7 @@ async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncI
     driver: HotDriver = SqliteDriver(database) if database.is_sqlite else await PostgresDriver.open(url)
     try:
         context = _services(settings, vault, clock, database, driver)
-        await context.auditing.check_master_key()
+        await KeyRing(database, vault).check_master_key()
         yield context
     finally:
         await driver.close()

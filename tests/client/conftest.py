@@ -163,7 +163,7 @@ class Running:
         tenant = "/api/v1/tenants/default"
         self.api("POST", f"{tenant}/users", {"user": name, "password": PASSWORD})
         link = {"user": name, "host": "h1", "account": account or name, "expires_at": "2099-01-01T00:00:00Z"}
-        self.api("POST", f"{tenant}/account-links", link)
+        self.api("POST", f"{tenant}/account-links", {**link, "allow_reserved": True})
         return name
 
 

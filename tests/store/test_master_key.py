@@ -16,7 +16,7 @@ async def test_F_01_another_master_key_is_refused_before_anything_is_written(tmp
     right = (data / "master.key").read_bytes()
     (data / "master.key").unlink()
     create_master_key(data / "master.key")
-    with pytest.raises(Unavailable, match="not the one that this database was made with"):
+    with pytest.raises(Unavailable, match="does not open with this master key"):
         async with open_context(settings, clock):
             pass
     (data / "master.key").write_bytes(right)

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy.engine import Row
 
 from tms_ca.core.chain import GENESIS, head_mac, rehash
-from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import ChainedEvent
 from tms_ca.store import audit
 from tms_ca.store.engine import Database
@@ -46,19 +45,6 @@ class Auditing:
         """Return events of a tenant, newest first."""
         async with self._database.read() as connection:
             return await audit.page(connection, tenant, filters, before, limit)
-
-    async def check_master_key(self) -> None:
-        """Refuse a master key that did not seal this database's chains, before anything is written under it.
-
-        Raises:
-            Unavailable: it is another one
-        """
-        async with self._database.read() as connection:
-            head = await audit.newest_head(connection)
-        if head is not None and not self._sealed(head):
-            raise Unavailable(
-                "sealed", "the master key is not the one that this database was made with; put the right one back"
-            )
 
     def _sealed(self, head: Row[Any]) -> bool:
         seal = head_mac(self._vault.audit_key, head.chain, head.head_seq, head.head_hash)

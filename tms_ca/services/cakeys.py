@@ -40,6 +40,17 @@ class KeyRing:
             self._signers[fingerprint] = found
         return found
 
+    async def check_master_key(self) -> None:
+        """Refuse a master key that does not open this database's keys, before anything is written under it.
+
+        Raises:
+            Unavailable: it is another one
+        """
+        async with self._database.read() as connection:
+            found = await cakeys.any_key(connection)
+        if found is not None:
+            await self.signer(*found)
+
 
 class CaKeys:
     """The life of a tenant's CA keys: next -> active -> retiring -> retired."""

@@ -40,12 +40,6 @@ async def heads(connection: AsyncConnection) -> Sequence[Row[Any]]:
     return (await connection.execute(query)).all()
 
 
-async def newest_head(connection: AsyncConnection) -> Row[Any] | None:
-    """Return the head of the chain that was begun last."""
-    query = select(audit_chains).order_by(audit_chains.c.started_at.desc(), audit_chains.c.chain).limit(1)
-    return (await connection.execute(query)).first()
-
-
 async def chains_with_events(connection: AsyncConnection) -> list[str]:
     """Return the chain of every event there is."""
     return list((await connection.execute(select(audit_events.c.chain).distinct())).scalars())

@@ -22,6 +22,12 @@ async def sealed(connection: AsyncConnection, tenant: str, fingerprint: str) -> 
     return found
 
 
+async def any_key(connection: AsyncConnection) -> tuple[str, str] | None:
+    """Return tenant and fingerprint of one key, whichever."""
+    row = (await connection.execute(select(ca_keys.c.tenant, ca_keys.c.fingerprint).limit(1))).first()
+    return None if row is None else (row.tenant, row.fingerprint)
+
+
 async def all_keys(connection: AsyncConnection, tenant: str) -> list[CaKey]:
     """Return every key of a tenant, oldest first."""
     query = select(ca_keys).where(ca_keys.c.tenant == tenant).order_by(ca_keys.c.created_at, ca_keys.c.fingerprint)
