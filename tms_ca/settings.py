@@ -76,11 +76,12 @@ class _Int(fields.Integer):
         return super()._deserialize(value, *args, **kwargs)
 
 
-def _network(text: str) -> Network:
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise ValidationError(f"{text!r} is not a network: {error}") from error
+class _Network(fields.Field[Network]):
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Network:
+        try:
+            return ipaddress.ip_network(value if isinstance(value, str) else "")
+        except ValueError as error:
+            raise ValidationError(f"{value!r} is not a network: {error}") from error
 
 
 class _ListenSchema(_Strict):
@@ -89,12 +90,12 @@ class _ListenSchema(_Strict):
     public_url = fields.String()
     tls_certificate = fields.String(validate=validate.Length(min=1))
     tls_key = fields.String(validate=validate.Length(min=1))
-    trusted_proxies = fields.List(fields.String())
+    trusted_proxies = fields.List(_Network())
     plain_http_on_any_address = _Bool()
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        data["trusted_proxies"] = tuple(_network(text) for text in data.get("trusted_proxies", []))
+        data["trusted_proxies"] = tuple(data.get("trusted_proxies", ()))
         return data
 
 
@@ -155,7 +156,7 @@ def load_settings(data: Path, *, host: str | None = None, port: int | None = Non
             raw = tomllib.load(file)
     except FileNotFoundError as error:
         raise SettingsError(f"{path} is not there; make a data directory with: tms-ca init --data {data}") from error
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from error
     try:
         loaded = _SettingsSchema().load(raw)
@@ -197,9 +198,14 @@ def _listen(path: Path, data: Path, values: Mapping[str, Any]) -> Listen:
 def _check_public_url(path: Path, listen: Listen) -> None:
     if not listen.public_url:
         return
-    parts = urlsplit(listen.public_url)
+    wrong = SettingsError(f"{path}: listen.public_url is {listen.public_url!r}; expected https://NAME[:PORT]")
+    try:
+        parts = urlsplit(listen.public_url)
+        _ = parts.port  # read here: a port that is none raises only when it is asked for
+    except ValueError as error:
+        raise wrong from error
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise SettingsError(f"{path}: listen.public_url is {listen.public_url!r}; expected https://NAME[:PORT]")
+        raise wrong
     if parts.scheme == "http" and not is_loopback(parts.hostname) and not listen.plain_http_on_any_address:
         raise SettingsError(f"{path}: listen.public_url is plain http to {parts.hostname!r}; expected https://")
     if listen.public_url.endswith("/"):

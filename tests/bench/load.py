@@ -46,7 +46,7 @@ def wrk(url: str, headers: dict[str, str], bodies: list[str], *, connections: in
     errors += sum(int(n) for group in re.findall(r"Socket errors: (.*)", text) for n in re.findall(r"\d+", group))
     return Measured(
         float(found[1]),
-        _ms(re.search(r"50%\s+(\S+)", text)[1]),
-        _ms(re.search(r"99%\s+(\S+)", text)[1]),
+        _ms(re.search(r"^\s+50%\s+(\S+)", text, re.MULTILINE)[1]),
+        _ms(re.search(r"^\s+99%\s+(\S+)", text, re.MULTILINE)[1]),
         errors,
     )
