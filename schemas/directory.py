@@ -1,6 +1,7 @@
 """Shapes of tenants, admins, clients, users, identities, hosts and account links."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields, post_load, validate
 
@@ -26,13 +27,19 @@ from tms_ca.core.publickey import parse_host_key
 
 CA_ALGORITHMS = ("ed25519", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa-3072", "rsa-4096")
 LONGEST_MFA_WINDOW = 30 * 24 * 3600
+_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 LEAST_PASSWORD, MOST_PASSWORD = 12, 256  # characters; NIST SP 800-63B-4 section 3.1.1
 
 
 def _redirect_uri(value: str) -> None:
-    # Exact matching does the rest; a scheme that runs code in the browser must never get in.
-    loopback = value.startswith(("http://127.0.0.1", "http://localhost", "http://[::1]"))
-    if not (value.startswith("https://") or loopback) or any(c in value for c in "\\# \t\r\n@") or not value.isascii():
+    # Exact matching does the rest; a scheme that runs code in the browser must never get in (bar D-11).
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # a port that is none raises here
+    except ValueError:
+        parts = urlsplit("")
+    web = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _THIS_MACHINE)
+    if not web or not parts.hostname or any(c in value for c in "\\# \t\r\n@") or not value.isascii():
         raise ValidationError("expected https://..., or http:// to this machine, without fragment or user")
 
 

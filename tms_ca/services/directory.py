@@ -155,7 +155,8 @@ class Directory:
 
         """
         signers = {purpose: SoftwareSigner.generate(ca_algorithm) for purpose in KeyPurpose}
-        longest = DEFAULT_MAX_TTL_SECONDS if max_ttl_seconds is None else max_ttl_seconds
+        # Of the two, what was not given follows what was.
+        longest = max(DEFAULT_MAX_TTL_SECONDS, default_ttl_seconds or 0) if max_ttl_seconds is None else max_ttl_seconds
         usual = min(DEFAULT_TTL_SECONDS, longest) if default_ttl_seconds is None else default_ttl_seconds
         async with self._database.change(tenant) as transaction:
             made = await self._add(
