@@ -189,3 +189,14 @@ def test_of_several_delegations_one_that_allows_and_lasts_longest():
     assert decide(changed(REQUEST, "extensions", ("permit-pty",)), facts, Limits(), NOW).delegation_id == "pty"
     gone = changed(FACTS, "delegations", (changed(bare, "status", DelegationStatus.REVOKED), short))
     assert decide(REQUEST, gone, Limits(), NOW).delegation_id == "short"
+
+
+def test_the_delegation_that_gives_the_longest_life_is_taken():
+    """One more delegation never gives less: not one that lasts longer, but allows only short certificates."""
+    brief = changed(changed(DELEGATION, "delegation_id", "brief"), "constraints", Constraints(max_ttl_seconds=60))
+    other = changed(changed(DELEGATION, "delegation_id", "other"), "expires_at", NOW + DAY)
+    for offered in ((brief, other), (other, brief)):
+        assert decide(REQUEST, changed(FACTS, "delegations", offered), Limits(), NOW).delegation_id == "other"
+    alone = changed(FACTS, "delegations", (brief,))
+    assert decide(REQUEST, alone, Limits(), NOW).reason is R.LIFETIME_TOO_SHORT  # back-dated by all of its 60 seconds
+    assert decide(REQUEST, alone, Limits(backdate=0), NOW).valid_before == NOW + 60

@@ -1,8 +1,10 @@
 """decide_login(), as a table: every rule again, on what is true at the login."""
 
+from dataclasses import replace
+
 import pytest
 
-from tests.unit.facts import DIGEST, HOUR, LOGIN, LOGIN_FACTS, NOW, changed
+from tests.unit.facts import DELEGATION, DIGEST, HOUR, LOGIN, LOGIN_FACTS, NOW, changed
 from tms_ca.core.facts import DenialReason, KeyStanding, Limits, LoginGrant
 from tms_ca.core.model import DelegationStatus, KeyState, PrincipalFormat
 from tms_ca.core.policy import decide_login
@@ -23,6 +25,7 @@ ROWS = [
     ("ca_key_revoked", True, R.CA_KEY_NOT_TRUSTED),
     ("key_standing", KeyStanding.REVOKED, R.KEY_REVOKED),
     ("key_standing", KeyStanding.HOST, R.KEY_IS_HOST_KEY),
+    ("key_standing", KeyStanding.CA, R.KEY_IS_CA_KEY),
     ("client", None, R.CLIENT_UNKNOWN),
     ("client.enabled", False, R.CLIENT_DISABLED),
     ("client.revoked", True, R.CLIENT_REVOKED),
@@ -36,9 +39,11 @@ ROWS = [
     ("delegation", None, R.DELEGATION_MISSING),
     ("delegation.status", DelegationStatus.REVOKED, R.DELEGATION_REVOKED),
     ("delegation.status", DelegationStatus.DENIED, R.DELEGATION_DENIED),
+    ("delegation", replace(DELEGATION, status=DelegationStatus.PENDING, pending_until=NOW + 1), R.DELEGATION_PENDING),
     ("delegation.expires_at", NOW, R.DELEGATION_EXPIRED),
     ("link", None, R.LINK_MISSING),
     ("link.expires_at", NOW, R.LINK_EXPIRED),
+    ("link.starts_at", NOW + 1, R.LINK_NOT_STARTED),
     ("user.mfa_verified_at", None, R.MFA_NEVER),
     ("user.mfa_verified_at", NOW - 12 * HOUR, R.MFA_EXPIRED),
     ("host.principal_format", PrincipalFormat.ACCOUNT, R.PRINCIPAL_NOT_ALLOWED),
@@ -68,3 +73,24 @@ def test_another_question_gets_another_answer(field, value, reason):
 @pytest.mark.parametrize("state", [KeyState.NEXT, KeyState.ACTIVE, KeyState.RETIRING])
 def test_what_a_trusted_key_signed_stands(state):
     assert isinstance(decide_login(LOGIN, changed(LOGIN_FACTS, "ca_key_state", state), Limits(), NOW), LoginGrant)
+
+
+def test_every_reason_of_a_login_has_a_row():
+    issue_only = {
+        R.DELEGATION_OTHER_HOST, R.DELEGATION_OTHER_ACCOUNT, R.RESERVATION_UNKNOWN, R.SOURCE_ADDRESS_NOT_ALLOWED,
+        R.FORCE_COMMAND_NOT_ALLOWED, R.EXTENSION_NOT_ALLOWED, R.CA_KEY_MISSING, R.LIFETIME_TOO_SHORT,
+    }  # fmt: skip
+    assert {row[2] for row in ROWS} == set(R) - issue_only
+
+
+def test_an_early_host_may_be_behind_by_the_backdating_and_no_more():
+    early = changed(LOGIN_FACTS, "issued.valid_after", NOW + 60)
+    assert isinstance(decide_login(LOGIN, early, Limits(backdate=60), NOW), LoginGrant)
+    assert decide_login(LOGIN, early, Limits(backdate=59), NOW).reason is R.CERTIFICATE_NOT_STARTED
+
+
+def test_a_host_that_names_accounts_alone_gets_the_account_alone():
+    facts = changed(
+        changed(LOGIN_FACTS, "host.principal_format", PrincipalFormat.ACCOUNT), "issued.principals", ("alice",)
+    )
+    assert decide_login(LOGIN, facts, Limits(), NOW) == LoginGrant(("alice",))

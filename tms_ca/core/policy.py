@@ -44,9 +44,9 @@ def decide(request: IssueRequest, facts: Facts, limits: Limits, now: int) -> Gra
             f"there is no reservation {request.reservation_id!r}; leave reservation_id out, or ask for one first",
         )
     # The delegation comes first: without one, a client learns nothing about users, hosts and links.
-    found = _delegation(request, facts.delegations, now)
-    if isinstance(found, Denial):
-        return found
+    live = _live(request, facts.delegations, now)
+    if isinstance(live, Denial):
+        return live
     denial = _person_and_place(request.user, request.host, facts.user, facts.host)
     if denial:
         return denial
@@ -59,10 +59,10 @@ def decide(request: IssueRequest, facts: Facts, limits: Limits, now: int) -> Gra
         return Denial(
             DenialReason.CA_KEY_MISSING, "the tenant has no active user CA key; an admin must create or activate one"
         )
-    options = _options(request, found.constraints)
-    if isinstance(options, Denial):
-        return options
-    return _grant(request, facts, found, options, limits, now)
+    # Whichever gives the longest life, so that one delegation more, or a wider one, never gives less.
+    verdicts = [_grant(request, facts, delegation, limits, now) for delegation in live]
+    grants = [verdict for verdict in verdicts if isinstance(verdict, Grant)]
+    return max(grants, key=lambda grant: grant.valid_before, default=verdicts[0])
 
 
 def _standing(tenant: TenantFacts, client: ClientFacts | None, now: int) -> Denial | None:
@@ -138,13 +138,16 @@ def _status(delegation: DelegationFacts, now: int) -> DelegationStatus:
     return status_at(delegation.status, delegation.pending_until, delegation.expires_at, now)
 
 
-def _delegation(request: IssueRequest, offered: tuple[DelegationFacts, ...], now: int) -> DelegationFacts | Denial:
-    """Choose, of the live delegations for this host and account, one that allows the request and lasts longest."""
+def _live(request: IssueRequest, offered: tuple[DelegationFacts, ...], now: int) -> list[DelegationFacts] | Denial:
+    """Return the live delegations for this host and account: those that allow the request first, the longest first."""
     matching = [d for d in offered if matches(d.host, request.host) and _for_account(d.account, request.account)]
     live = [d for d in matching if _status(d, now) is DelegationStatus.APPROVED]
     if live:
-        allowing = [d for d in live if not isinstance(_options(request, d.constraints), Denial)]
-        return max(allowing or live, key=lambda d: (d.expires_at or 0, d.delegation_id))
+        return sorted(
+            live,
+            key=lambda d: (options_within(request, d.constraints) is None, d.expires_at or 0, d.delegation_id),
+            reverse=True,
+        )
     statuses = {_status(d, now) for d in matching}
     for status, denial in _STATUS_DENIALS.items():
         if status in statuses:
@@ -218,9 +221,10 @@ def _inside(inner: object, outer: object) -> bool:
     return type(inner) is type(outer) and inner.subnet_of(outer)  # type: ignore[attr-defined] # a pair of one kind
 
 
-def _grant(
-    request: IssueRequest, facts: Facts, found: DelegationFacts, options: _Options, limits: Limits, now: int
-) -> Grant | Denial:
+def _grant(request: IssueRequest, facts: Facts, found: DelegationFacts, limits: Limits, now: int) -> Grant | Denial:
+    options = _options(request, found.constraints)
+    if isinstance(options, Denial):
+        return options
     tenant, client, user, link, ca_key = facts.tenant, facts.client, facts.user, facts.link, facts.ca_key
     assert client is not None
     assert user is not None
