@@ -48,7 +48,7 @@ class Vault:
         """
         try:
             return self._seal.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], name.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: too short to hold a nonce
             raise Unavailable(
                 "sealed", f"{name} does not open with this master key; is it the one the database was made with?"
             ) from error
