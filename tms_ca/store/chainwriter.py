@@ -4,7 +4,8 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, insert, update
@@ -44,14 +45,29 @@ class ChainWriter:
     """
 
     def __init__(self, seal_key: bytes, started_at: int) -> None:
-        self.chain = secrets.token_hex(8)
         self.writer = f"{socket.gethostname()}:{os.getpid()}"
         self.started_at = started_at
         self.lock = asyncio.Lock()
-        self.registered = False  # a process that only reads begins no chain
         self._seal_key = seal_key
+        self._begin()
+
+    def _begin(self) -> None:
+        self.chain = secrets.token_hex(8)
+        self.registered = False  # a process that only reads begins no chain
         self._seq = 0
         self._hash = GENESIS
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Hold what commits: where it fails, nobody knows what became of it, and the next event begins another chain.
+
+        Either way the old chain is whole: its events and its head were in the one commit.
+        """
+        try:
+            yield
+        except BaseException:
+            self._begin()
+            raise
 
     def place(self, events: Sequence[Event]) -> Placed:
         """Give `events` the next places; nothing has moved until `moved`."""

@@ -123,8 +123,9 @@ class Database:
         """
         async with self._translated(), self.exclusive(), self.chain.lock:
             if not self.chain.registered:
-                async with self.engine.begin() as connection:
-                    await self.chain.register(connection)
+                with self.chain.committing():
+                    async with self.engine.begin() as connection:
+                        await self.chain.register(connection)
                 self.chain.registered = True
 
     async def close(self) -> None:
@@ -150,7 +151,8 @@ class Database:
                     # The lock stays until the commit is known, so that the next event follows what is really there.
                     async with self.chain.lock:
                         placed = await self.chain.write(connection, transaction.events)
-                        await connection.commit()
+                        with self.chain.committing():
+                            await connection.commit()
                         self.chain.moved(placed)
             for act in transaction.after_commit:
                 act()

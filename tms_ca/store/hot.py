@@ -15,7 +15,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import CertificateRecord, Event
-from tms_ca.store.chainwriter import INSERT_EVENT, MOVE_HEAD, ChainWriter
+from tms_ca.store.chainwriter import INSERT_EVENT, MOVE_HEAD, ChainWriter, Placed
 from tms_ca.store.engine import Database
 from tms_ca.store.tables import audit_events, certificates, tenants
 
@@ -95,6 +95,18 @@ def tenants_of(entries: Sequence[Entry]) -> list[str]:
     """Return the tenants whose epochs a group depends on."""
     # Sorted: two processes that lock the same tenants then never wait for each other in a circle.
     return sorted({e.event.tenant for e in entries if e.certificate is not None})
+
+
+def place(entries: Sequence[Entry], chain: ChainWriter) -> Placed:
+    """Give the events of `entries` their places; the caller holds `chain.lock`.
+
+    Raises:
+        Unavailable: the commit of a change was lost since the chain was seen to be there; another begins
+
+    """
+    if not chain.registered:
+        raise unavailable()
+    return chain.place([entry.event for entry in entries])
 
 
 class GroupCommit:

@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 
 from tms_ca.store.chainwriter import ChainWriter, event_row
 from tms_ca.store.engine import BUSY_SECONDS
-from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, standing_of, tenants_of, unavailable
+from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, place, standing_of, tenants_of, unavailable
 from tms_ca.store.rows import certificate_row
 
 
@@ -64,13 +64,14 @@ class PostgresDriver:
                     if rows:
                         await connection.executemany(statements.certificate.sql, rows)
                     async with chain.lock:
-                        placed = chain.place([entry.event for entry in kept])
+                        placed = place(kept, chain)
                         args = statements.event.args
                         await connection.executemany(
                             statements.event.sql, [args(event_row(row)) for row in placed.rows]
                         )
                         await connection.execute(statements.head.sql, *statements.head.args(chain.head_params(placed)))
-                        await transaction.commit()
+                        with chain.committing():
+                            await transaction.commit()
                         chain.moved(placed)
                 except BaseException:
                     if not connection.is_closed() and connection.is_in_transaction():

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import sqlite
 
 from tms_ca.store.chainwriter import ChainWriter, Placed, event_row
 from tms_ca.store.engine import Database, open_sqlite
-from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, standing_of, tenants_of, unavailable
+from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, place, standing_of, tenants_of, unavailable
 from tms_ca.store.rows import certificate_row
 
 
@@ -55,7 +55,7 @@ class SqliteDriver:
                 epochs.update(writer.execute(statements.epoch.sql, [tenant]).fetchall())
             standing = standing_of(entries, epochs)
             kept = [entry for entry, stands in zip(entries, standing, strict=True) if stands]
-            placed = chain.place([entry.event for entry in kept]) if kept else None
+            placed = place(kept, chain) if kept else None
             if placed:
                 args = statements.certificate.args
                 writer.executemany(
