@@ -3,9 +3,8 @@
 import copy
 import json
 import re
+from itertools import product
 from urllib.parse import quote
-
-import pytest
 
 from tests.api.bodies import BY_NAME, WITH_BODY, ask, credential, good_bodies, path_of
 from tms_ca.http.middleware import HEADERS
@@ -158,23 +157,20 @@ SPOILS = {
 }
 
 
-@pytest.mark.parametrize("how", SPOILS)
-async def test_a_spoiled_string_is_never_a_500(world, how):
+async def test_a_spoiled_string_is_never_a_500(world):
     bodies = good_bodies(world)
-    for endpoint in WITH_BODY:
-        for body in spoiled(bodies[endpoint.name], SPOILS[how]):
-            # A code of a factor and a password are hashed or compared, whatever they hold.
-            reply = await ask(world, endpoint, json=body)
-            assert reply.status < 500, (endpoint.name, body)
-            if reply.status >= 400:
-                problem(reply, reply.status)
-    # A lock-out for guessing is an answer too; an admin's reset takes it back.
-    await world.good("DELETE", "users/alice/mfa", auth=world.operator)
+    for name, how in SPOILS.items():
+        for endpoint in WITH_BODY:
+            for body in spoiled(bodies[endpoint.name], how):
+                reply = await ask(world, endpoint, json=body)
+                assert reply.status < 500, (endpoint.name, name, body)
+                if reply.status >= 400:
+                    problem(reply, reply.status)
 
 
-@pytest.mark.parametrize("selector", ["delegation_id", "key_id", "serial", "user", "host", "client_id"])
-async def test_a_spoiled_selector_is_never_a_500(world, selector):
-    for value in ("\0", "x\0", "x" * 64, "' OR 1", "9" * 19, "0", "-1", "1e3", "\u0663"):
+async def test_a_spoiled_selector_is_never_a_500(world):
+    selectors = ("delegation_id", "key_id", "serial", "user", "host", "client_id")
+    for selector, value in product(selectors, ("\0", "x\0", "x" * 64, "' OR 1", "9" * 19, "0", "-1", "1e3", "\u0663")):
         reply = await ask(world, BY_NAME["revoke"], json={selector: value, "reason": "x"})
         assert reply.status in {400, 404}, (selector, value, reply.json)
 
@@ -227,13 +223,11 @@ async def test_numbers_of_a_query_are_plain_and_given_once(world):
     assert (await world.call("GET", "clients?limit=1000", auth=world.operator)).status == 200
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/api/v1/nothing", "/api/v1/tenants/default/nothing", "/api/v1/tenants//krl"]
-)
-async def test_a_path_that_is_not_there_is_a_problem(bare_world, path):
-    reply = await bare_world.call("DELETE", path)
-    assert reply.status in {404, 405}
-    problem(reply, reply.status)
+async def test_a_path_that_is_not_there_is_a_problem(bare_world):
+    for path in ["/", "/nothing", "/api/v1/nothing", "/api/v1/tenants/default/nothing", "/api/v1/tenants//krl"]:
+        reply = await bare_world.call("DELETE", path)
+        assert reply.status in {404, 405}, path
+        problem(reply, reply.status)
 
 
 async def test_a_method_that_is_not_there_is_a_problem(world):

@@ -230,35 +230,24 @@ async def test_what_is_disabled_and_enabled_again_goes_on_where_it_was(world):
         assert (await world.issue()).status == 201
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        *(
-            "http://portal.example/back",
-            "javascript:alert(1)",
-            "data:text/html,x",
-            "https://a@portal.example/",
-            "ftp://x",
-        ),
-        *(
-            "https://portal.example/#x",
-            "https://portal.example/ x",
-            "https://portal.example\\@evil.example/",
-            "",
-            "/back",
-        ),
-        *("http://127.0.0.1.evil.example/", "http://localhost.evil.example/", "https://", "https://portal.example/é"),
-        *(
-            "http://127.0.0.1@evil.example/",
-            "http://127.0.0.1:80.evil.example/",
-            "https://[::1",
-            "https://x:y/",
-            "https:///x",
-        ),
-    ],
-)
-async def test_D_11_a_redirect_uri_leads_to_the_web_and_nowhere_else(world, bad):
+NO_REDIRECTS = [
+    *("http://portal.example/back", "javascript:alert(1)", "data:text/html,x", "https://a@portal.example/", "ftp://x"),
+    *("https://portal.example/#x", "https://portal.example/ x", "https://portal.example\\@evil.example/", "", "/back"),
+    *("http://127.0.0.1.evil.example/", "http://localhost.evil.example/", "https://", "https://portal.example/é"),
+    *(
+        "http://127.0.0.1@evil.example/",
+        "http://127.0.0.1:80.evil.example/",
+        "https://[::1",
+        "https://x:y/",
+        "https:///x",
+    ),
+]
+
+
+async def test_D_11_a_redirect_uri_leads_to_the_web_and_nowhere_else(world):
     good = ["https://portal.example/back?x=1", "http://127.0.0.1:9999/back", "http://localhost/b", "http://[::1]:1/b"]
     await call(world, "POST", "clients", 201, json={"client_id": "good", "redirect_uris": good})
-    refused = await call(world, "PATCH", "clients/good", 400, "invalid_request", json={"redirect_uris": [*good, bad]})
-    assert list(refused["fields"]) == ["redirect_uris.4"]
+    for bad in NO_REDIRECTS:
+        body = {"redirect_uris": [*good, bad]}
+        refused = await call(world, "PATCH", "clients/good", 400, "invalid_request", json=body)
+        assert list(refused["fields"]) == ["redirect_uris.4"], bad

@@ -70,4 +70,4 @@ async def test_H_01_schemathesis_finds_nothing(request, tmp_path, clock, who):
     assert code == 0, output[-8000:]
     assert len(exchanges) >= 1500  # of each: 3,000 in all
     check_answers(exchanges)
-    assert sum(exchange["response"]["status"] < 300 for exchange in exchanges) > 60  # it came past the door
+    assert sum(exchange["response"]["status"] < 300 for exchange in exchanges) > 40  # it came past the door
