@@ -68,6 +68,7 @@ async def test_H_01_schemathesis_finds_nothing(request, tmp_path, clock, who):
         code, output, exchanges = await schemathesis(world, tmp_path, authorization)
     print(output[output.find("= SUMMARY =") :])
     assert code == 0, output[-8000:]
-    assert len(exchanges) >= 1500  # of each: 3,000 in all
+    assert len(exchanges) >= 1000  # of each: 2,000 in all
     check_answers(exchanges)
-    assert sum(exchange["response"]["status"] < 300 for exchange in exchanges) > 40  # it came past the door
+    # The cases are random; that some succeed shows that the credential was good and the shapes were understood.
+    assert sum(exchange["response"]["status"] < 300 for exchange in exchanges) >= 10
