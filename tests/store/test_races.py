@@ -29,7 +29,12 @@ async def second_service(world: World):
             world.operator, world.keys,
         )  # fmt: skip
         other.delegation = world.delegation
-        other.clients, other.hosts, other.sessions = world.clients, world.hosts, world.sessions
+        other.clients, other.hosts, other.sessions, other.seeds = (
+            world.clients,
+            world.hosts,
+            world.sessions,
+            world.seeds,
+        )
         yield other
 
 
@@ -62,14 +67,34 @@ async def _delegation(world, on):
     )
 
 
+async def _lift(world, selector):
+    found = await world.good("GET", f"revocations?selector={selector}", auth=world.operator)
+    for item in found["items"]:
+        if item["lifted_at"] is None:
+            await world.good("POST", f"revocations/{item['id']}/lift", auth=world.operator)
+
+
 async def _user_revoked(world, on):
     if on:
-        found = await world.good("GET", "revocations?selector=user", auth=world.operator)
-        for item in found["items"]:
-            if item["lifted_at"] is None:
-                await world.good("POST", f"revocations/{item['id']}/lift", auth=world.operator)
+        await _lift(world, "user")
         return
     await world.good("POST", "revocations", auth=world.operator, json={"user": "alice", "reason": "race"})
+
+
+async def _client_revoked(world, on):
+    if on:
+        await _lift(world, "client_id")
+        return
+    await world.good("POST", "revocations", auth=world.operator, json={"client_id": "portal", "reason": "race"})
+
+
+async def _mfa(world, on):
+    if not on:
+        await world.good("DELETE", "users/alice/mfa", auth=world.operator)
+        return
+    await world.log_in("alice")
+    world.seeds["alice"] = (await world.good("POST", "mfa/totp", auth=world.sessions["alice"]))["seed"]
+    await world.verify("alice")
 
 
 KINDS = {
@@ -79,6 +104,8 @@ KINDS = {
     "link deleted": _link,
     "delegation revoked": _delegation,
     "user revoked": _user_revoked,
+    "client revoked": _client_revoked,
+    "MFA reset": _mfa,
 }
 
 

@@ -37,6 +37,12 @@ def _upgrade(connection: Connection) -> None:
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
     config = _config()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if (found := _current(connection)) not in {None, *known}:
+        raise Unavailable(
+            "database_revision",
+            f"the database has revision {found}, which this release does not know; is it of a newer one?",
+        )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
@@ -62,7 +68,12 @@ async def _run(url: URL, act: Any) -> Any:
 
 
 async def upgrade(url: URL) -> str:
-    """Bring the database at `url` to this release; return the revision."""
+    """Bring the database at `url` to this release; return the revision.
+
+    Raises:
+        Unavailable: it cannot be reached, or is of a release that this one does not know
+
+    """
     await _run(url, _upgrade)
     return head()
 
