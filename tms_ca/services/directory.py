@@ -18,7 +18,7 @@ from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_id, new_secret, secret_digest
 from tms_ca.services.journal import event
 from tms_ca.signing import SoftwareSigner
-from tms_ca.store import cakeys, credentials, revocations, rows
+from tms_ca.store import cakeys, credentials, people, revocations, rows
 from tms_ca.store.engine import Database, Transaction
 from tms_ca.store.rows import Shelf
 
@@ -102,6 +102,8 @@ class Directory:
             before = _there(shelf, await shelf.get(transaction.connection, *key), key[-1])
             if values:
                 await shelf.update(transaction.connection, key, **values)
+            if "password_hash" in values:  # whoever knew the old one is out
+                await people.end_other_sessions(transaction.connection, key[0], key[1])
             after = _there(shelf, await shelf.get(transaction.connection, *key), key[-1])
             changes = {
                 name: [getattr(before, name, "hidden"), getattr(after, name, "hidden")] for name in sorted(values)

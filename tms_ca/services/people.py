@@ -99,6 +99,8 @@ class People:
             stored = await people.password_hash(connection, tenant, user)
         good = await self._passwords.verify(stored, password)
         async with self._database.transaction() as transaction:
+            # A password that was changed while the old one was checked has ended every session: add none after that.
+            good = good and stored == await people.password_hash(transaction.connection, tenant, user, hold=True)
             if not good or known is None or not known.enabled or known.revocation_id:
                 transaction.record(
                     event(self._clock, caller, tenant, "sessions.create", f"user:{user}", "login_failed")

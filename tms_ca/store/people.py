@@ -11,9 +11,11 @@ from tms_ca.core.model import Session
 from tms_ca.store.tables import sessions, throttles, totp_factors, users
 
 
-async def password_hash(connection: AsyncConnection, tenant: str, user: str) -> str | None:
-    """Return the stored hash; None for no password and for no user."""
+async def password_hash(connection: AsyncConnection, tenant: str, user: str, *, hold: bool = False) -> str | None:
+    """Return the stored hash; None for no password and for no user. Held, it stays until the transaction ends."""
     query = select(users.c.password_hash).where(users.c.tenant == tenant, users.c.user == user)
+    if hold:
+        query = query.with_for_update(read=True)
     found: str | None = (await connection.execute(query)).scalar_one_or_none()
     return found
 
