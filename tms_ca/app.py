@@ -81,7 +81,7 @@ async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncI
 def _services(settings: Settings, vault: Vault, clock: Clock, database: Database, driver: HotDriver) -> Context:
     limits: Limits = settings.limits
     facts = FactsReader(driver)
-    commits = GroupCommit(driver, database)
+    commits = GroupCommit(driver, database, ChainWriter(vault.audit_key, clock.now()))
     ring = KeyRing(database, vault)
     keys = CaKeys(database, vault, clock)
     return Context(

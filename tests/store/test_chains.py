@@ -38,12 +38,12 @@ def chains_of(rows) -> dict[str, list]:
 async def test_F_06_writers_at_once_have_chains_of_their_own_that_verify(three):
     world = three[0]
     chains = chains_of(await _rows(world.context.directory._database))
-    assert len(chains) == 3
+    assert len(chains) == 2 * 3  # of its changes, and of its groups
     for rows in chains.values():
         assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
     for service in three:
         verified = await service.context.auditing.verify()
-        assert (verified.chains, verified.faults) == (3, ())
+        assert (verified.chains, verified.faults) == (6, ())
         assert verified.events == sum(map(len, chains.values()))
 
 
@@ -121,7 +121,7 @@ async def test_F_06_a_head_of_an_older_day_is_not_the_head_of_today(three):
     database, auditing = three[0].context.directory._database, three[0].context.auditing
     async with database.read() as connection:
         old = {row["chain"]: dict(row) for row in (await connection.execute(select(audit_chains))).mappings()}
-    chain = three[0].context.commits._database.chain.chain
+    chain = three[0].context.commits._chain.chain
     assert (await three[0].issue()).status == 201
     async with database.engine.begin() as connection:
         await connection.execute(update(audit_chains).where(audit_chains.c.chain == chain).values(**old[chain]))

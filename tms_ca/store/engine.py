@@ -101,7 +101,7 @@ def open_sqlite(url: URL) -> sqlite3.Connection:
 
 
 class Database:
-    """An open database with this process's audit chain."""
+    """An open database with the audit chain of this process's changes."""
 
     def __init__(self, url: URL, chain: ChainWriter) -> None:
         self.url = url
@@ -114,19 +114,19 @@ class Database:
         """Return what a writer holds: the queue for the one writer of SQLite, nothing on PostgreSQL."""
         return self.write_lock if self.is_sqlite else nullcontext()
 
-    async def start(self) -> None:
-        """Begin this process's chain, once; the hot path cannot do it by itself.
+    async def begin(self, chain: ChainWriter) -> None:
+        """Put `chain` into the database, once; the hot path cannot do it by itself.
 
         Raises:
             Unavailable: the database cannot be reached
 
         """
-        async with self._translated(), self.exclusive(), self.chain.lock:
-            if not self.chain.registered:
-                with self.chain.committing():
+        async with self._translated(), self.exclusive(), chain.lock:
+            if not chain.registered:
+                with chain.committing():
                     async with self.engine.begin() as connection:
-                        await self.chain.register(connection)
-                self.chain.registered = True
+                        await chain.register(connection)
+                chain.registered = True
 
     async def close(self) -> None:
         """Close every connection."""

@@ -113,12 +113,14 @@ class GroupCommit:
     """Gather entries while a group is being written; write them together next.
 
     `submit` returns once its entry is durable, True, or was void because the tenant had changed, False. One bad
-    entry does not spoil its neighbours: a group that fails is tried again one by one.
+    entry does not spoil its neighbours: a group that fails is tried again one by one. `chain` is the groups' own:
+    a group that waits for a change of a tenant must not hold what that change needs to be done.
     """
 
-    def __init__(self, driver: HotDriver, database: Database) -> None:
+    def __init__(self, driver: HotDriver, database: Database, chain: ChainWriter) -> None:
         self._driver = driver
         self._database = database
+        self._chain = chain
         self._waiting: list[tuple[Entry, asyncio.Future[bool]]] = []
         self._task: asyncio.Task[None] | None = None
         self.groups = 0
@@ -149,9 +151,9 @@ class GroupCommit:
 
     async def _write(self, group: list[tuple[Entry, "asyncio.Future[bool]"]]) -> None:
         try:
-            if not self._database.chain.registered:
-                await self._database.start()
-            answers = await self._driver.commit([entry for entry, _ in group], self._database.chain)
+            if not self._chain.registered:
+                await self._database.begin(self._chain)
+            answers = await self._driver.commit([entry for entry, _ in group], self._chain)
         except SpoiledGroup as error:
             if len(group) == 1:  # a serial that exists: one chance in 2**63, and never signed twice
                 _refuse(group, error)
