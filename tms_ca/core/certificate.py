@@ -4,7 +4,6 @@ No library's builder is used: they strip FIDO keys, sign what no host should acc
 this process (docs/decisions.md). Signing is not here; `lint` must pass between to_be_signed() and any CA key.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from tms_ca.core.certificate_lint import MAX_CERTIFICATE_BYTES, LintError, lint
@@ -17,6 +16,7 @@ from tms_ca.core.publickey import (
     encode_base64,
     unverified_public_key,
 )
+from tms_ca.core.record import record
 from tms_ca.core.sshwire import Reader, WireError, string, uint32, uint64
 
 __all__ = [
@@ -40,7 +40,7 @@ class CertType(IntEnum):
     HOST = 2
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CertificateFields:
     """What a certificate says, in the order of the wire. Times are Unix seconds: valid_after <= now < valid_before.
 
@@ -60,7 +60,7 @@ class CertificateFields:
     ca_key: PublicKey
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ParsedCertificate:
     """A certificate that was read. Its form was checked; its signature was not, nor were its keys judged."""
 
@@ -251,7 +251,7 @@ def _principals(packed: bytes) -> tuple[str, ...]:
             raise _bad(f"{principal[:128]!r} is not a principal")
         principals.append(principal)
     if not principals:
-        # Some readers take an empty list as "good for every account" (bar fact 6).
+        # Some readers take an empty list as "good for every account".
         raise _bad("the certificate has no principals")
     return tuple(principals)
 

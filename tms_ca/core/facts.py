@@ -1,9 +1,9 @@
 """What decisions are about: requests, the facts of one snapshot, and the verdicts. Records only, no rules."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from tms_ca.core.model import Constraints, DelegationStatus, KeyState, PrincipalFormat
+from tms_ca.core.record import record
 
 HARD_MAX_SECONDS = 24 * 3600  # no certificate lives longer, whatever a setting says
 MIN_LIFETIME_SECONDS = 60  # a shorter certificate would end before a login got round to using it
@@ -77,7 +77,7 @@ class KeyStanding(StrEnum):
     REVOKED = "revoked"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Denial:
     """No, and why; `detail` is a sentence for the caller."""
 
@@ -85,7 +85,7 @@ class Denial:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Limits:
     """Settings of the installation that a decision needs, in seconds."""
 
@@ -93,7 +93,7 @@ class Limits:
     max_ttl: int = HARD_MAX_SECONDS
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IssueRequest:
     """What a client asks for; the key is judged before (core.publickey), only its standing is a fact."""
 
@@ -107,7 +107,7 @@ class IssueRequest:
     reservation_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TenantFacts:
     """The tenant's standing and lengths."""
 
@@ -117,7 +117,7 @@ class TenantFacts:
     max_ttl_seconds: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClientFacts:
     """The client's standing and policy."""
 
@@ -127,7 +127,7 @@ class ClientFacts:
     max_ttl_seconds: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UserFacts:
     """The user's standing and last second factor."""
 
@@ -136,7 +136,7 @@ class UserFacts:
     mfa_verified_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HostFacts:
     """The host's standing."""
 
@@ -145,7 +145,7 @@ class HostFacts:
     principal_format: PrincipalFormat
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkFacts:
     """The account link's span."""
 
@@ -153,7 +153,7 @@ class LinkFacts:
     expires_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DelegationFacts:
     """A delegation from the user to the client, whatever it is for."""
 
@@ -167,7 +167,7 @@ class DelegationFacts:
     constraints: Constraints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CaKeyFacts:
     """The tenant's active user CA key."""
 
@@ -175,7 +175,7 @@ class CaKeyFacts:
     retire_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Facts:
     """What the store knew, in one snapshot, about everything that an issue rests on."""
 
@@ -190,7 +190,7 @@ class Facts:
     key_standing: KeyStanding | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Grant:
     """Exactly what may be signed."""
 
@@ -204,7 +204,7 @@ class Grant:
     ca_fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoginRequest:
     """What a host asks: whether the certificate that was handed to it opens this account, here and now."""
 
@@ -213,7 +213,7 @@ class LoginRequest:
     sha256: bytes  # of the certificate as presented
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IssuedFacts:
     """What the store knows about the presented serial."""
 
@@ -227,7 +227,7 @@ class IssuedFacts:
     revoked: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoginFacts:
     """What the store knew, in one snapshot, about everything that a login rests on."""
 
@@ -243,7 +243,7 @@ class LoginFacts:
     key_standing: KeyStanding | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoginGrant:
     """Yes: the principals that the host may accept for the account."""
 

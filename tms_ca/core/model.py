@@ -1,9 +1,10 @@
 """Records: what the service knows, frozen. Words as in docs/words.md, times in Unix seconds (UTC), serials as int."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from tms_ca.core.access import Reach, Role
+from tms_ca.core.record import record
 
 ALL_TENANTS = "*"  # the tenant of an operator: an admin of the whole installation
 
@@ -67,7 +68,7 @@ class Selector(StrEnum):
     CA_KEY = "ca_fingerprint"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Caller:
     """Whoever is on the line; `tenant` is ALL_TENANTS for an operator."""
 
@@ -81,7 +82,7 @@ class Caller:
     address: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tenant:
     """An isolated installation with its own CA keys."""
 
@@ -94,7 +95,7 @@ class Tenant:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Admin:
     """A person or program that manages one tenant, or all of them."""
 
@@ -105,7 +106,7 @@ class Admin:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Client:
     """A registered application."""
 
@@ -120,7 +121,7 @@ class Client:
     revocation_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class User:
     """A person in a tenant."""
 
@@ -133,7 +134,7 @@ class User:
     revocation_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Identity:
     """(issuer, subject) at an external identity provider, linked to one user."""
 
@@ -144,7 +145,7 @@ class Identity:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Host:
     """A named login target."""
 
@@ -158,7 +159,7 @@ class Host:
     revocation_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AccountLink:
     """user -> account on a host, with an end."""
 
@@ -172,7 +173,7 @@ class AccountLink:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Constraints:
     """What a delegation allows of a certificate; the default allows a bare command and nothing else."""
 
@@ -185,7 +186,7 @@ class Constraints:
 NO_EXTRAS = Constraints()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Delegation:
     """user -> client for a host and account (or a pattern of them)."""
 
@@ -212,7 +213,7 @@ class Delegation:
         return status_at(self.status, self.pending_until, self.expires_at, now)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CertificateRecord:
     """A certificate that was issued; the private key never was here, the certificate itself is in nobody's interest."""
 
@@ -238,7 +239,7 @@ class CertificateRecord:
     revocation_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Revocation:
     """One act of revoking; `certificates` counts the unexpired ones that it ended."""
 
@@ -253,7 +254,7 @@ class Revocation:
     lifted_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CaKey:
     """A CA key's public half and standing."""
 
@@ -268,7 +269,7 @@ class CaKey:
     revocation_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Session:
     """A user's session, in a browser or a program."""
 
@@ -278,7 +279,7 @@ class Session:
     expires_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Event:
     """What happened, before it has its place in a chain; `at_ms` is Unix milliseconds."""
 
@@ -293,7 +294,7 @@ class Event:
     address: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ChainedEvent:
     """An event in its place: `hash` covers it and the hash of the one before."""
 

@@ -5,7 +5,6 @@ they are written and the first that fails answers. What is not there is refused:
 and no active CA key are all refusals, never an absent restriction.
 """
 
-from dataclasses import dataclass
 from ipaddress import ip_network
 
 from tms_ca.core.facts import (
@@ -31,6 +30,7 @@ from tms_ca.core.facts import (
 )
 from tms_ca.core.model import Constraints, DelegationStatus, KeyState, status_at
 from tms_ca.core.names import RESERVED_ACCOUNTS, matches, valid_principal
+from tms_ca.core.record import record
 
 
 def decide(request: IssueRequest, facts: Facts, limits: Limits, now: int) -> Grant | Denial:
@@ -173,7 +173,7 @@ def _for_account(pattern: str, account: str) -> bool:
     return pattern == account or (account not in RESERVED_ACCOUNTS and matches(pattern, account))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Options:
     critical: tuple[tuple[str, str], ...]
     extensions: tuple[str, ...]

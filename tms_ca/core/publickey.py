@@ -1,17 +1,18 @@
 """Public keys as people paste them: which ones may be certified, which ones may be a CA, and their fingerprints.
 
-Libraries that load SSH keys are not gatekeepers (bar fact 8): they strip certificates and FIDO keys down to
+Libraries that load SSH keys are not gatekeepers: they strip certificates and FIDO keys down to
 plain keys and take points of small order. So the rules are here, and nothing is ever stripped or mended.
 """
 
 import binascii
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tms_ca.core.curves import NISTP256, NISTP384, NISTP521, Curve, ed25519_fault
 from tms_ca.core.errors import Invalid
 from tms_ca.core.names import valid_key_application
+from tms_ca.core.record import record
 from tms_ca.core.sshwire import Reader, WireError, string
 
 MAX_TEXT = 16 * 1024  # characters
@@ -23,7 +24,7 @@ _PRIVATE_MARKS = ("PRIVATE KEY", "PuTTY-User-Key-File", "SSH2 ENCRYPTED")
 _PRIVATE_MAGIC = b"openssh-key-v1\0"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PublicKey:
     """A plain public key: `blob` is its wire form (RFC 4253 section 6.6), which begins with `algorithm`."""
 
@@ -32,7 +33,7 @@ class PublicKey:
     fingerprint: str = field(init=False, compare=False)  # as ssh-keygen -l prints it: SHA256:...
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fingerprint", fingerprint(self.blob))
+        self.fingerprint = fingerprint(self.blob)  # type: ignore[misc] # frozen from here on
 
     @property
     def line(self) -> str:

@@ -7,7 +7,7 @@ handler and dumps what it returns. Errors leave as they are raised; http.middlew
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -19,6 +19,7 @@ from tms_ca.core.access import Action, Reach, Role, reach
 from tms_ca.core.errors import Denied, Invalid, NotFound, Unauthenticated, UnsupportedMedia
 from tms_ca.core.model import ALL_TENANTS, Caller
 from tms_ca.core.names import valid_tenant
+from tms_ca.core.record import record
 from tms_ca.http.body import parse
 from tms_ca.http.context import ADDRESS, CONTEXT, REQUEST_ID, Context
 from tms_ca.services.journal import event
@@ -29,7 +30,7 @@ B = TypeVar("B")
 TENANT_PREFIX = "/api/v1/tenants/{tenant}/"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call(Generic[B]):
     """What a handler gets."""
 
@@ -42,7 +43,7 @@ class Call(Generic[B]):
     request: web.Request
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Page:
     """What a list returns: records and the key to go on from."""
 
@@ -50,14 +51,14 @@ class Page:
     next: Sequence[object] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ready:
     """An answer in the form of its shape already: a test compares the two."""
 
     fields: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Endpoint:
     """A declared endpoint."""
 

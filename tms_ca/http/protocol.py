@@ -1,4 +1,4 @@
-"""What is refused before it is a request: a problem like every other, without version, echo or traceback (F-09)."""
+"""What is refused before it is a request: a problem like every other, without version, echo or traceback."""
 
 import secrets
 

@@ -11,6 +11,7 @@ from tms_ca.core.facts import IssueRequest
 from tms_ca.core.model import NO_EXTRAS, Caller, Constraints, Delegation, DelegationStatus
 from tms_ca.core.patterns import like_pattern, narrows
 from tms_ca.core.policy import options_within
+from tms_ca.core.record import fields_of
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_id, new_user_code
 from tms_ca.services.journal import event
@@ -230,7 +231,7 @@ def _narrowed(asked: Delegation, wish: Narrowing) -> Delegation:
 
 
 def _row(delegation: Delegation) -> dict[str, object]:
-    values = {name: getattr(delegation, name) for name in delegation.__slots__}
+    values = {name: getattr(delegation, name) for name in fields_of(type(delegation))}
     values["constraints"] = constraints_to_json(delegation.constraints)
     values["host_like"] = like_pattern(delegation.host)
     values["account_like"] = like_pattern(delegation.account)

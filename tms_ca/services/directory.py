@@ -172,7 +172,7 @@ class Directory:
                     "mfa_window_seconds": mfa_window_seconds or DEFAULT_MFA_WINDOW_SECONDS,
                     "default_ttl_seconds": usual,
                     "max_ttl_seconds": longest,
-                    "epoch": 0,
+                    "epoch": self._clock.now_ms(),  # beyond that of any tenant of this name before
                 },
             )
             await revocations.new_krl_row(transaction.connection, tenant)

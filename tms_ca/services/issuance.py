@@ -2,7 +2,6 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass
 
 from tms_ca.core.certificate import CertificateFields, CertType, assemble, certificate_line, to_be_signed
 from tms_ca.core.certificate_lint import lint
@@ -11,6 +10,7 @@ from tms_ca.core.facts import Denial, Facts, Grant, IssueRequest, Limits
 from tms_ca.core.model import Caller, CertificateRecord
 from tms_ca.core.policy import decide
 from tms_ca.core.publickey import PublicKey, parse_public_key
+from tms_ca.core.record import record
 from tms_ca.services.cakeys import KeyRing
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
@@ -21,7 +21,7 @@ ISSUE = "certificates.issue"
 _ATTEMPTS = 5  # each is spoiled only by a change of the same tenant that commits within the same few milliseconds
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Issued:
     """What the client receives."""
 

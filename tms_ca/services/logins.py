@@ -1,7 +1,6 @@
 """Answer a host that asks whether the certificate that sshd was handed opens this account, here and now."""
 
 import hashlib
-from dataclasses import dataclass
 
 from tms_ca.core.certificate import parse_certificate_line
 from tms_ca.core.errors import NotFound
@@ -9,6 +8,7 @@ from tms_ca.core.facts import Denial, Limits, LoginRequest
 from tms_ca.core.model import Caller
 from tms_ca.core.policy import decide_login
 from tms_ca.core.publickey import fingerprint
+from tms_ca.core.record import record
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
 from tms_ca.store.facts import FactsReader
@@ -17,7 +17,7 @@ from tms_ca.store.hot import Entry, GroupCommit
 CHECK = "logins.check"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoginAnswer:
     """Yes: the principals, and what the answer is bound to."""
 

@@ -6,6 +6,7 @@ from tms_ca.core.access import Reach, Role
 from tms_ca.core.errors import Conflict, Denied, NotFound
 from tms_ca.core.facts import KeyStanding
 from tms_ca.core.model import Caller, DelegationStatus, KeyState, Revocation, Selector
+from tms_ca.core.record import fields_of
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_id
 from tms_ca.services.journal import actor, event
@@ -57,7 +58,7 @@ class Revocations:
                 connection, tenant, revocations.selected(selector, value), revocation_id, now
             )
             made = Revocation(tenant, revocation_id, selector, value, reason, actor(caller), ended, now, None)
-            await rows.REVOCATIONS.add(connection, **{name: getattr(made, name) for name in made.__slots__})
+            await rows.REVOCATIONS.add(connection, **{name: getattr(made, name) for name in fields_of(type(made))})
             transaction.record(
                 event(
                     self._clock,

@@ -8,9 +8,10 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import ChainedEvent
+from tms_ca.core.record import fields_of
 from tms_ca.store.tables import audit_chains, audit_events
 
-_COLUMNS = [audit_events.c[name] for name in ChainedEvent.__slots__]
+_COLUMNS = [audit_events.c[name] for name in fields_of(ChainedEvent)]
 _ORDER = (audit_events.c.at_ms, audit_events.c.chain, audit_events.c.seq)
 _AT_A_TIME = 1000
 

@@ -5,13 +5,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.facts import KeyStanding
 from tms_ca.core.model import CaKey, KeyPurpose, KeyState
+from tms_ca.core.record import fields_of
 from tms_ca.store.rows import CA_KEYS
 from tms_ca.store.tables import ca_keys, certificates, forbidden_keys
 
 
 async def insert_key(connection: AsyncConnection, key: CaKey, sealed: bytes) -> None:
     """Insert a key with its sealed private half."""
-    values = {name: getattr(key, name) for name in key.__slots__}
+    values = {name: getattr(key, name) for name in fields_of(type(key))}
     await connection.execute(insert(ca_keys).values(**values, sealed_private_key=sealed))
 
 

@@ -6,13 +6,13 @@ import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from sqlalchemy import bindparam, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.chain import GENESIS, append, head_mac
 from tms_ca.core.model import ChainedEvent, Event
+from tms_ca.core.record import fields_of, record
 from tms_ca.store.tables import audit_chains, audit_events
 
 INSERT_EVENT = insert(audit_events)
@@ -23,7 +23,7 @@ MOVE_HEAD = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Placed:
     """Events with their places, and the head that they make."""
 
@@ -35,7 +35,7 @@ class Placed:
 
 def event_row(event: ChainedEvent) -> dict[str, object]:
     """Return the row of `event`."""
-    return {name: getattr(event, name) for name in event.__slots__}
+    return {name: getattr(event, name) for name in fields_of(type(event))}
 
 
 class ChainWriter:

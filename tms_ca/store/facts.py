@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +22,7 @@ from tms_ca.core.facts import (
     UserFacts,
 )
 from tms_ca.core.model import ALL_TENANTS, Constraints, DelegationStatus, KeyPurpose, KeyState, PrincipalFormat
+from tms_ca.core.record import record
 from tms_ca.store.hot import HotDriver, Prepared
 from tms_ca.store.rows import constraints_from_json
 from tms_ca.store.tables import (
@@ -250,7 +250,7 @@ def _delegation_facts(row: Sequence[Any]) -> DelegationFacts | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Holder:
     """Whose credential a digest is, and how its holder stands."""
 

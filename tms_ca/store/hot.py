@@ -7,7 +7,6 @@ durable commit: `GroupCommit` hands over what has gathered each time the group b
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy import ClauseElement, bindparam, insert, select
@@ -15,6 +14,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import CertificateRecord, Event
+from tms_ca.core.record import record
 from tms_ca.store.chainwriter import INSERT_EVENT, MOVE_HEAD, ChainWriter, Placed
 from tms_ca.store.engine import Database
 from tms_ca.store.tables import audit_events, certificates, tenants
@@ -22,7 +22,7 @@ from tms_ca.store.tables import audit_events, certificates, tenants
 MOST_IN_A_GROUP = 256
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """What one request wants durable: a certificate (if any) and its event."""
 

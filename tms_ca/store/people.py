@@ -8,6 +8,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import Session
+from tms_ca.core.record import fields_of
 from tms_ca.store.tables import sessions, throttles, totp_factors, users
 
 
@@ -22,7 +23,7 @@ async def password_hash(connection: AsyncConnection, tenant: str, user: str, *, 
 
 async def add_session(connection: AsyncConnection, digest: bytes, session: Session) -> None:
     """Insert a session."""
-    values = {name: getattr(session, name) for name in session.__slots__}
+    values = {name: getattr(session, name) for name in fields_of(type(session))}
     await connection.execute(insert(sessions).values(digest=digest, **values))
 
 

@@ -27,6 +27,7 @@ from tms_ca.core.model import (
     Tenant,
     User,
 )
+from tms_ca.core.record import fields_of
 from tms_ca.store import tables
 
 R = TypeVar("R")
@@ -78,7 +79,7 @@ def certificate_row(record: CertificateRecord) -> dict[str, object]:
 
 
 def _certificate(row: Mapping[Any, Any]) -> CertificateRecord:
-    fields = {name: row[name] for name in CertificateRecord.__slots__ if name != "revocation_id"}
+    fields = {name: row[name] for name in fields_of(CertificateRecord) if name != "revocation_id"}
     fields["principals"] = tuple(row["principals"])
     fields["critical_options"] = tuple((name, value) for name, value in row["critical_options"])
     fields["extensions"] = tuple(row["extensions"])
@@ -86,7 +87,7 @@ def _certificate(row: Mapping[Any, Any]) -> CertificateRecord:
 
 
 def _plain(record: type, **convert: Callable[[Any], Any]) -> Callable[[Mapping[Any, Any]], Any]:
-    names: Sequence[str] = record.__slots__  # type: ignore[attr-defined] # every record is slotted
+    names: Sequence[str] = fields_of(record)
 
     def make(row: Mapping[Any, Any]) -> Any:
         return record(**{name: convert.get(name, _as_is)(row[name]) for name in names})
@@ -154,7 +155,7 @@ class Shelf(Generic[R]):
 
 
 def _delegation(row: Mapping[Any, Any]) -> Delegation:
-    fields = {name: row[name] for name in Delegation.__slots__}
+    fields = {name: row[name] for name in fields_of(Delegation)}
     fields["status"] = DelegationStatus(row["status"])
     fields["constraints"] = constraints_from_json(row["constraints"])
     return Delegation(**fields)

@@ -5,13 +5,14 @@ from typing import Any
 from schemas.delegations import ApproveShape, DelegationQuery, DelegationRequestShape, DelegationShape, RequestedShape
 from tms_ca.core.access import Action
 from tms_ca.core.model import Delegation, Selector
+from tms_ca.core.record import fields_of
 from tms_ca.http.endpoint import Call, Page, decode_cursor, endpoint
 from tms_ca.services.delegations import DelegationRequest, Narrowing
 
 
 def shown(call: Call[Any], delegation: Delegation) -> dict[str, Any]:
     """Return what the shape dumps: the record, with the status as of now."""
-    fields = {name: getattr(delegation, name) for name in delegation.__slots__}
+    fields = {name: getattr(delegation, name) for name in fields_of(type(delegation))}
     fields["status"] = delegation.status_at(call.context.clock.now())
     return fields
 

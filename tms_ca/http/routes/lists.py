@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tms_ca.core.record import fields_of
 from tms_ca.http.endpoint import Call, Page, decode_cursor
 from tms_ca.store.rows import Shelf
 
@@ -17,4 +18,4 @@ async def page(call: Call[Any], shelf: Shelf[Any], own: Mapping[str, object]) ->
 
 def with_secret(record: Any, secret: str) -> dict[str, Any]:
     """Return a record's fields with the secret that is shown once."""
-    return {**{name: getattr(record, name) for name in record.__slots__}, "secret": secret}
+    return {**{name: getattr(record, name) for name in fields_of(type(record))}, "secret": secret}
