@@ -1,0 +1,1 @@
+"""The service with a lot in its database."""
