@@ -1,0 +1,141 @@
+"""How PostgreSQL is reached: URL, hosts, TLS, password, time-outs. Every connection of ours is opened here.
+
+The URL is libpq's. Several hosts may stand in it; each is tried for a time of its own, the one that answered last
+first, and only one that takes writes is taken: after a fail-over the next connection finds the new primary.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from sqlalchemy.engine import URL, make_url
+
+BUSY_SECONDS = 4.0  # how long an answer of the server is waited for; requests are answered within five seconds
+CONNECT_SECONDS = 2.0  # for each host
+
+PASSWORD_FILE = "password_file"  # noqa: S105 - the name of a parameter, ours; the others are libpq's
+TAKEN = frozenset(
+    {
+        PASSWORD_FILE, "host", "port", "passfile", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl",
+        "ssl_min_protocol_version", "ssl_max_protocol_version", "target_session_attrs", "application_name", "options",
+    }
+)  # fmt: skip
+_DRIVER = "postgresql+asyncpg"
+
+# What the server does when we are gone or stuck: nobody waits longer for our locks than for us.
+SERVER_SETTINGS = {
+    "application_name": "tms-ca",
+    "statement_timeout": f"{int(BUSY_SECONDS * 1000)}ms",
+    "lock_timeout": f"{int(BUSY_SECONDS * 1000)}ms",
+    "idle_in_transaction_session_timeout": "3s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10s",
+    "jit": "off",  # compiling a statement of microseconds takes milliseconds
+}
+
+
+def postgres_url(text: str) -> URL:
+    """Return libpq's URL `text` in one form: hosts and ports in the query when there are several.
+
+    Raises:
+        ValueError: a parameter that is not taken, TLS that would not check what it was told to check
+
+    """
+    head, _, tail = text.partition("://")
+    del head
+    authority, slash, rest = tail.partition("/")
+    user, at, hosts = authority.rpartition("@")
+    query: dict[str, str] = {}
+    if "," in hosts:
+        names, ports = zip(*(_host_and_port(one) for one in hosts.split(",")), strict=True)
+        query = {"host": ",".join(names), "port": ",".join(ports)}
+        authority = user + at
+    url = make_url(f"{_DRIVER}://{authority}{slash}{rest}")
+    for name, value in url.query.items():
+        query.setdefault(name, value if isinstance(value, str) else ",".join(value))
+    if unknown := sorted(set(query) - TAKEN):
+        raise ValueError(
+            f"the database URL has {unknown[0]!r}, which is not taken; expected {', '.join(sorted(TAKEN))}"
+        )
+    _check_tls(query)
+    return url.set(query=query)
+
+
+def _host_and_port(text: str) -> tuple[str, str]:
+    host, colon, port = text.rpartition(":")
+    if not colon or port.endswith("]"):
+        return text.strip("[]"), "5432"
+    return host.strip("[]"), port
+
+
+def _check_tls(query: dict[str, str]) -> None:
+    mode = query.get("sslmode")
+    if "sslrootcert" in query and mode is None:
+        query["sslmode"] = "verify-full"
+    elif "sslrootcert" in query and mode not in {"verify-ca", "verify-full"}:
+        raise ValueError(f"sslrootcert needs sslmode verify-full or verify-ca, got {mode!r}, which would not check it")
+    if ("sslcert" in query) is not ("sslkey" in query):
+        raise ValueError("sslcert and sslkey of the database go together")
+
+
+def hosts_of(url: URL) -> list[tuple[str, int]]:
+    """Return each host (a directory for a Unix socket) with its port, in the order of the URL."""
+    hosts = str(url.query.get("host", url.host or "")).split(",")
+    ports = str(url.query.get("port", url.port or 5432)).split(",")
+    if len(ports) == 1:
+        ports *= len(hosts)
+    if len(ports) != len(hosts):
+        raise ValueError(f"the database URL has {len(hosts)} hosts and {len(ports)} ports")
+    return [(host, int(port)) for host, port in zip(hosts, ports, strict=True)]
+
+
+class Connector:
+    """Opens connections to the database of one URL."""
+
+    def __init__(self, url: URL) -> None:
+        self._hosts = hosts_of(url)
+        query = {name: str(value) for name, value in url.query.items() if name not in {"host", "port"}}
+        file = query.pop(PASSWORD_FILE, None)
+        query.setdefault("target_session_attrs", "read-write")  # a standby is of no use to us
+        plain = url.set(drivername="postgresql", host=None, port=None, query=query)
+        self._arguments: dict[str, Any] = {"dsn": plain.render_as_string(hide_password=False)}
+        if file is not None:
+            # Read anew for each connection: a changed password needs no restart.
+            self._arguments["password"] = lambda: Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+
+    async def connect(self, **settings: str) -> "asyncpg.Connection[Any]":
+        """Return a connection to a server that takes writes; `settings` are the server's, beside SERVER_SETTINGS.
+
+        Raises:
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError: of the last host, when none will do
+
+        """
+        failure: Exception | None = None
+        for place in tuple(self._hosts):
+            host, port = place
+            try:
+                connection = await asyncpg.connect(
+                    **self._arguments,
+                    **({"host": host, "port": port} if host else {}),
+                    timeout=CONNECT_SECONDS,
+                    command_timeout=BUSY_SECONDS,
+                    server_settings={**SERVER_SETTINGS, **settings},
+                )
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                failure = error
+            else:
+                self._hosts.sort(key=lambda one: one != place)
+                return connection
+        assert failure is not None
+        raise failure
+
+
+async def hang_up(connection: "asyncpg.Connection[Any]") -> None:
+    """Close a connection politely, or at once when the server does not answer."""
+    try:
+        await connection.close(timeout=1)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, asyncio.CancelledError):
+        connection.terminate()
