@@ -100,6 +100,7 @@ credentials = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Index(None, "tenant", "role", "subject"),
+    Index(None, "expires_at"),
 )
 
 clients = Table(
@@ -154,6 +155,7 @@ throttles = Table(
     Column("failures", Integer, nullable=False),
     Column("retry_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant", "subject"),
+    Index(None, "retry_at"),
 )
 
 sessions = Table(
@@ -167,6 +169,7 @@ sessions = Table(
     # The second factor is proved by a session: a password alone, while its owner is MFA-current, approves nothing.
     Column("mfa_verified_at", BigInteger),
     Index(None, "tenant", "user"),
+    Index(None, "expires_at"),
     _belongs(["tenant", "user"], "users"),
 )
 
@@ -179,7 +182,7 @@ identities = Table(
     Column("user", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant", "issuer", "subject"),
-    Index(None, "tenant", "user"),
+    Index(None, "tenant", "user", "issuer", "subject"),
     _belongs(["tenant", "user"], "users"),
 )
 
@@ -211,6 +214,8 @@ account_links = Table(
     Column("created_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant", "link_id"),
     UniqueConstraint("tenant", "user", "host", "account"),
+    Index(None, "tenant", "user", "link_id"),
+    Index(None, "tenant", "host", "link_id"),
     _belongs(["tenant", "user"], "users"),
     _belongs(["tenant", "host"], "hosts"),
 )
@@ -240,7 +245,8 @@ delegations = Table(
     PrimaryKeyConstraint("tenant", "delegation_id"),
     UniqueConstraint("tenant", "user_code"),
     Index(None, "tenant", "user", "client_id"),
-    Index(None, "tenant", "client_id"),
+    Index(None, "tenant", "user", "delegation_id"),
+    Index(None, "tenant", "client_id", "delegation_id"),
     _belongs(["tenant", "user"], "users"),
     _belongs(["tenant", "client_id"], "clients"),
 )
@@ -274,6 +280,7 @@ certificates = Table(
     Index(None, "tenant", "user", "id"),
     Index(None, "tenant", "host", "id"),
     Index(None, "tenant", "delegation_id", "id"),
+    Index(None, "tenant", "valid_before"),  # what has not ended, and what ended long ago
 )
 
 revocations = Table(
@@ -289,7 +296,8 @@ revocations = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("lifted_at", BigInteger),
     PrimaryKeyConstraint("tenant", "revocation_id"),
-    Index(None, "tenant", "selector", "value"),
+    Index(None, "tenant", "selector", "value", "revocation_id"),
+    Index(None, "tenant", "selector", "revocation_id"),
     _belongs(["tenant"], "tenants"),
 )
 
@@ -301,7 +309,9 @@ revoked_certificates = Table(
     Column("ca_fingerprint", Text, nullable=False),
     Column("valid_before", BigInteger, nullable=False),
     Column("revocation_id", Text, nullable=False),
-    Index(None, "tenant", "valid_before"),
+    Column("change", BigInteger),  # the count in krls.wanted that it came with; NULL: before revision 0002
+    Index(None, "tenant", "valid_before", "serial"),
+    Index(None, "tenant", "change", "serial"),
     _belongs(["tenant"], "tenants"),
 )
 
@@ -312,7 +322,9 @@ forbidden_keys = Table(
     Column("fingerprint", Text, nullable=False),
     Column("standing", Text, nullable=False),
     _tenant(),
+    Column("change", BigInteger),  # of a revoked key: as in revoked_certificates
     PrimaryKeyConstraint("fingerprint", "standing", "tenant"),
+    Index(None, "tenant", "standing", "change", "fingerprint"),
 )
 
 ca_keys = Table(
@@ -382,4 +394,8 @@ audit_chains = Table(
     Column("head_seq", BigInteger, nullable=False),
     Column("head_hash", LargeBinary, nullable=False),
     Column("head_mac", LargeBinary, nullable=False),  # under a key outside the database
+    # Where the chain begins since its oldest events were pruned: the last of these, sealed; NULL for a whole chain.
+    Column("start_seq", BigInteger),
+    Column("start_hash", LargeBinary),
+    Column("start_mac", LargeBinary),
 )
