@@ -82,24 +82,39 @@ def encode_krl(contents: KrlContents, *, version: int, generated: int, comment: 
         Invalid: `bad_krl`: a serial, key ID, fingerprint or comment that OpenSSH would choke on
 
     """
-    if not valid_key_id(comment or " "):
-        raise _invalid("the comment must be printable ASCII of up to 128 characters")
-    parts = [_MAGIC, uint32(_FORMAT_VERSION), uint64(version), uint64(generated), uint64(0), string(b"")]
-    parts.append(string(comment.encode()))
+    parts = [krl_header(version=version, generated=generated, comment=comment)]
     ca_keys = {key for listed in (contents.serials, contents.key_ids) for key in listed if listed[key]}
     for ca_key in sorted(ca_keys, key=lambda key: key.blob):
-        body = [string(ca_key.blob), string(b"")]
-        body += _serial_sections(contents.serials.get(ca_key, frozenset()))
+        body = [*serial_sections(contents.serials.get(ca_key, frozenset()))]
         body += _key_id_sections(contents.key_ids.get(ca_key, frozenset()))
-        parts.append(_section(_CERTIFICATES, b"".join(body)))
+        parts.append(certificates_section(ca_key.blob, b"".join(body)))
     keys = {*contents.keys, *(key.blob for key in contents.revoked_ca_keys)}
+    parts.append(keys_section(keys, contents.fingerprints))
+    return b"".join(parts)
+
+
+def krl_header(*, version: int, generated: int, comment: str) -> bytes:
+    """Return what stands before the sections; see encode_krl()."""
+    if not valid_key_id(comment or " "):
+        raise _invalid("the comment must be printable ASCII of up to 128 characters")
+    numbers = uint32(_FORMAT_VERSION) + uint64(version) + uint64(generated) + uint64(0)
+    return _MAGIC + numbers + string(b"") + string(comment.encode())
+
+
+def certificates_section(ca_key: bytes, sections: bytes) -> bytes:
+    """Return the section of one CA key's certificates; `ca_key` is its wire form."""
+    return _section(_CERTIFICATES, string(ca_key) + string(b"") + sections)
+
+
+def keys_section(keys: AbstractSet[bytes], fingerprints: AbstractSet[bytes]) -> bytes:
+    """Return the sections of plain keys, empty for none: their wire forms, and SHA-256 fingerprints of such."""
+    parts = []
     if keys:
         parts.append(_section(_EXPLICIT_KEYS, b"".join([string(blob) for blob in sorted(keys)])))
-    if contents.fingerprints:
-        if any(len(digest) != 32 for digest in contents.fingerprints):
+    if fingerprints:
+        if any(len(digest) != 32 for digest in fingerprints):
             raise _invalid("a SHA-256 fingerprint has 32 bytes")
-        hashes = [string(digest) for digest in sorted(contents.fingerprints)]
-        parts.append(_section(_FINGERPRINTS_SHA256, b"".join(hashes)))
+        parts.append(_section(_FINGERPRINTS_SHA256, b"".join([string(digest) for digest in sorted(fingerprints)])))
     return b"".join(parts)
 
 
@@ -153,8 +168,8 @@ def _clusters(serials: Iterable[int]) -> Iterator[list[Span]]:
         yield cluster
 
 
-def _serial_sections(serials: Iterable[int]) -> Iterator[bytes]:
-    """Yield sections for the serials, each cluster in its smallest form."""
+def serial_sections(serials: Iterable[int]) -> Iterator[bytes]:
+    """Yield sections for the serials, each cluster in its smallest form; there may be no serial 0."""
     listed: list[bytes] = []
     for cluster in _clusters(serials):
         start, end = cluster[0][0], cluster[-1][1]

@@ -7,7 +7,7 @@ from tms_ca.core.facts import KeyStanding
 from tms_ca.core.model import CaKey, KeyPurpose, KeyState
 from tms_ca.core.record import fields_of
 from tms_ca.store.rows import CA_KEYS
-from tms_ca.store.tables import ca_keys, certificates, forbidden_keys
+from tms_ca.store.tables import ca_keys, certificates, forbidden_keys, krls
 
 
 async def insert_key(connection: AsyncConnection, key: CaKey, sealed: bytes) -> None:
@@ -61,7 +61,12 @@ async def unexpired(connection: AsyncConnection, tenant: str, fingerprint: str, 
 async def forbid(connection: AsyncConnection, fingerprint: str, standing: KeyStanding, tenant: str) -> None:
     """Forbid certificates for a public key; a second time changes nothing."""
     await allow(connection, fingerprint, standing, tenant)
-    await connection.execute(insert(forbidden_keys).values(fingerprint=fingerprint, standing=standing, tenant=tenant))
+    # A revoked key comes into the KRL with the change that ends its certificates, in this same transaction.
+    following = select(krls.c.wanted + 1).where(krls.c.tenant == tenant).scalar_subquery()
+    change = following if standing is KeyStanding.REVOKED else None
+    await connection.execute(
+        insert(forbidden_keys).values(fingerprint=fingerprint, standing=standing, tenant=tenant, change=change)
+    )
 
 
 async def allow(connection: AsyncConnection, fingerprint: str, standing: KeyStanding, tenant: str) -> None:

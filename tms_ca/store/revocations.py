@@ -1,15 +1,13 @@
 """Revocations: what they end, and what a KRL must list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from sqlalchemy import ColumnElement, and_, exists, func, insert, literal, select, update
-from sqlalchemy.engine import RowMapping
+from sqlalchemy import BigInteger, ColumnElement, and_, exists, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tms_ca.core.facts import KeyStanding
-from tms_ca.core.model import CaKey, CertificateRecord, Selector
+from tms_ca.core.model import CertificateRecord, Selector
 from tms_ca.store import rows
-from tms_ca.store.tables import ca_keys, certificates, clients, forbidden_keys, hosts, krls, revoked_certificates, users
+from tms_ca.store.tables import certificates, clients, hosts, krls, revoked_certificates, tenants, users
 
 _MARKED = {Selector.USER: users.c.user, Selector.CLIENT: clients.c.client_id, Selector.HOST: hosts.c.host}
 
@@ -35,6 +33,11 @@ async def end_certificates(
     connection: AsyncConnection, tenant: str, which: ColumnElement[bool], revocation_id: str, now: int
 ) -> int:
     """Revoke, for good, every certificate of `tenant` that `which` selects and that has not ended; return how many."""
+    # The number is taken first: whoever waits for this row reads what it covers only once it is there.
+    counted = update(krls).where(krls.c.tenant == tenant).values(wanted=krls.c.wanted + 1).returning(krls.c.wanted)
+    change = (await connection.execute(counted)).scalar_one_or_none()
+    if change is None:  # no such tenant, such as the one of operators
+        return 0
     fresh = (
         select(
             certificates.c.serial,
@@ -42,21 +45,17 @@ async def end_certificates(
             certificates.c.ca_fingerprint,
             certificates.c.valid_before,
             literal(revocation_id),
+            literal(change, BigInteger()),
         )
         .where(certificates.c.tenant == tenant, which, certificates.c.valid_before > now)
         .where(~exists().where(revoked_certificates.c.serial == certificates.c.serial))
     )
-    names = ["serial", "tenant", "ca_fingerprint", "valid_before", "revocation_id"]
+    names = ["serial", "tenant", "ca_fingerprint", "valid_before", "revocation_id", "change"]
     await connection.execute(insert(revoked_certificates).from_select(names, fresh))
-    await connection.execute(update(krls).where(krls.c.tenant == tenant).values(wanted=krls.c.wanted + 1))
     count = (
         select(func.count())
         .select_from(revoked_certificates)
-        .where(
-            revoked_certificates.c.tenant == tenant,
-            revoked_certificates.c.valid_before > now,
-            revoked_certificates.c.revocation_id == revocation_id,
-        )
+        .where(revoked_certificates.c.tenant == tenant, revoked_certificates.c.change == change)
     )
     return int((await connection.execute(count)).scalar_one())
 
@@ -122,44 +121,14 @@ def _with_revocation(tenant: str):  # type: ignore[no-untyped-def] # noqa: ANN20
     )
 
 
-async def krl_row(connection: AsyncConnection, tenant: str, *, lock: bool = False) -> RowMapping | None:
-    """Return the tenant's KRL as it was last built."""
-    query = select(krls).where(krls.c.tenant == tenant)
-    if lock:
-        query = query.with_for_update()
-    return (await connection.execute(query)).mappings().first()
-
-
 async def new_krl_row(connection: AsyncConnection, tenant: str) -> None:
-    """Insert the row of a new tenant: version 0, never built."""
+    """Insert the row of a new tenant: version 0, never built; changes are counted from the tenant's epoch on.
+
+    What a process remembers of a tenant that had the same name before is then never taken for this one's.
+    """
+    epoch = select(tenants.c.epoch).where(tenants.c.tenant == tenant).scalar_subquery()
     await connection.execute(
         insert(krls).values(
-            tenant=tenant, version=0, changes=-1, wanted=0, content=b"", generated_at=0, stale_at=0, blob=b""
+            tenant=tenant, version=0, changes=-1, wanted=epoch, content=b"", generated_at=0, stale_at=0, blob=b""
         )
     )
-
-
-async def save_krl(connection: AsyncConnection, tenant: str, **values: object) -> None:
-    """Keep a KRL that was built."""
-    await connection.execute(update(krls).where(krls.c.tenant == tenant).values(**values))
-
-
-async def listed(
-    connection: AsyncConnection, tenant: str, ended_before: int
-) -> tuple[Mapping[str, list[int]], Sequence[str], list[CaKey], int]:
-    """Return what a KRL lists: serials by CA key, revoked keys, CA keys (all, for their scopes), and the first end."""
-    query = select(
-        revoked_certificates.c.ca_fingerprint, revoked_certificates.c.serial, revoked_certificates.c.valid_before
-    ).where(revoked_certificates.c.tenant == tenant, revoked_certificates.c.valid_before > ended_before)
-    serials: dict[str, list[int]] = {}
-    first_end = 0
-    for fingerprint, serial, valid_before in await connection.execute(query):
-        serials.setdefault(fingerprint, []).append(serial)
-        first_end = min(first_end or valid_before, valid_before)
-    keys = select(forbidden_keys.c.fingerprint).where(
-        forbidden_keys.c.tenant == tenant, forbidden_keys.c.standing == KeyStanding.REVOKED
-    )
-    revoked_keys = list((await connection.execute(keys)).scalars())
-    every = select(ca_keys).where(ca_keys.c.tenant == tenant)
-    authorities = [rows.CA_KEYS.make(row) for row in (await connection.execute(every)).mappings()]
-    return serials, revoked_keys, authorities, first_end

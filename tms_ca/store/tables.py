@@ -309,7 +309,7 @@ revoked_certificates = Table(
     Column("ca_fingerprint", Text, nullable=False),
     Column("valid_before", BigInteger, nullable=False),
     Column("revocation_id", Text, nullable=False),
-    Column("change", BigInteger),  # the count in krls.wanted that it came with; NULL: before revision 0002
+    Column("change", BigInteger),  # the count in krls.wanted that it came with
     Index(None, "tenant", "valid_before", "serial"),
     Index(None, "tenant", "change", "serial"),
     _belongs(["tenant"], "tenants"),

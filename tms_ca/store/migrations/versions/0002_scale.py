@@ -12,13 +12,13 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-REPLACED = (
+REPLACED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("identities", ("tenant", "user")),
     ("delegations", ("tenant", "client_id")),
     ("revocations", ("tenant", "selector", "value")),
     ("revoked_certificates", ("tenant", "valid_before")),
 )
-ADDED = (
+ADDED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("credentials", ("expires_at",)),
     ("throttles", ("retry_at",)),
     ("sessions", ("expires_at",)),
@@ -41,9 +41,10 @@ def _name(table: str, columns: tuple[str, ...]) -> str:
 
 
 def upgrade() -> None:
-    # Rows that are there have no number of a change: they are read when a process first builds a KRL.
     op.add_column("revoked_certificates", sa.Column("change", sa.BigInteger(), nullable=True))
     op.add_column("forbidden_keys", sa.Column("change", sa.BigInteger(), nullable=True))
+    op.execute("UPDATE revoked_certificates SET change = 0")  # before every change that has a number
+    op.execute("UPDATE forbidden_keys SET change = 0 WHERE standing = 'revoked'")
     op.add_column("audit_chains", sa.Column("start_seq", sa.BigInteger(), nullable=True))
     op.add_column("audit_chains", sa.Column("start_hash", sa.LargeBinary(), nullable=True))
     op.add_column("audit_chains", sa.Column("start_mac", sa.LargeBinary(), nullable=True))
