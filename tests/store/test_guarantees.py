@@ -16,8 +16,8 @@ async def test_E_02_every_connection_of_a_running_service_is_durable(world, data
     """Not what a fresh connection would say: those that this service has open and writes with."""
     database, driver = world.context.directory._database, world.context.commits._driver
     if database_kind == "postgres":
-        async with driver._pool.acquire() as connection:
-            assert await connection.fetchval("SHOW synchronous_commit") == "on"
+        for lines in (driver._readers, driver._writer):
+            assert [tuple(row) for row in await lines.fetch("SHOW synchronous_commit", ())] == [("on",)]
         async with database.engine.connect() as connection:
             assert (await connection.execute(text("SHOW synchronous_commit"))).scalar_one() == "on"
         return

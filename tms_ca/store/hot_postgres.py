@@ -1,25 +1,34 @@
-"""The hot path on PostgreSQL: a pool of asyncpg, a group as one transaction."""
+"""The hot path on PostgreSQL: reads on a few kept connections, a group in one statement on a connection of its own."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import URL
 
-from tms_ca.store.chainwriter import ChainWriter, event_row
-from tms_ca.store.engine import BUSY_SECONDS
-from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, place, standing_of, tenants_of, unavailable
-from tms_ca.store.rows import certificate_row
+from tms_ca.store.chainwriter import ChainWriter
+from tms_ca.store.group_statement import CERTIFICATES, EVENTS, STATEMENT
+from tms_ca.store.hot import Entry, Prepared, SpoiledGroup, place, standing_of, tenants_of, unavailable
+from tms_ca.store.postgres import ERRORS, Connector
+from tms_ca.store.postgres_lines import Lines, is_certain, is_spoiled
+
+READERS = 8
+_TRIES = 4
+
+# Nothing is wrong with what was asked: asked again, it may well be done. PostgreSQL says so of a deadlock, servers that
+# run every transaction serializably also of two that met.
+_AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 
 class PostgresDriver:
-    """A pool of asyncpg; a group is one transaction."""
+    """The connections of one process's hot path."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+    def __init__(self, connector: Connector) -> None:
         self.dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call] # untyped in SQLAlchemy
-        self._pool = pool
-        self._statements = HotStatements(self.dialect)
+        self._readers = Lines(connector, READERS)
+        self._writer = Lines(connector, 1)  # of its own: a group never waits for reads
 
     @classmethod
     async def open(cls, url: URL) -> "PostgresDriver":
@@ -29,60 +38,91 @@ class PostgresDriver:
             Unavailable: the database cannot be reached
 
         """
-        plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        driver = cls(Connector(url))
         try:
-            return cls(await asyncpg.create_pool(plain, min_size=1, max_size=8, command_timeout=BUSY_SECONDS))
-        except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+            await driver._readers.open()
+            await driver._writer.open()
+        except ERRORS as error:
+            await driver.close()
             raise unavailable() from error
+        return driver
 
     async def fetch(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:
         """Run a SELECT."""
         try:
-            rows: Sequence[Sequence[Any]] = await self._pool.fetch(prepared.sql, *args)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            for _ in range(_TRIES - 1):
+                with contextlib.suppress(*_AGAIN):
+                    return await self._readers.fetch(prepared.sql, args)
+            return await self._readers.fetch(prepared.sql, args)
+        except ERRORS as error:
             raise unavailable() from error
-        return rows
 
     async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
-        """Write a group in one transaction; the share lock on the epochs holds off every change until it is done."""
-        statements = self._statements
+        """Write a group; where a tenant has changed, once more without what was decided before the change."""
+        seen = _newest(entries)
         try:
-            async with self._pool.acquire(timeout=BUSY_SECONDS) as connection:
-                transaction = connection.transaction()
-                await transaction.start()
-                try:
-                    epochs: dict[str, int] = {}
-                    for tenant in tenants_of(entries):
-                        epochs.update(await connection.fetch(statements.epoch_locked.sql, tenant))
-                    standing = standing_of(entries, epochs)
+            async with chain.lock:
+                while True:
+                    standing = standing_of(entries, seen)
                     kept = [entry for entry, stands in zip(entries, standing, strict=True) if stands]
                     if not kept:
-                        await transaction.rollback()
                         return standing
-                    args = statements.certificate.args
-                    rows = [args(certificate_row(e.certificate)) for e in kept if e.certificate is not None]
-                    if rows:
-                        await connection.executemany(statements.certificate.sql, rows)
-                    async with chain.lock:
-                        placed = place(kept, chain)
-                        args = statements.event.args
-                        await connection.executemany(
-                            statements.event.sql, [args(event_row(row)) for row in placed.rows]
-                        )
-                        await connection.execute(statements.head.sql, *statements.head.args(chain.head_params(placed)))
-                        with chain.committing():
-                            await transaction.commit()
-                        chain.moved(placed)
-                except BaseException:
-                    if not connection.is_closed() and connection.is_in_transaction():
-                        await transaction.rollback()
-                    raise
-                return standing
-        except asyncpg.IntegrityConstraintViolationError as error:
-            raise SpoiledGroup from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                    found = await self._write(kept, seen, chain)
+                    if found is None:
+                        return standing
+                    seen = found  # no more than one tenant's entries fewer each time: this ends
+        except ERRORS as error:
             raise unavailable() from error
 
+    async def _write(self, kept: Sequence[Entry], seen: Mapping[str, int], chain: ChainWriter) -> dict[str, int] | None:
+        """Write `kept` where every tenant's epoch is as `seen`: None. Else write nothing and return what they are."""
+        placed = place(kept, chain)
+        certificates = [entry.certificate for entry in kept if entry.certificate is not None]
+        names = tenants_of(kept)
+        args = [
+            names,
+            [seen[name] for name in names],
+            chain.chain,
+            placed.seq,
+            placed.hash,
+            placed.mac,
+            *CERTIFICATES.arrays(certificates),
+            *EVENTS.arrays(placed.rows),
+        ]
+        refused: Exception | None = None
+        with chain.committing():
+            try:
+                unchanged, moved, tenants, epochs = await self._commit(args)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if not is_certain(error):
+                    raise
+                refused = error
+            else:
+                if unchanged and moved != 1:
+                    raise unavailable()  # the chain is no longer in the database: begin another
+        if refused is not None:
+            raise (SpoiledGroup() if is_spoiled(refused) else unavailable()) from refused
+        if not unchanged:
+            return dict(zip(tenants, epochs, strict=True))
+        chain.moved(placed)
+        return None
+
+    async def _commit(self, args: Sequence[object]) -> Sequence[Any]:
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(*_AGAIN):
+                return (await self._writer.fetch(STATEMENT, args))[0]
+        return (await self._writer.fetch(STATEMENT, args))[0]
+
     async def close(self) -> None:
-        """Close the pool."""
-        await self._pool.close()
+        """Close every connection."""
+        await self._readers.close()
+        await self._writer.close()
+
+
+def _newest(entries: Sequence[Entry]) -> dict[str, int]:
+    """Return the newest epoch that was seen of each tenant: epochs only grow, so what saw an older one is void."""
+    seen: dict[str, int] = {}
+    for entry in entries:
+        if entry.certificate is not None and entry.epoch >= seen.get(entry.event.tenant, entry.epoch):
+            seen[entry.event.tenant] = entry.epoch
+    return seen

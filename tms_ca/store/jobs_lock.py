@@ -16,7 +16,7 @@ import asyncpg
 from sqlalchemy.engine import URL
 
 from tms_ca.core.errors import Unavailable
-from tms_ca.store.postgres import Connector, hang_up
+from tms_ca.store.postgres import ERRORS, Connector, hang_up
 
 HEARTBEAT_SECONDS = 2.0
 # The server lets go of a holder that was stopped or cut off; longer than the holder needs to see that it is cut off.
@@ -113,7 +113,7 @@ async def _taken(connector: Connector, number: int) -> "asyncpg.Connection[objec
         except BaseException:
             connection.terminate()
             raise
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+    except ERRORS as error:
         raise _lost("the database does not answer; the job was not begun") from error
     await hang_up(connection)
     return None
@@ -125,7 +125,7 @@ async def _beat(connection: "asyncpg.Connection[object]", limit: asyncio.Timeout
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             await connection.execute("SELECT 1", timeout=HEARTBEAT_SECONDS)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+    except ERRORS:
         limit.reschedule(asyncio.get_running_loop().time())
 
 

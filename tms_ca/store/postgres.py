@@ -11,8 +11,10 @@ from typing import Any
 import asyncpg
 from sqlalchemy.engine import URL, make_url
 
-BUSY_SECONDS = 4.0  # how long an answer of the server is waited for; requests are answered within five seconds
+ANSWER_SECONDS = 4.0  # how long an answer of the server is waited for; a request is answered within five seconds
 CONNECT_SECONDS = 2.0  # for each host
+_BYE_SECONDS = 0.5
+_SERVER_SECONDS = 3.5  # less than ANSWER_SECONDS: the server gives up first, and the connection stays of use
 
 PASSWORD_FILE = "password_file"  # noqa: S105 - the name of a parameter, ours; the others are libpq's
 TAKEN = frozenset(
@@ -23,11 +25,14 @@ TAKEN = frozenset(
 )  # fmt: skip
 _DRIVER = "postgresql+asyncpg"
 
+# What may go wrong between us and the server. A TimeoutError is an OSError.
+ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
 # What the server does when we are gone or stuck: nobody waits longer for our locks than for us.
 SERVER_SETTINGS = {
     "application_name": "tms-ca",
-    "statement_timeout": f"{int(BUSY_SECONDS * 1000)}ms",
-    "lock_timeout": f"{int(BUSY_SECONDS * 1000)}ms",
+    "statement_timeout": f"{int(_SERVER_SECONDS * 1000)}ms",
+    "lock_timeout": f"{int(_SERVER_SECONDS * 1000)}ms",
     "idle_in_transaction_session_timeout": "3s",
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
@@ -92,6 +97,13 @@ def hosts_of(url: URL) -> list[tuple[str, int]]:
     return [(host, int(port)) for host, port in zip(hosts, ports, strict=True)]
 
 
+class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no type hints
+    """A connection that says goodbye in half a second, or hangs up."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - asyncpg's signature
+        await super().close(timeout=_BYE_SECONDS)
+
+
 class Connector:
     """Opens connections to the database of one URL."""
 
@@ -110,7 +122,7 @@ class Connector:
         """Return a connection to a server that takes writes; `settings` are the server's, beside SERVER_SETTINGS.
 
         Raises:
-            OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError: of the last host, when none will do
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: ERRORS, of the last host, when none will do
 
         """
         failure: Exception | None = None
@@ -120,11 +132,12 @@ class Connector:
                 connection = await asyncpg.connect(
                     **self._arguments,
                     **({"host": host, "port": port} if host else {}),
+                    connection_class=_Connection,
                     timeout=CONNECT_SECONDS,
-                    command_timeout=BUSY_SECONDS,
+                    command_timeout=ANSWER_SECONDS,
                     server_settings={**SERVER_SETTINGS, **settings},
                 )
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except ERRORS as error:
                 failure = error
             else:
                 self._hosts.sort(key=lambda one: one != place)
@@ -136,6 +149,6 @@ class Connector:
 async def hang_up(connection: "asyncpg.Connection[Any]") -> None:
     """Close a connection politely, or at once when the server does not answer."""
     try:
-        await connection.close(timeout=1)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, asyncio.CancelledError):
+        await connection.close()
+    except (*ERRORS, asyncio.CancelledError):
         connection.terminate()

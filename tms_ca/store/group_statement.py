@@ -1,0 +1,102 @@
+"""A group's commit on PostgreSQL: one statement, one round trip, one transaction.
+
+It share-locks the rows of the tenants on whose facts the group's certificates were decided, so that a change of one of
+them comes wholly before or wholly after. Where every epoch is what was seen, it inserts certificates and audit events
+and moves the head of the chain; where one has grown, it writes nothing. It answers with the epochs that it found.
+Columns come from store.tables and values from the records' fields of the same names.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text
+
+from tms_ca.store.tables import Json, audit_chains, audit_events, certificates, tenants
+
+_ARRAYS: dict[type[Any], str] = {
+    Text: "text[]",
+    Json: "text[]",
+    BigInteger: "bigint[]",
+    Integer: "integer[]",
+    LargeBinary: "bytea[]",
+    Boolean: "boolean[]",
+}
+
+
+@lru_cache(4096)
+def _json(value: Any) -> str:
+    return json.dumps(value)  # the same few lists again and again: principals, extensions, no options
+
+
+class Rows:
+    """The rows of one table as arrays, one for each column: what `unnest` makes rows of again."""
+
+    def __init__(self, table: Table) -> None:
+        columns = [column for column in table.columns if not (column.primary_key and column.autoincrement is True)]
+        self._table = table.name
+        self._names = [column.name for column in columns]
+        self._types = [_ARRAYS[type(column.type)] for column in columns]
+        self._json = [number for number, column in enumerate(columns) if isinstance(column.type, Json)]
+        self._values: Callable[[Any], tuple[Any, ...]] = attrgetter(*self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def insert(self, first: int, condition: str) -> str:
+        """Return the INSERT of what stands in the parameters from $`first` on, where `condition` holds."""
+        names = ", ".join(f'"{name}"' for name in self._names)
+        arrays = ", ".join(f"${first + number}::{kind}" for number, kind in enumerate(self._types))
+        return (
+            f"INSERT INTO {self._table} ({names}) SELECT {names} FROM unnest({arrays}) AS r({names}) WHERE {condition}"  # noqa: S608 - names of our tables
+        )
+
+    def arrays(self, records: Iterable[Any]) -> list[Sequence[Any]]:
+        """Return the parameters."""
+        found: list[Sequence[Any]] = list(zip(*map(self._values, records), strict=True))
+        if not found:
+            return [()] * len(self._names)
+        for number in self._json:
+            found[number] = list(map(_json, found[number]))
+        return found
+
+
+CERTIFICATES = Rows(certificates)
+EVENTS = Rows(audit_events)
+
+
+def _name(column: Column[Any]) -> str:
+    return f"{column.table.name}.{column.name}"
+
+
+def _statement() -> str:
+    first_certificate = 7
+    first_event = first_certificate + len(CERTIFICATES)
+    tenant, epoch, c = _name(tenants.c.tenant), _name(tenants.c.epoch), audit_chains.c
+    unchanged = "(SELECT yes FROM unchanged)"
+    # Sorted: two processes that lock the same tenants then never wait for each other in a circle.
+    return f"""
+    WITH locked AS MATERIALIZED (
+        SELECT {tenant}, {epoch} FROM {tenants.name} WHERE {tenant} = ANY($1::text[]) ORDER BY {tenant} FOR SHARE
+    ), unchanged AS MATERIALIZED (
+        SELECT NOT EXISTS (
+            SELECT FROM unnest($1::text[], $2::bigint[]) AS seen(tenant, epoch)
+            LEFT JOIN locked ON locked.tenant = seen.tenant AND locked.epoch = seen.epoch
+            WHERE locked.tenant IS NULL
+        ) AS yes
+    ), written AS (
+        {CERTIFICATES.insert(first_certificate, unchanged)}
+    ), noted AS (
+        {EVENTS.insert(first_event, unchanged)}
+    ), moved AS (
+        UPDATE {audit_chains.name} SET {c.head_seq.name} = $4, {c.head_hash.name} = $5, {c.head_mac.name} = $6
+        WHERE {c.chain.name} = $3 AND {unchanged} RETURNING 1
+    )
+    SELECT (SELECT yes FROM unchanged), (SELECT count(*) FROM moved), ARRAY(SELECT tenant FROM locked),
+        ARRAY(SELECT epoch FROM locked)
+    """  # noqa: S608 - names of our tables and columns, and numbers of parameters
+
+
+STATEMENT = _statement()
