@@ -92,7 +92,7 @@ def forbidden_keys(crowd: Crowd) -> Iterator[Row]:
     """Each host's own key."""
     dice = random.Random("host keys")
     for _ in range(crowd.count(HOSTS)):
-        yield {"fingerprint": _fingerprint(dice), "standing": "host", "tenant": "*", "change": None}
+        yield {"fingerprint": _fingerprint(dice), "standing": "host", "tenant": "*"}
 
 
 def credentials(crowd: Crowd) -> Iterator[Row]:
