@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from aiohttp import web
 
@@ -34,10 +35,12 @@ from tms_ca.store.facts import FactsReader
 from tms_ca.store.hot import GroupCommit, HotDriver
 from tms_ca.store.hot_postgres import PostgresDriver
 from tms_ca.store.hot_sqlite import SqliteDriver
+from tms_ca.store.hot_writer import ChainElsewhere, WriterDriver
 from tms_ca.vault import Vault, load_vault
 
 MOST_BODY_BYTES = 64 * 1024
 SHUTDOWN_SECONDS = 8.0
+CLOSING = web.AppKey("closing", asyncio.Event)  # once set, every answer is the last on its connection
 
 
 def public_url(settings: Settings) -> str:
@@ -49,8 +52,12 @@ def public_url(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Context]:
+async def open_context(
+    settings: Settings, clock: Clock | None = None, writer: Path | None = None
+) -> AsyncIterator[Context]:
     """Open the database and yield the services; the service and the operator's commands share this.
+
+    `writer` is the socket of the process that writes SQLite for several workers; without it groups are written here.
 
     Raises:
         Unavailable: the database cannot be reached, or is not of this release
@@ -68,9 +75,16 @@ async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncI
             f"the database has revision {found}, this release needs {migrate.head()}: tms-ca migrate",
         )
     database = Database(url, ChainWriter(vault.audit_key, clock.now()))
-    driver: HotDriver = SqliteDriver(database) if database.is_sqlite else await PostgresDriver.open(url)
+    chain = ChainWriter(vault.audit_key, clock.now())
+    driver: HotDriver
+    if not database.is_sqlite:
+        driver = await PostgresDriver.open(url)
+    elif writer is None:
+        driver = SqliteDriver(database)
+    else:
+        driver, chain = WriterDriver(database, writer), ChainElsewhere(vault.audit_key, clock.now())
     try:
-        context = _services(settings, vault, clock, database, driver)
+        context = _services(settings, vault, clock, database, driver, chain)
         await KeyRing(database, vault).check_master_key()
         yield context
     finally:
@@ -78,10 +92,12 @@ async def open_context(settings: Settings, clock: Clock | None = None) -> AsyncI
         await database.close()
 
 
-def _services(settings: Settings, vault: Vault, clock: Clock, database: Database, driver: HotDriver) -> Context:
+def _services(
+    settings: Settings, vault: Vault, clock: Clock, database: Database, driver: HotDriver, chain: ChainWriter
+) -> Context:
     limits: Limits = settings.limits
     facts = FactsReader(driver)
-    commits = GroupCommit(driver, database, ChainWriter(vault.audit_key, clock.now()))
+    commits = GroupCommit(driver, database, chain)
     ring = KeyRing(database, vault)
     keys = CaKeys(database, vault, clock)
     return Context(
@@ -122,11 +138,14 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
         await asyncio.wait_for(context.commits.close(), SHUTDOWN_SECONDS)
         log.flush()
 
+    closing = app[CLOSING] = asyncio.Event()
+
+    async def prepare(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Server"] = HEADERS["Server"]  # no version, even where aiohttp answers by itself (417)
+        if closing.is_set():
+            response.headers["Connection"] = "close"
+            response.force_close()
+
     app.on_cleanup.append(drain)
-    app.on_response_prepare.append(_constant_server)
+    app.on_response_prepare.append(prepare)
     return app
-
-
-async def _constant_server(_: web.Request, response: web.StreamResponse) -> None:
-    """Name no version, even where aiohttp answers before the middleware (417)."""
-    response.headers["Server"] = HEADERS["Server"]

@@ -25,9 +25,12 @@ class Readiness:
         self._database = database
         self._keys = keys
         self._ring = ring
+        self.ending = False  # set when the service is being stopped: whoever asks first goes elsewhere
 
     async def checks(self) -> list[Check]:
         """Return every check, passed or not."""
+        if self.ending:
+            return [Check("serving", ok=False, detail="the service is being stopped")]
         try:
             async with self._database.read() as connection:
                 tenants, _ = await rows.TENANTS.page(connection, {"enabled": True}, None, 100)

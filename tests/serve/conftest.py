@@ -1,0 +1,36 @@
+"""A furnished service of one or of several workers."""
+
+import shutil
+from dataclasses import dataclass
+
+import pytest
+
+from tests.ssh.conftest import initialised, new_key  # noqa: F401 - a fixture
+from tests.ssh.service import People, Service
+
+
+@dataclass
+class Shop:
+    service: Service
+    people: People
+    key: str
+
+
+@pytest.fixture
+def shop(initialised, tmp_path, request):  # noqa: F811
+    """Return what opens a service with so many workers; `deep` puts its data where a socket's path would not fit."""
+
+    def open_(workers: int, *, deep: bool = False, environment: dict[str, str] | None = None) -> Shop:
+        data = tmp_path / ("d" * 120 if deep else "") / "data"
+        if environment is None:
+            shutil.copytree(initialised.data, data)
+        service = Service(data, workers=workers, operator=initialised.operator, environment=environment or {})
+        if environment is not None:
+            service.init()
+        request.addfinalizer(service.stop)
+        service.start()
+        people = People(service, "alice")
+        people.furnish()
+        return Shop(service, people, new_key(tmp_path, "id").public)
+
+    return open_

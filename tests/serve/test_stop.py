@@ -1,0 +1,143 @@
+"""SIGTERM: the service says that it ends, answers what it has accepted, and is gone in time; one process or several."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.serve.load import children, fifty_a_second
+
+
+def _address(service) -> tuple[str, int]:
+    parts = urlsplit(service.url)
+    return parts.hostname, parts.port
+
+
+class Probe(threading.Thread):
+    """What a balancer does: asks /readyz on fresh connections until nobody answers."""
+
+    def __init__(self, service) -> None:
+        super().__init__(daemon=True)
+        self.address = _address(service)
+        self.seen: list[int] = []
+        self.fault = ""
+
+    def run(self) -> None:
+        while True:
+            connection = http.client.HTTPConnection(*self.address, timeout=10)
+            try:
+                connection.connect()
+            except ConnectionRefusedError:
+                return
+            try:
+                connection.request("GET", "/readyz")
+                answer = connection.getresponse()
+                self.seen.append(answer.status)
+                answer.read()
+            except OSError as error:
+                self.fault = repr(error)
+                return
+            finally:
+                connection.close()
+            time.sleep(0.03)
+
+
+class Slow:
+    """A certificate's request whose body comes in two pieces."""
+
+    def __init__(self, shop) -> None:
+        body = json.dumps(shop.people.body(shop.key)).encode()
+        self.rest = body[20:]
+        self.socket = socket.create_connection(_address(shop.service), timeout=20)
+        head = (
+            f"POST /api/v1/tenants/default/certificates HTTP/1.1\r\nHost: x\r\nAuthorization: {shop.people.client}\r\n"
+        )
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.socket.sendall(head.encode() + body[:20])
+
+    def finish(self) -> bytes:
+        with self.socket:
+            self.socket.sendall(self.rest)
+            answer = b""
+            while piece := self.socket.recv(65536):
+                answer += piece
+        return answer
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_E_07_sigterm_flips_readiness_and_resets_nobody(shop, workers):
+    opened = shop(workers, deep=True)
+    service = opened.service
+    with fifty_a_second(opened.people, opened.key) as load:
+        time.sleep(0.8)
+        slow, probe = Slow(opened), Probe(service)
+        probe.start()
+        time.sleep(0.2)
+        begun = time.monotonic()
+        service.process.terminate()
+        time.sleep(0.5)
+        late = slow.finish()
+        assert service.process.wait(12) == 0
+        lasted = time.monotonic() - begun
+        probe.join(10)
+        for client in load.clients:  # each ran until nobody listened any more
+            assert client.refused.wait(5)
+    assert lasted <= 10
+    assert load.faults == []
+    assert set(load.answers) == {200, 201}
+    assert probe.fault == ""
+    assert probe.seen[0] == 200
+    assert probe.seen[-1] == 503
+    assert late.startswith(b"HTTP/1.1 201")
+    assert b"connection: close" in late.lower()
+    print(f"{workers} workers: gone after {lasted:.2f} s, {sum(load.answers.values())} answers, 0 resets")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_E_07_a_second_sigterm_ends_at_once(shop, workers):
+    opened = shop(workers)
+    slow = Slow(opened)  # holds the end up
+    below = set(children(opened.service))
+    opened.service.process.terminate()
+    time.sleep(1.5)
+    assert opened.service.process.poll() is None, "one SIGTERM did not wait for the request"
+    begun = time.monotonic()
+    opened.service.process.terminate()
+    opened.service.process.wait(5)
+    assert time.monotonic() - begun <= 1
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in below)
+    slow.socket.close()
+
+
+def test_a_signal_to_the_whole_group_counts_once(shop):
+    opened = shop(2)
+    slow = Slow(opened)
+    opened.service.signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert slow.finish().startswith(b"HTTP/1.1 201")
+    assert opened.service.process.wait(10) == 0
+
+
+def test_a_request_that_never_ends_does_not_hold_the_service(shop):
+    opened = shop(1)
+    slow = Slow(opened)
+    begun = time.monotonic()
+    opened.service.process.terminate()
+    assert opened.service.process.wait(12) == 0
+    assert 2 < time.monotonic() - begun <= 10
+    slow.socket.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_at_the_terminal_nobody_waits(shop, workers):
+    opened = shop(workers)
+    begun = time.monotonic()
+    opened.service.signal(signal.SIGINT)
+    assert opened.service.process.wait(5) == 0
+    assert time.monotonic() - begun < 2

@@ -1,0 +1,1 @@
+"""Processes that serve: one worker, or several under a supervisor with one writer. No SQL, no decisions."""

@@ -1,0 +1,115 @@
+"""Accept connections from one listening socket that all workers share.
+
+A socket of its own for each worker (SO_REUSEPORT) would lose what is queued at a worker that ends, and hashes a few
+long connections unevenly. With one shared socket the kernel wakes everybody and the idlest wins, so a worker that is
+ahead of another lets it go first for a moment; if the other does not come, it accepts all the same.
+"""
+
+import asyncio
+import errno
+import socket
+import ssl
+
+from aiohttp import web
+
+from tms_ca.serving.shares import ABSENT, Shares
+
+YIELD_SECONDS = 0.002  # longer than a turn of a busy loop, shorter than anybody notices
+COUNT_SECONDS = 0.1
+FULL_SECONDS = 0.5  # without descriptors or memory: how long until the next attempt
+HANDSHAKE_SECONDS = 10.0
+MOST_AT_ONCE = 64
+_FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Acceptor:
+    """Hands connections to an aiohttp server."""
+
+    def __init__(
+        self, listener: socket.socket, server: web.Server, tls: ssl.SSLContext | None, shares: Shares | None
+    ) -> None:
+        self._listener = listener
+        self._server = server
+        self._tls = tls
+        self._shares = shares
+        self._loop = asyncio.get_running_loop()
+        self._welcoming: set[asyncio.Task[None]] = set()
+        self._pause: asyncio.TimerHandle | None = None
+        self._counting: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._listener.setblocking(False)
+        self._count()
+        self._loop.add_reader(self._listener.fileno(), self._ready)
+
+    def stop(self, *, ours: bool) -> None:
+        """Accept no more.
+
+        `ours`: nobody will accept after us, so what is queued is taken now: it would be reset when the socket closes.
+        """
+        self._loop.remove_reader(self._listener.fileno())
+        if ours:
+            while self._accept():
+                pass
+            self._listener.close()
+        for timer in (self._pause, self._counting):
+            if timer is not None:
+                timer.cancel()
+        if self._shares is not None:
+            self._shares.set(ABSENT)
+
+    def open(self) -> int:
+        """Return the number of connections, with those still in their handshake."""
+        return len(self._server._connections) + len(self._welcoming)  # noqa: SLF001 - `connections` copies all of them
+
+    def _count(self) -> None:
+        if self._shares is not None:
+            self._shares.set(self.open())
+            self._counting = self._loop.call_later(COUNT_SECONDS, self._count)
+
+    def _ready(self) -> None:
+        if self._shares is None:
+            self._take(MOST_AT_ONCE)
+        elif self._shares.ahead():
+            self._sleep(YIELD_SECONDS)
+        else:
+            self._take(1)  # of many at once, the others get their turns
+
+    def _sleep(self, seconds: float) -> None:
+        self._loop.remove_reader(self._listener.fileno())
+        self._pause = self._loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._listener.fileno(), self._ready)
+        self._take(MOST_AT_ONCE)  # what is still there was wanted by nobody
+
+    def _take(self, most: int) -> None:
+        for _ in range(most):
+            if not self._accept():
+                return
+
+    def _accept(self) -> bool:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError as error:  # among them: nothing there, or the client is gone already
+            if error.errno in _FULL and self._pause is None:
+                self._sleep(FULL_SECONDS)
+            return error.errno == errno.ECONNABORTED
+        connection.setblocking(False)
+        task = self._loop.create_task(self._welcome(connection))
+        self._welcoming.add(task)
+        task.add_done_callback(self._welcoming.discard)
+        if self._shares is not None:
+            self._shares.set(self.open())
+        return True
+
+    async def _welcome(self, connection: socket.socket) -> None:
+        patience = HANDSHAKE_SECONDS if self._tls is not None else None
+        try:
+            await self._loop.connect_accepted_socket(
+                self._server, connection, ssl=self._tls, ssl_handshake_timeout=patience
+            )
+        except (OSError, TimeoutError):  # ssl.SSLError is an OSError: a client that cannot speak to us
+            connection.close()
