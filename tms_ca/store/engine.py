@@ -14,15 +14,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event, update
+from sqlalchemy import Connection, ExceptionContext, event, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InvalidatePoolError,
+    NotSupportedError,
+    ProgrammingError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import Event
 from tms_ca.store.chainwriter import ChainWriter
+from tms_ca.store.postgres import ANSWER_SECONDS, Connector, postgres_url
 from tms_ca.store.tables import tenants
 
 BUSY_SECONDS = 5.0  # how long a statement waits for another process's lock before the request is refused
@@ -53,25 +62,28 @@ def database_url(text: str) -> URL:
     """Return `text` as a URL with the async driver named.
 
     Raises:
-        ValueError: neither sqlite:///PATH nor postgresql://...
+        ValueError: neither sqlite:///PATH nor postgresql://..., or a parameter that is not taken
 
     """
     expected = "expected sqlite:///PATH or postgresql://USER@HOST/NAME"
+    if text.partition("://")[0] in {"postgresql", "postgres", "postgresql+asyncpg"}:
+        return postgres_url(text)
     try:
         url = make_url(text)
     except ArgumentError as error:
         raise ValueError(f"{expected}, got something that is no URL") from error
     if url.drivername in {"sqlite", "sqlite+aiosqlite"} and url.database:
         return url.set(drivername="sqlite+aiosqlite")
-    if url.drivername in {"postgresql", "postgres", "postgresql+asyncpg"}:
-        return url.set(drivername="postgresql+asyncpg")
     raise ValueError(f"{expected}, got {url.render_as_string()!r}")
 
 
-def make_engine(url: URL) -> AsyncEngine:
-    """Return an engine whose transactions behave alike on both databases."""
+def make_engine(url: URL, answer_seconds: float = ANSWER_SECONDS) -> AsyncEngine:
+    """Return an engine whose transactions behave alike on both databases.
+
+    `answer_seconds` is how long PostgreSQL's answer to a statement is waited for.
+    """
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_size=8, max_overflow=8, pool_timeout=BUSY_SECONDS, pool_pre_ping=True)
+        return _postgres_engine(Connector(url, answer_seconds))
     engine = create_async_engine(url, pool_size=4, max_overflow=0, pool_timeout=BUSY_SECONDS)
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -87,6 +99,29 @@ def make_engine(url: URL) -> AsyncEngine:
         reading = connection.get_execution_options().get("reading")
         # With a deferred BEGIN, a transaction that reads and then writes fails under concurrency.
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres_engine(connector: Connector) -> AsyncEngine:
+    async def connect(*_: object, **__: object) -> Any:
+        return await connector.connect()
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, pool_size=8, max_overflow=8, pool_timeout=ANSWER_SECONDS
+    )
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def on_checkout(connection: Any, *_: object) -> None:
+        # A server that went away has ended all its connections; asking each whether it lives would cost a round trip.
+        if connection.driver_connection.is_closed():
+            raise InvalidatePoolError
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def on_error(context: ExceptionContext) -> None:
+        # An answer that did not come in time may still come: the connection is of no use for anything else.
+        if isinstance(context.original_exception, OSError):
+            context.is_disconnect = True
 
     return engine
 
@@ -124,7 +159,7 @@ class Database:
         async with self._translated(), self.exclusive(), chain.lock:
             if not chain.registered:
                 with chain.committing():
-                    async with self.engine.begin() as connection:
+                    async with self._connected() as connection, connection.begin():
                         await chain.register(connection)
                 chain.registered = True
 
@@ -135,14 +170,14 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection inside one read transaction."""
-        async with self._translated(), self.engine.connect() as connection:
+        async with self._translated(), self._connected() as connection:
             yield await connection.execution_options(reading=True)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Yield a transaction that changes nothing that a decision rests on; see `change`."""
         async with self._translated(), self.exclusive():
-            async with self.engine.begin() as connection:
+            async with self._connected() as connection, connection.begin():
                 transaction = Transaction(connection)
                 yield transaction
                 if not transaction.events:
@@ -165,6 +200,17 @@ class Database:
                 update(tenants).where(tenants.c.tenant == tenant).values(epoch=tenants.c.epoch + 1)
             )
             yield transaction
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        # The time for a turn in the pool and for connecting, together; the statements have theirs.
+        async with asyncio.timeout(None if self.is_sqlite else ANSWER_SECONDS):
+            connection = await self.engine.connect()
+        try:
+            yield connection
+        finally:
+            # Shielded: a request that is cancelled here must not keep its place in the pool.
+            await asyncio.shield(asyncio.create_task(connection.close()))
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 ANSWER_SECONDS = 4.0  # how long an answer of the server is waited for; a request is answered within five seconds
 CONNECT_SECONDS = 2.0  # for each host
@@ -49,8 +50,7 @@ def postgres_url(text: str) -> URL:
         ValueError: a parameter that is not taken, TLS that would not check what it was told to check
 
     """
-    head, _, tail = text.partition("://")
-    del head
+    tail = text.partition("://")[2]
     authority, slash, rest = tail.partition("/")
     user, at, hosts = authority.rpartition("@")
     query: dict[str, str] = {}
@@ -58,7 +58,13 @@ def postgres_url(text: str) -> URL:
         names, ports = zip(*(_host_and_port(one) for one in hosts.split(",")), strict=True)
         query = {"host": ",".join(names), "port": ",".join(ports)}
         authority = user + at
-    url = make_url(f"{_DRIVER}://{authority}{slash}{rest}")
+    try:
+        url = make_url(f"{_DRIVER}://{authority}{slash}{rest}")
+    except (ArgumentError, ValueError):
+        # Without the cause: it may say the password.
+        raise ValueError(
+            "expected postgresql://USER@HOST[:PORT][,HOST[:PORT]...]/NAME[?...], got no such URL"
+        ) from None
     for name, value in url.query.items():
         query.setdefault(name, value if isinstance(value, str) else ",".join(value))
     if unknown := sorted(set(query) - TAKEN):
@@ -97,6 +103,10 @@ def hosts_of(url: URL) -> list[tuple[str, int]]:
     return [(host, int(port)) for host, port in zip(hosts, ports, strict=True)]
 
 
+class Unreachable(ConnectionError):
+    """No host of the URL has a server that takes writes; the text says why, for each."""
+
+
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no type hints
     """A connection that says goodbye in half a second, or hangs up."""
 
@@ -107,7 +117,8 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no ty
 class Connector:
     """Opens connections to the database of one URL."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self._answer_seconds = answer_seconds
         self._hosts = hosts_of(url)
         query = {name: str(value) for name, value in url.query.items() if name not in {"host", "port"}}
         file = query.pop(PASSWORD_FILE, None)
@@ -122,10 +133,10 @@ class Connector:
         """Return a connection to a server that takes writes; `settings` are the server's, beside SERVER_SETTINGS.
 
         Raises:
-            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: ERRORS, of the last host, when none will do
+            Unreachable: no host will do
 
         """
-        failure: Exception | None = None
+        failures: list[tuple[str, Exception]] = []
         for place in tuple(self._hosts):
             host, port = place
             try:
@@ -134,16 +145,16 @@ class Connector:
                     **({"host": host, "port": port} if host else {}),
                     connection_class=_Connection,
                     timeout=CONNECT_SECONDS,
-                    command_timeout=ANSWER_SECONDS,
+                    command_timeout=self._answer_seconds,
                     server_settings={**SERVER_SETTINGS, **settings},
                 )
-            except ERRORS as error:
-                failure = error
+            except (*ERRORS, ValueError) as error:  # ValueError: a file of TLS or of the password that is none
+                failures.append((f"{host}:{port}", error))
             else:
                 self._hosts.sort(key=lambda one: one != place)
                 return connection
-        assert failure is not None
-        raise failure
+        reasons = "; ".join(f"{where}: {str(error) or type(error).__name__}" for where, error in failures)
+        raise Unreachable(f"no PostgreSQL server that takes writes: {reasons}") from failures[-1][1]
 
 
 async def hang_up(connection: "asyncpg.Connection[Any]") -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from tms_ca.store.postgres import ERRORS, Connector
+from tms_ca.store.postgres import ERRORS, Connector, Unreachable
 
 _AGAIN_SECONDS = 0.25  # between two tries to reach a server that is away
 
@@ -56,7 +56,7 @@ class Lines:
         """Open the first.
 
         Raises:
-            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: the server cannot be reached
+            Unreachable: no server takes writes
 
         """
         self._free.append(await self._connect())
@@ -152,7 +152,7 @@ class Lines:
         while True:
             try:
                 line = await self._connect()
-            except (*ERRORS, ValueError) as error:  # ValueError: a file of TLS or the password cannot be used just now
+            except Unreachable as error:
                 self._away = error
                 if not self._busy:
                     self._refuse(error)
