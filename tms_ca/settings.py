@@ -16,6 +16,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, post_load, valid
 
 from tms_ca.core.facts import HARD_MAX_SECONDS, Limits
 from tms_ca.store.engine import sqlite_url
+from tms_ca.store.postgres import SSL_MODES, with_parameters
 
 SETTINGS_FILE = "settings.toml"
 MASTER_KEY_FILE = "master.key"
@@ -106,6 +107,11 @@ class _LimitsSchema(_Strict):
 
 class _DatabaseSchema(_Strict):
     url = fields.String(validate=validate.Length(min=1))
+    password_file = fields.String()
+    sslmode = fields.String(validate=validate.OneOf(["", *SSL_MODES]))
+    sslrootcert = fields.String()
+    sslcert = fields.String()
+    sslkey = fields.String()
 
 
 class _SessionsSchema(_Strict):
@@ -133,6 +139,11 @@ DEFAULT_TEXT = """\
 
 [database]
 # url = "sqlite:///tms.db"        # or postgresql://user@host/name; TMS_CA_DATABASE_URL goes first
+# password_file = ""              # PostgreSQL: a file with the password alone
+# sslmode = ""                    # verify-full checks the server's certificate
+# sslrootcert = ""                # PEM files: the CA of the server's certificate, and a certificate of ours
+# sslcert = ""
+# sslkey = ""
 
 [limits]
 # backdate_seconds = 60           # for hosts whose clock is behind
@@ -165,9 +176,10 @@ def load_settings(data: Path, *, host: str | None = None, port: int | None = Non
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     listen = _listen(path, data, {**loaded["listen"], **given})
     url = os.environ.get("TMS_CA_DATABASE_URL") or loaded["database"].get("url") or sqlite_url(data / DATABASE_FILE)
+    url = _with_parameters(path, data, _absolute(url, data), loaded["database"])
     return Settings(
         data=data,
-        database_url=_absolute(url, data),
+        database_url=url,
         master_key=data / MASTER_KEY_FILE,
         listen=listen,
         limits=Limits(**loaded["limits"]),
@@ -225,6 +237,14 @@ def _absolute(url: str, data: Path) -> str:
     if url.startswith(prefix) and not url.startswith(prefix + "/"):
         return prefix + str(data.absolute() / url.removeprefix(prefix))
     return url
+
+
+def _with_parameters(path: Path, data: Path, url: str, database: Mapping[str, str]) -> str:
+    given = {name: value for name, value in database.items() if name != "url" and value}
+    if given and url.startswith("sqlite:"):
+        raise SettingsError(f"{path}: database.{min(given)} is for PostgreSQL, and the database is SQLite")
+    files = {name: str(data.absolute() / value) for name, value in given.items() if name != "sslmode"}
+    return with_parameters(url, {**given, **files})
 
 
 def _first(messages: Any, prefix: str = "") -> str:

@@ -1,5 +1,7 @@
 """Bring a database to the schema of this release, or say which one it has."""
 
+import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tms_ca.core.errors import Unavailable
@@ -17,6 +20,15 @@ from tms_ca.store.engine import make_engine
 from tms_ca.store.tables import metadata
 
 _ADVISORY_LOCK = 0x746D732D6361  # "tms-ca": two machines that migrate at once take turns
+
+# While a migration waits for a table, every request for that table waits behind it: so it waits for short, and again.
+_LOCK_TIMEOUT = "1500ms"
+_BETWEEN_SECONDS = 1.0
+_STATEMENT_SECONDS = 600.0  # an index over a large table
+PATIENCE_SECONDS = 20.0
+
+_LOCK_NOT_AVAILABLE = "55P03"
+_QUERY_CANCELED = "57014"
 
 
 def _config() -> Config:
@@ -34,7 +46,8 @@ def head() -> str:
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+        connection.execute(text(f"SET LOCAL statement_timeout = '{int(_STATEMENT_SECONDS)}s'"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
     config = _config()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
@@ -57,7 +70,7 @@ def _differences(connection: Connection) -> list[Any]:
 
 
 async def _run(url: URL, act: Any) -> Any:
-    engine: AsyncEngine = make_engine(url)
+    engine: AsyncEngine = make_engine(url, answer_seconds=_STATEMENT_SECONDS + 5)
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(act)
@@ -67,15 +80,58 @@ async def _run(url: URL, act: Any) -> Any:
         await engine.dispose()
 
 
-async def upgrade(url: URL) -> str:
+def _others(connection: Connection) -> list[str]:
+    """Return who else has something of this database locked, the oldest first."""
+    query = text(
+        "SELECT DISTINCT pid, application_name, usename, client_addr, xact_start FROM pg_locks "
+        "JOIN pg_stat_activity USING (pid) WHERE pid <> pg_backend_pid() AND datname = current_database() "
+        "AND xact_start IS NOT NULL AND granted AND locktype IN ('relation', 'advisory') ORDER BY xact_start"
+    )
+    return [
+        f"process {row.pid} ({row.application_name or 'no name'}, user {row.usename}, "
+        f"{row.client_addr or 'local'}, since {row.xact_start:%Y-%m-%d %H:%M:%S})"
+        for row in connection.execute(query)
+    ]
+
+
+async def upgrade(url: URL, patience_seconds: float = PATIENCE_SECONDS) -> str:
     """Bring the database at `url` to this release; return the revision.
 
+    A migration that waits for a lock on PostgreSQL gives up after a second and a half, lets the others go on, and
+    tries again, for `patience_seconds` in all.
+
     Raises:
-        Unavailable: it cannot be reached, or is of a release that this one does not know
+        Unavailable: it cannot be reached, is of a release that this one does not know, or is locked by others
 
     """
-    await _run(url, _upgrade)
-    return head()
+    until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            await _run(url, _upgrade)
+        except DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None)
+            if state == _QUERY_CANCELED:
+                raise Unavailable(
+                    "migration_too_slow",
+                    f"a statement of the migration took more than {_STATEMENT_SECONDS:.0f} s; nothing was changed",
+                ) from error
+            if state != _LOCK_NOT_AVAILABLE:
+                raise
+            if time.monotonic() + _BETWEEN_SECONDS > until:
+                raise await _locked(url, patience_seconds) from error
+            await asyncio.sleep(_BETWEEN_SECONDS)
+        else:
+            return head()
+
+
+async def _locked(url: URL, patience_seconds: float) -> Unavailable:
+    others: list[str] = await _run(url, _others)
+    return Unavailable(
+        "migration_locked",
+        f"the database was locked by others for {patience_seconds:.0f} s, nothing was changed; is another "
+        "tms-ca migrate at work, a backup, a forgotten session? "
+        f"Locks are held by {'; '.join(others[:5]) or 'nobody any more'}; try again when they are done",
+    )
 
 
 async def current(url: URL) -> str | None:

@@ -5,8 +5,10 @@ first, and only one that takes writes is taken: after a fail-over the next conne
 """
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import asyncpg
 from sqlalchemy.engine import URL, make_url
@@ -24,6 +26,7 @@ TAKEN = frozenset(
         "ssl_min_protocol_version", "ssl_max_protocol_version", "target_session_attrs", "application_name", "options",
     }
 )  # fmt: skip
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _DRIVER = "postgresql+asyncpg"
 
 # What may go wrong between us and the server. A TimeoutError is an OSError.
@@ -75,6 +78,14 @@ def postgres_url(text: str) -> URL:
     return url.set(query=query)
 
 
+def with_parameters(text: str, given: Mapping[str, str]) -> str:
+    """Return the URL `text` with the parameters `given`, but for those that it has itself."""
+    base, _, query = text.partition("?")
+    said = {name for name, _ in parse_qsl(query)}
+    more = urlencode({name: value for name, value in given.items() if name not in said})
+    return f"{base}?{'&'.join(filter(None, [query, more]))}" if more else text
+
+
 def _host_and_port(text: str) -> tuple[str, str]:
     host, colon, port = text.rpartition(":")
     if not colon or port.endswith("]"):
@@ -84,6 +95,8 @@ def _host_and_port(text: str) -> tuple[str, str]:
 
 def _check_tls(query: dict[str, str]) -> None:
     mode = query.get("sslmode")
+    if mode is not None and mode not in SSL_MODES:
+        raise ValueError(f"sslmode of the database is {mode!r}; expected one of {', '.join(SSL_MODES)}")
     if "sslrootcert" in query and mode is None:
         query["sslmode"] = "verify-full"
     elif "sslrootcert" in query and mode not in {"verify-ca", "verify-full"}:
