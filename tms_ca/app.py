@@ -10,8 +10,9 @@ from aiohttp import web
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.facts import Limits
 from tms_ca.http import openapi, pages
-from tms_ca.http.context import CONTEXT, Context
-from tms_ca.http.middleware import HEADERS, around
+from tms_ca.http.context import CONTEXT, HANDLE, KNOWN_PATHS, Context
+from tms_ca.http.known import KnownPaths
+from tms_ca.http.middleware import HEADERS, around, middleware, shortcut
 from tms_ca.http.routes import ENDPOINTS
 from tms_ca.observe import Log, Metrics
 from tms_ca.services.auditing import Auditing
@@ -36,6 +37,7 @@ from tms_ca.store.hot import GroupCommit, HotDriver
 from tms_ca.store.hot_postgres import PostgresDriver
 from tms_ca.store.hot_sqlite import SqliteDriver
 from tms_ca.store.hot_writer import ChainElsewhere, WriterDriver
+from tms_ca.store.memory import RememberedFacts
 from tms_ca.vault import Vault, load_vault
 
 MOST_BODY_BYTES = 64 * 1024
@@ -96,7 +98,7 @@ def _services(
     settings: Settings, vault: Vault, clock: Clock, database: Database, driver: HotDriver, chain: ChainWriter
 ) -> Context:
     limits: Limits = settings.limits
-    facts = FactsReader(driver)
+    facts = RememberedFacts(FactsReader(driver))
     commits = GroupCommit(driver, database, chain)
     ring = KeyRing(database, vault)
     keys = CaKeys(database, vault, clock)
@@ -125,10 +127,11 @@ def _services(
 def build_app(context: Context, settings: Settings, log: Log) -> web.Application:
     """Return the application on open services."""
     tls = settings.listen.tls_certificate is not None or context.public_url.startswith("https:")
-    app = web.Application(
-        client_max_size=MOST_BODY_BYTES, middlewares=[around(log, settings.listen.trusted_proxies, tls=tls)]
-    )
-    app[CONTEXT] = context
+    closing = asyncio.Event()
+    serve = around(context, log, settings.listen.trusted_proxies, closing, tls=tls)
+    app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[middleware(serve)])
+    app[CONTEXT], app[CLOSING], app[KNOWN_PATHS] = context, closing, KnownPaths()
+    app[HANDLE] = shortcut(app, serve)
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.__call__)
     document = openapi.document(ENDPOINTS)
@@ -137,8 +140,6 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
     async def drain(_: web.Application) -> None:
         await asyncio.wait_for(context.commits.close(), SHUTDOWN_SECONDS)
         log.flush()
-
-    closing = app[CLOSING] = asyncio.Event()
 
     async def prepare(_: web.Request, response: web.StreamResponse) -> None:
         response.headers["Server"] = HEADERS["Server"]  # no version, even where aiohttp answers by itself (417)

@@ -10,14 +10,14 @@ from tms_ca.core.facts import KeyStanding
 from tms_ca.core.model import DelegationStatus, KeyState, PrincipalFormat
 from tms_ca.core.publickey import parse_public_key
 from tms_ca.store import tables as t
-from tms_ca.store.facts import MOST_DELEGATIONS
+from tms_ca.store.facts_sql import MOST_DELEGATIONS
 
 ALICE = {"tenant": "default", "client_id": "portal", "user": "alice", "host": "h1", "account": "alice"}
 
 
 @pytest.fixture
 def reader(world):
-    return world.context.issuance._facts
+    return world.context.issuance._facts._reader
 
 
 @pytest.fixture

@@ -20,10 +20,9 @@ from tms_ca.core.certificate import (
     assemble,
     certificate_line,
     lint,
-    parse_certificate,
-    parse_certificate_line,
     to_be_signed,
 )
+from tms_ca.core.certificate_reader import parse_certificate, parse_certificate_line
 from tms_ca.core.errors import Malformed
 from tms_ca.core.names import KNOWN_EXTENSIONS
 from tms_ca.core.publickey import PublicKey, parse_ca_key, parse_public_key

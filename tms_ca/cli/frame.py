@@ -23,7 +23,8 @@ from tms_ca.core.access import Action
 from tms_ca.core.errors import NotFound
 from tms_ca.core.model import ALL_TENANTS
 from tms_ca.http.context import Context
-from tms_ca.http.endpoint import Call, Endpoint, Page, encode_cursor, load
+from tms_ca.http.cursors import encode_cursor
+from tms_ca.http.endpoint import Call, Endpoint, Page, load
 from tms_ca.settings import load_settings
 from tms_ca.store import rows
 

@@ -218,9 +218,12 @@ class IssuedFacts:
     """What the store knows about the presented serial."""
 
     sha256: bytes
+    client_id: str
     user: str
     host: str
     account: str
+    delegation_id: str
+    ca_fingerprint: str
     principals: tuple[str, ...]
     valid_after: int
     valid_before: int
@@ -241,6 +244,7 @@ class LoginFacts:
     ca_key_state: KeyState | None
     ca_key_revoked: bool
     key_standing: KeyStanding | None
+    epoch: int = 0  # the tenant's count of changes
 
 
 @record

@@ -80,6 +80,7 @@ class Caller:
     session: bytes = b""  # users: the digest of the session
     request_id: str = ""
     address: str = ""
+    epoch: int = 0  # clients and hosts: their tenant's count of changes when the credential was checked
 
 
 @record

@@ -43,7 +43,12 @@ class PublicKey:
 
 def fingerprint(blob: bytes) -> str:
     """Return the fingerprint of a wire form: `SHA256:` and 43 characters of unpadded base64."""
-    return "SHA256:" + binascii.b2a_base64(hashlib.sha256(blob).digest(), newline=False)[:43].decode()
+    return fingerprint_of(hashlib.sha256(blob).digest())
+
+
+def fingerprint_of(digest: bytes) -> str:
+    """Return the fingerprint of what has this SHA-256 digest."""
+    return "SHA256:" + binascii.b2a_base64(digest, newline=False)[:43].decode()
 
 
 def encode_base64(blob: bytes) -> str:

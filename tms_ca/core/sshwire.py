@@ -80,6 +80,15 @@ class Reader:
         self._at = end
         return self._bytes[start:end]
 
+    def skip_strings(self, count: int) -> None:
+        """Pass over `count` strings."""
+        at, content = self._at, self._bytes
+        for _ in range(count):
+            at += 4 + int.from_bytes(content[at : at + 4], "big")
+        if at > len(content):
+            raise WireError(f"a string after offset {self._at} runs past the end of {len(content)} bytes")
+        self._at = at
+
     def mpint(self) -> int:
         """Read a number >= 0 in its shortest form."""
         at = self._at

@@ -1,11 +1,13 @@
 """What every handler can reach: the services, put together by app.py."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from tms_ca.core.facts import Limits
-from tms_ca.observe import Metrics
+from tms_ca.http.known import KnownPaths
+from tms_ca.metrics import Metrics
 from tms_ca.services.auditing import Auditing
 from tms_ca.services.authentication import Authentication
 from tms_ca.services.cakeys import CaKeys
@@ -48,5 +50,8 @@ class Context:
 
 
 CONTEXT = web.AppKey("context", Context)
+KNOWN_PATHS = web.AppKey("known_paths", KnownPaths)
+# What takes every request, in the place of the router that it asks in turn.
+HANDLE: web.AppKey[Callable[[web.Request], Awaitable[web.StreamResponse]]] = web.AppKey("handle")
 REQUEST_ID = web.RequestKey("request_id", str)
 ADDRESS = web.RequestKey("address", str)

@@ -1,6 +1,8 @@
 """What happens around every request: an id, the address, the log line, the metrics, problems and headers."""
 
+import asyncio
 import ipaddress
+import itertools
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,7 +12,8 @@ from aiohttp.typedefs import Middleware
 
 from tms_ca.core.errors import TmsError
 from tms_ca.http import problems
-from tms_ca.http.context import ADDRESS, CONTEXT, REQUEST_ID
+from tms_ca.http.answer import Answer
+from tms_ca.http.context import ADDRESS, CONTEXT, KNOWN_PATHS, REQUEST_ID, Context
 from tms_ca.http.endpoint import Endpoint
 from tms_ca.observe import Log
 
@@ -28,7 +31,8 @@ HEADERS = {
 
 def _client_address(request: web.Request, trusted: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str:
     """Return the address of the client; X-Forwarded-For counts only as far as named proxies wrote it."""
-    remote = request.remote or ""
+    peer = request._transport_peername  # noqa: SLF001 - what request.remote finds by a longer way
+    remote = str(peer[0]) if isinstance(peer, tuple) else ""
     if not trusted:
         return remote
     forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
@@ -43,26 +47,37 @@ def _client_address(request: web.Request, trusted: Sequence[ipaddress.IPv4Networ
     return remote[:64]
 
 
+Serve = Callable[[web.Request, str, Callable[[], Awaitable[web.StreamResponse]]], Awaitable[web.StreamResponse]]
+
+
 def around(
-    log: Log, trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network], *, tls: bool
-) -> Middleware:
-    """Return the one middleware."""
+    context: Context,
+    log: Log,
+    trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network],
+    closing: asyncio.Event,
+    *,
+    tls: bool,
+) -> Serve:
+    """Return what runs a request: `serve(request, name of the endpoint, what answers it)`.
+
+    Once `closing` is set, every answer is the last on its connection.
+    """
     headers = dict(HEADERS)
     if tls:
         headers["Strict-Transport-Security"] = "max-age=31536000"
+    constant = "".join(f"{name}: {value}\r\n" for name, value in (headers | {"Cache-Control": "no-store"}).items())
+    metrics = context.metrics
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def serve(
+        request: web.Request, name: str, answer: Callable[[], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         begun = time.perf_counter()
-        metrics = request.config_dict[CONTEXT].metrics
-        request_id = request[REQUEST_ID] = secrets.token_hex(6)
+        request_id = request[REQUEST_ID] = new_request_id()
         address = request[ADDRESS] = _client_address(request, trusted_proxies)
-        endpoint = getattr(request.match_info.handler, "__self__", None)
-        name = endpoint.name if isinstance(endpoint, Endpoint) else "other"
         code, cause = "", ""
         metrics.in_flight.inc()
         try:
-            response = await handler(request)
+            response = await answer()
         except TmsError as error:
             code = error.code
             response = problems.of_error(error, request_id)
@@ -75,20 +90,26 @@ def around(
             response = problems.of_bug(request_id)
         finally:
             metrics.in_flight.dec()
-        for header, value in headers.items():
-            response.headers.setdefault(header, value)
-        response.headers["X-Request-ID"] = request_id
-        response.headers.setdefault("Cache-Control", "no-store")
+        status = response.status
+        if isinstance(response, Answer):
+            response.head = f"{constant}X-Request-ID: {request_id}\r\n".encode()
+        else:
+            for header, value in headers.items():
+                response.headers.setdefault(header, value)
+            response.headers["X-Request-ID"] = request_id
+            response.headers.setdefault("Cache-Control", "no-store")
+        if closing.is_set():
+            response.force_close()
         seconds = time.perf_counter() - begun
-        metrics.answered(name, response.status, seconds)
+        metrics.answered(name, status, seconds)
         line: dict[str, object] = {
-            "level": "error" if response.status >= 500 else "info",
+            "level": "error" if status >= 500 else "info",
             "at": round(time.time(), 3),
             "request_id": request_id,
             "method": request.method,
             "path": request.path,
             "endpoint": name,
-            "status": response.status,
+            "status": status,
             "ms": round(seconds * 1000, 2),
             "address": address,
         }
@@ -99,7 +120,40 @@ def around(
         log.write(**line)
         return response
 
-    return middleware
+    return serve
+
+
+def middleware(serve: Serve) -> Middleware:
+    """Return aiohttp's middleware: `serve` around whatever the router found."""
+
+    @web.middleware
+    async def run(request: web.Request, handler: Handler) -> web.StreamResponse:
+        endpoint = getattr(request.match_info.handler, "__self__", None)
+        name = endpoint.name if isinstance(endpoint, Endpoint) else "other"
+        return await serve(request, name, lambda: handler(request))
+
+    return run
+
+
+def shortcut(app: web.Application, serve: Serve) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return the way around aiohttp's router for paths that are known; all others go through it."""
+    context, known_paths = app[CONTEXT], app[KNOWN_PATHS]
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        path = known_paths.find(request)
+        if path is None or "Expect" in request.headers:
+            return await app._handle(request)  # noqa: SLF001 - what aiohttp's own server would call
+        return await serve(request, path.endpoint.name, lambda: path.endpoint.run(context, request, path))
+
+    return handle
+
+
+_process, _count = secrets.token_hex(3), itertools.count(secrets.randbits(16))
+
+
+def new_request_id() -> str:
+    """Return twelve hexadecimal digits: what six of them are tells processes apart, the others count."""
+    return f"{_process}{next(_count) & 0xFFFFFF:06x}"
 
 
 def _trace(error: Exception) -> str:

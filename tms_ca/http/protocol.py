@@ -6,6 +6,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from tms_ca.http import problems
+from tms_ca.http.context import HANDLE
 from tms_ca.http.middleware import HEADERS
 
 
@@ -42,4 +43,5 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **made._kwargs)  # noqa: SLF001 - no other way in
+        handle = self.app.get(HANDLE, made.request_handler)
+        return _Server(handle, request_factory=made.request_factory, **made._kwargs)  # type: ignore[arg-type] # noqa: SLF001 - no other way in

@@ -9,7 +9,8 @@ from tms_ca.core.facts import DenialReason
 from tms_ca.core.model import ALL_TENANTS, Caller
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import SECRET_PREFIX, secret_digest
-from tms_ca.store.facts import FactsReader, Holder
+from tms_ca.store.facts import Holder
+from tms_ca.store.memory import RememberedFacts
 
 _NOT_GOOD = "the credential is not good: wrong, ended or taken back"
 _STANDING: Mapping[DenialReason, str] = {
@@ -24,15 +25,24 @@ _STANDING: Mapping[DenialReason, str] = {
 }
 
 
+class ChangedMeanwhile(Exception):
+    """The caller's tenant has changed since its credential was checked: check it again, then decide anew."""
+
+
 class Authentication:
     """Check credentials. Secrets are 256-bit random and found by their digest, so that no guess is ever compared."""
 
-    def __init__(self, facts: FactsReader, clock: Clock) -> None:
+    def __init__(self, facts: RememberedFacts, clock: Clock) -> None:
         self._facts = facts
         self._clock = clock
 
-    async def by_secret(self, secret: str, *, name: str | None, request_id: str, address: str) -> Caller:
+    async def by_secret(
+        self, secret: str, *, name: str | None, request_id: str, address: str, fresh: bool = True
+    ) -> Caller:
         """Return the caller that `secret` belongs to; `name` is what HTTP Basic gave with it.
+
+        Unless `fresh`, a client's or host's standing may be one that is remembered: what is decided for such a caller
+        must rest on facts of the caller's epoch (`require_epoch`).
 
         Raises:
             Unauthenticated: not a credential, or not this caller's, or it has ended
@@ -43,13 +53,21 @@ class Authentication:
         if secret.startswith(SECRET_PREFIX["user"]):
             holder = await self._facts.session(digest)
         else:
+            holder = None if fresh else self._facts.remembered_holder(digest)
+            if holder is not None:
+                try:
+                    return self._caller(holder, digest, name, request_id, address)
+                except (Unauthenticated, Denied):
+                    pass  # what is remembered may be of yesterday; a refusal must be of now
             holder = await self._facts.holder(digest)
-        now = self._clock.now()
-        if holder is None or not hmac.compare_digest(holder.digest, digest):
+        if holder is None:
             raise Unauthenticated("credential_not_good", _NOT_GOOD)
-        if (name is not None and name != holder.subject) or (
-            holder.expires_at is not None and now >= holder.expires_at
-        ):
+        return self._caller(holder, digest, name, request_id, address)
+
+    def _caller(self, holder: Holder, digest: bytes, name: str | None, request_id: str, address: str) -> Caller:
+        now = self._clock.now()
+        good = hmac.compare_digest(holder.digest, digest) and (name is None or name == holder.subject)
+        if not good or (holder.expires_at is not None and now >= holder.expires_at):
             raise Unauthenticated("credential_not_good", _NOT_GOOD)
         self._check_standing(holder, now)
         mfa_until = 0
@@ -63,6 +81,7 @@ class Authentication:
             session=digest if holder.role is Role.USER else b"",
             request_id=request_id,
             address=address,
+            epoch=holder.epoch or 0,
         )
 
     def _check_standing(self, holder: Holder, now: int) -> None:
@@ -79,3 +98,14 @@ class Authentication:
             reason = DenialReason.CLIENT_EXPIRED
         if reason is not None:
             raise Denied(reason, _STANDING[reason])
+
+
+def require_epoch(caller: Caller, epoch: int) -> None:
+    """Return only where the caller's credential was checked at `epoch`, that of the facts of a decision.
+
+    Raises:
+        ChangedMeanwhile: it was not; http.endpoint checks the credential again and calls anew
+
+    """
+    if caller.epoch != epoch:
+        raise ChangedMeanwhile

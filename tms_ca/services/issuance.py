@@ -2,23 +2,24 @@
 
 import hashlib
 import secrets
+from typing import NoReturn
 
 from tms_ca.core.certificate import CertificateFields, CertType, assemble, certificate_line, to_be_signed
 from tms_ca.core.certificate_lint import lint
-from tms_ca.core.errors import NotFound, Unavailable
+from tms_ca.core.errors import NotFound
 from tms_ca.core.facts import Denial, Facts, Grant, IssueRequest, Limits
 from tms_ca.core.model import Caller, CertificateRecord
 from tms_ca.core.policy import decide
 from tms_ca.core.publickey import PublicKey, parse_public_key
 from tms_ca.core.record import record
+from tms_ca.services.authentication import ChangedMeanwhile, require_epoch
 from tms_ca.services.cakeys import KeyRing
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
-from tms_ca.store.facts import FactsReader
 from tms_ca.store.hot import Entry, GroupCommit
+from tms_ca.store.memory import RememberedFacts
 
 ISSUE = "certificates.issue"
-_ATTEMPTS = 5  # each is spoiled only by a change of the same tenant that commits within the same few milliseconds
 
 
 @record
@@ -32,7 +33,9 @@ class Issued:
 class Issuance:
     """The one way to a certificate."""
 
-    def __init__(self, facts: FactsReader, commits: GroupCommit, keys: KeyRing, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self, facts: RememberedFacts, commits: GroupCommit, keys: KeyRing, limits: Limits, clock: Clock
+    ) -> None:
         self._facts = facts
         self._commits = commits
         self._keys = keys
@@ -46,25 +49,24 @@ class Issuance:
             Invalid: the public key is not one that may be certified
             Denied: a rule of core.policy refused; the refusal is on record
             Unavailable: the database or the CA key does not answer; nothing was issued
+            ChangedMeanwhile: something in the tenant changed since the credential was checked; nothing was issued
 
         """
         key = parse_public_key(public_key)
-        for _ in range(_ATTEMPTS):
-            facts = await self._facts.for_issue(
-                caller.tenant, caller.id, request.user, request.host, request.account, key.fingerprint
-            )
-            if facts is None:
-                raise NotFound("tenant_unknown", "there is no such tenant")
-            verdict = decide(request, facts, self._limits, self._clock.now())
-            if isinstance(verdict, Denial):
-                await self._refuse(caller, request, verdict)
-            else:
-                issued = await self._sign(caller, request, key, verdict)
-                if await self._record(caller, facts, issued.record):
-                    return issued
-        raise Unavailable("changed_meanwhile", "the tenant changed again and again while deciding", retry_after=1)
+        facts = await self._facts.for_issue(
+            caller.tenant, caller.id, request.user, request.host, request.account, key.fingerprint
+        )
+        if facts is None:
+            raise NotFound("tenant_unknown", "there is no such tenant")
+        require_epoch(caller, facts.epoch)
+        verdict = decide(request, facts, self._limits, self._clock.now())
+        if isinstance(verdict, Denial):
+            await self._refuse(caller, request, verdict)
+        issued = await self._sign(caller, request, key, verdict)
+        await self._record(caller, facts, issued.record)
+        return issued
 
-    async def _refuse(self, caller: Caller, request: IssueRequest, denial: Denial) -> None:
+    async def _refuse(self, caller: Caller, request: IssueRequest, denial: Denial) -> NoReturn:
         target = f"{request.user} {request.account}@{request.host}"
         await self._commits.submit(
             Entry(event(self._clock, caller, caller.tenant, ISSUE, target, denial.reason, detail=denial.detail))
@@ -114,8 +116,8 @@ class Issuance:
         )
         return Issued(record, certificate_line(blob))
 
-    async def _record(self, caller: Caller, facts: Facts, record: CertificateRecord) -> bool:
-        """Make it durable; False when something in the tenant changed since the facts were read."""
+    async def _record(self, caller: Caller, facts: Facts, record: CertificateRecord) -> None:
+        """Make it durable, unless something in the tenant changed since the facts were read."""
         issued = event(
             self._clock,
             caller,
@@ -129,4 +131,5 @@ class Issuance:
             delegation=record.delegation_id,
             until=record.valid_before,
         )
-        return await self._commits.submit(Entry(issued, record, facts.epoch))
+        if not await self._commits.submit(Entry(issued, record, facts.epoch)):
+            raise ChangedMeanwhile

@@ -2,17 +2,18 @@
 
 import hashlib
 
-from tms_ca.core.certificate import parse_certificate_line
+from tms_ca.core.certificate_reader import parse_certificate, present_certificate_line
 from tms_ca.core.errors import NotFound
 from tms_ca.core.facts import Denial, Limits, LoginRequest
 from tms_ca.core.model import Caller
 from tms_ca.core.policy import decide_login
-from tms_ca.core.publickey import fingerprint
+from tms_ca.core.publickey import fingerprint_of
 from tms_ca.core.record import record
+from tms_ca.services.authentication import require_epoch
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
-from tms_ca.store.facts import FactsReader
 from tms_ca.store.hot import Entry, GroupCommit
+from tms_ca.store.memory import RememberedFacts
 
 CHECK = "logins.check"
 
@@ -30,7 +31,7 @@ class LoginAnswer:
 class Logins:
     """The live check. It consumes nothing: sshd asks twice for a login, and once for a mere offer of a key."""
 
-    def __init__(self, facts: FactsReader, commits: GroupCommit, limits: Limits, clock: Clock) -> None:
+    def __init__(self, facts: RememberedFacts, commits: GroupCommit, limits: Limits, clock: Clock) -> None:
         self._facts = facts
         self._commits = commits
         self._limits = limits
@@ -42,18 +43,23 @@ class Logins:
         Raises:
             Malformed, Invalid: not one OpenSSH certificate
             Denied: it does not stand, for a reason of core.policy; the refusal is on record
+            ChangedMeanwhile: something in the tenant changed since the credential was checked
 
         """
-        parsed = parse_certificate_line(certificate)
-        facts = await self._facts.for_login(caller.tenant, caller.id, parsed.fields.serial)
+        presented = present_certificate_line(certificate)
+        facts = await self._facts.for_login(caller.tenant, caller.id, presented.serial)
         if facts is None:
             raise NotFound("tenant_unknown", "there is no such tenant")
-        request = LoginRequest(caller.id, account, hashlib.sha256(parsed.blob).digest())
+        require_epoch(caller, facts.epoch)
+        digest = hashlib.sha256(presented.blob).digest()
+        if facts.issued is None or facts.issued.sha256 != digest:
+            parse_certificate(presented.blob)  # it is not one of ours: is it one at all?
+        request = LoginRequest(caller.id, account, digest)
         verdict = decide_login(request, facts, self._limits, self._clock.now())
         if isinstance(verdict, Denial):
-            target = f"{account}@{caller.id} serial:{parsed.fields.serial}"
+            target = f"{account}@{caller.id} serial:{presented.serial}"
             await self._commits.submit(
                 Entry(event(self._clock, caller, caller.tenant, CHECK, target, verdict.reason, detail=verdict.detail))
             )
             raise refusal(verdict)
-        return LoginAnswer(account, fingerprint(parsed.blob), parsed.fields.serial, verdict.principals)
+        return LoginAnswer(account, fingerprint_of(digest), presented.serial, verdict.principals)

@@ -2,7 +2,8 @@
 
 from schemas.operations import AuditEventShape, AuditQuery
 from tms_ca.core.access import Action
-from tms_ca.http.endpoint import Call, Page, decode_cursor, endpoint
+from tms_ca.http.cursors import decode_cursor
+from tms_ca.http.endpoint import Call, Page, endpoint
 
 
 @endpoint("GET", "audit-events", needs=Action.AUDIT_READ, query=AuditQuery(), returns=AuditEventShape())

@@ -3,8 +3,6 @@
 from dataclasses import asdict
 from typing import Any
 
-from aiohttp import web
-
 from schemas.certificates import (
     CertificateQuery,
     CertificateShape,
@@ -18,13 +16,15 @@ from tms_ca.core.access import Action, Role
 from tms_ca.core.errors import Denied
 from tms_ca.core.facts import IssueRequest
 from tms_ca.core.model import CertificateRecord
-from tms_ca.http.endpoint import Call, Page, Ready, decode_cursor, endpoint
+from tms_ca.http.answer import TEXT, Answer
+from tms_ca.http.cursors import decode_cursor
+from tms_ca.http.endpoint import Call, Page, Ready, endpoint
 
 ANSWER_HEADER = "X-TMS-Answer"  # what a plain-text answer is bound to: nonce, account, fingerprint
 
 
 @endpoint("POST", "certificates", needs=Action.CERTIFICATE_ISSUE, body=IssueShape(), returns=IssuedShape(), status=201,
-          problems=(400, 409))  # fmt: skip
+          problems=(400, 409), hot=True)  # fmt: skip
 async def issue_certificate(call: Call[tuple[IssueRequest, str]]) -> Ready:
     """Issue a user certificate.
 
@@ -65,7 +65,7 @@ async def get_certificate(call: Call[None]) -> CertificateRecord:
 
 
 @endpoint("POST", "hosts/{host}/principals", needs=Action.LOGIN_CHECK, body=LoginShape(), returns=LoginAnswerShape(),
-          status=200, media=("application/json", "text/plain"), problems=(400,))  # fmt: skip
+          status=200, media=("application/json", "text/plain"), problems=(400,), hot=True)  # fmt: skip
 async def check_login(call: Call[dict[str, Any]]) -> Any:
     """Ask whether a certificate opens an account on this host, now.
 
@@ -84,7 +84,7 @@ async def check_login(call: Call[dict[str, Any]]) -> Any:
     bound = f"{call.body['nonce']} {answer.account} {answer.fingerprint}"
     if call.request.headers.get("Accept", "").startswith("text/plain"):
         text = "".join(f"{principal}\n" for principal in answer.principals)
-        return web.Response(text=text, headers={ANSWER_HEADER: bound})
+        return Answer(200, text.encode(), TEXT, {ANSWER_HEADER: bound})
     return asdict(answer)
 
 

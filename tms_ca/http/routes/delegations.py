@@ -6,7 +6,8 @@ from schemas.delegations import ApproveShape, DelegationQuery, DelegationRequest
 from tms_ca.core.access import Action
 from tms_ca.core.model import Delegation, Selector
 from tms_ca.core.record import fields_of
-from tms_ca.http.endpoint import Call, Page, decode_cursor, endpoint
+from tms_ca.http.cursors import decode_cursor
+from tms_ca.http.endpoint import Call, Page, endpoint
 from tms_ca.services.delegations import DelegationRequest, Narrowing
 
 

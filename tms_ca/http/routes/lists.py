@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tms_ca.core.record import fields_of
-from tms_ca.http.endpoint import Call, Page, decode_cursor
+from tms_ca.http.cursors import decode_cursor
+from tms_ca.http.endpoint import Call, Page
 from tms_ca.store.rows import Shelf
 
 

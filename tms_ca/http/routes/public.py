@@ -1,5 +1,6 @@
 """What anyone may read: CA keys, KRL, health, metrics and the API's description."""
 
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
@@ -52,21 +53,25 @@ async def get_health(_: Call[None]) -> dict[str, str]:
     return {"status": "ok"}
 
 
-@endpoint("GET", "/readyz", needs=Action.PUBLIC, returns=ReadyShape(), problems=(503,))
+@endpoint("GET", "/readyz", needs=Action.PUBLIC, returns=ReadyShape(), media=("application/json", "text/plain"),
+          problems=(503,))  # fmt: skip
 async def get_readiness(call: Call[None]) -> Any:
-    """Tell whether the service can do its work, and what is wrong where it cannot."""
-    checks = await call.context.readiness.checks()
-    ready = all(check.ok for check in checks)
-    body = {
-        "status": "ok" if ready else "not ready",
-        "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks],
-    }
-    return body if ready else web.json_response(body, status=503)
+    """Tell whether the service can do its work, and what is wrong where it cannot.
+
+    503 where it must not get traffic. A check that fails without `blocking` leaves the status 200 and `degraded`:
+    the service answers, and somebody should come. `Accept: text/plain` gives it as a person reads it.
+    """
+    look = await call.context.readiness.look()
+    status = 200 if look.ready else 503
+    if call.request.headers.get("Accept", "").startswith("text/plain"):
+        return web.Response(text=look.text(), status=status)
+    return web.json_response({"status": look.status, "checks": [asdict(check) for check in look.checks]}, status=status)
 
 
 @endpoint("GET", "/metrics", needs=Action.PUBLIC, media=("text/plain",))
 async def get_metrics(call: Call[None]) -> web.Response:
-    """Return the metrics in Prometheus' text format; docs/operations.md names them."""
+    """Return the metrics in Prometheus' text format; docs/monitoring.md names them."""
+    await call.context.readiness.look()  # it says what it found in metrics of its own
     return web.Response(body=call.context.metrics.text(), headers={"Content-Type": call.context.metrics.media_type})
 
 

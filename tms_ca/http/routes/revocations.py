@@ -3,7 +3,8 @@
 from schemas.operations import RevocationCreate, RevocationQuery, RevocationShape
 from tms_ca.core.access import Action
 from tms_ca.core.model import Revocation, Selector
-from tms_ca.http.endpoint import Call, Page, decode_cursor, endpoint
+from tms_ca.http.cursors import decode_cursor
+from tms_ca.http.endpoint import Call, Page, endpoint
 
 
 @endpoint("POST", "revocations", needs=Action.REVOCATION_CREATE, body=RevocationCreate(), returns=RevocationShape(),

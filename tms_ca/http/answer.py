@@ -1,0 +1,82 @@
+"""The answer of a hot endpoint: its head is put together once for each status and kind of body."""
+
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+Fields = Mapping[str, str] | None
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+class Answer(web.StreamResponse):
+    """A whole answer, sent in one piece; aiohttp's own way of writing a head costs as much as a decision.
+
+    `head` is the constant part of the answer's head, which http.middleware gives it; `fields` are few and end up
+    behind it. Nothing else of StreamResponse is for use.
+    """
+
+    def __init__(
+        self, status: int, body: bytes, media_type: str = JSON, fields: Mapping[str, str] | None = None
+    ) -> None:
+        # Without StreamResponse's own: nothing of what it prepares is needed here.
+        self._status = status
+        self._keep_alive: bool | None = None
+        self._body_length = 0
+        self.media_type = media_type
+        self.content = body
+        self.fields = fields
+        self.head = b""
+
+    @property
+    def status(self) -> int:
+        """Return the status."""
+        return self._status
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """Send it."""
+        if self._keep_alive is None:
+            self._keep_alive = request.keep_alive and request.version >= (1, 1)
+        parts = [
+            status_line(self._status), self.head, b"Content-Type: ", self.media_type.encode(),
+            b"\r\nContent-Length: ", str(len(self.content)).encode(), b"\r\nDate: ", _date(int(time.time())),
+        ]  # fmt: skip
+        if self.fields:
+            parts += [field_line(name, value) for name, value in self.fields.items()]
+        parts.append(b"\r\n\r\n" if self._keep_alive else b"\r\nConnection: close\r\n\r\n")
+        parts.append(self.content)
+        writer: AbstractStreamWriter = request.writer
+        await writer.write(b"".join(parts))
+        return writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: it is sent."""
+        assert not data
+
+
+def field_line(name: str, value: str) -> bytes:
+    """Return a field of a head, with the end of the line before it.
+
+    Raises:
+        ValueError: a bug: the value would end the line and begin another
+
+    """
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError(f"{name} has a value that cannot stand in a head")
+    return f"\r\n{name}: {value}".encode()
+
+
+@lru_cache(64)
+def status_line(status: int) -> bytes:
+    """Return the first line (RFC 9112 section 4)."""
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+
+
+@lru_cache(2)
+def _date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()

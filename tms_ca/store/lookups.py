@@ -1,0 +1,65 @@
+"""One row by its key: inline on SQLite; on PostgreSQL the keys of many requests share a round trip."""
+
+import asyncio
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from sqlalchemy import Select
+
+from tms_ca.store.hot import HotDriver, Prepared
+
+Row = Sequence[Any]
+Key = tuple[Hashable, str]
+
+
+class Lookup:
+    """Rows that begin with their key and their tenant.
+
+    A batch begins after every request in it has arrived, so that each is answered by what was true after that: what
+    arrives while a batch is under way waits for the next one.
+    """
+
+    def __init__(self, driver: HotDriver, one: Select[Any], many: Select[Any]) -> None:
+        self._driver = driver
+        self._inline = driver.dialect.name == "sqlite"
+        self._prepared = Prepared(one if self._inline else many, driver.dialect)
+        self._waiting: dict[Key, list[asyncio.Future[Row | None]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def get(self, key: Hashable, tenant: str) -> Row | None:
+        """Return the row of `key` in `tenant`.
+
+        Raises:
+            Unavailable: the database does not answer
+
+        """
+        if self._inline:
+            params = {"wanted_key": key, "wanted_tenant": tenant}
+            rows = await self._driver.fetch(self._prepared, self._prepared.args(params))
+            return rows[0] if rows else None
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Row | None] = loop.create_future()
+        self._waiting.setdefault((key, tenant), []).append(future)
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._drain())
+        return await future
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            asked, self._waiting = self._waiting, {}
+            try:
+                params = {"wanted_key": [key for key, _ in asked], "wanted_tenant": [tenant for _, tenant in asked]}
+                rows = await self._driver.fetch(self._prepared, self._prepared.args(params))
+            except Exception as error:  # noqa: BLE001 - whatever it is, every waiting request must hear of it
+                for future in _open(asked.values()):
+                    future.set_exception(error)
+                continue
+            found = {(row[0], row[1]): row for row in rows}
+            for key, futures in asked.items():
+                for future in _open([futures]):
+                    future.set_result(found.get(key))
+
+
+def _open(waiting: Any) -> list["asyncio.Future[Row | None]"]:
+    """Return the futures whose requests have not gone away."""
+    return [future for futures in waiting for future in futures if not future.done()]

@@ -1,0 +1,112 @@
+"""Facts kept in memory, each for as long as its tenant's epoch is the one that it was read at.
+
+Every change of what a decision rests on adds one to its tenant's epoch, in the transaction of the change. A decision
+reads the epoch after its request has arrived, together with what is never kept (a key's standing, a certificate's
+record and revocation), and takes from memory only what was read at that very epoch: so memory never says anything
+that the database would not have said at that moment, whoever changed it, on whichever machine, and however long this
+process was stopped. Only `remembered_holder` answers without asking: see there.
+"""
+
+from typing import Any
+
+from tms_ca.core.access import Role
+from tms_ca.core.facts import Facts, LoginFacts
+from tms_ca.store.facts import FactsReader, Holder
+
+MOST_TENANTS = 1_000
+MOST_ENTRIES = 50_000  # of a tenant, and of holders: some 25 MB each when full
+
+
+class _Tenant:
+    """What is known of one tenant at one epoch."""
+
+    __slots__ = ("entries", "epoch")
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.entries: dict[tuple[str, ...], Any] = {}
+
+
+class RememberedFacts:
+    """FactsReader with a memory."""
+
+    def __init__(self, reader: FactsReader) -> None:
+        self._reader = reader
+        self._tenants: dict[str, _Tenant] = {}
+        self._holders: dict[bytes, Holder] = {}
+
+    def remembered_holder(self, digest: bytes) -> Holder | None:
+        """Return whose credential this digest was when it was last asked for, by a client or a host.
+
+        Nothing says that it still is: whoever decides on it compares the holder's epoch with that of the facts
+        (services.authentication.require_epoch).
+        """
+        return self._holders.get(digest)
+
+    async def holder(self, digest: bytes) -> Holder | None:
+        """Return whose credential has this digest, now."""
+        found = await self._reader.holder(digest)
+        if found is None:
+            self._holders.pop(digest, None)
+        elif found.role in {Role.CLIENT, Role.HOST}:
+            if len(self._holders) >= MOST_ENTRIES:
+                self._holders.clear()
+            self._holders[digest] = found
+        return found
+
+    async def session(self, digest: bytes) -> Holder | None:
+        """Return whose session has this digest; people are asked about seldom, and nothing of them is kept."""
+        return await self._reader.session(digest)
+
+    async def for_issue(
+        self, tenant: str, client_id: str, user: str, host: str, account: str, fingerprint: str
+    ) -> Facts | None:
+        """Return the facts for an issue; None when there is no such tenant."""
+        now = await self._reader.standing(tenant, fingerprint)
+        if now is None:
+            return None
+        epoch, standing = now
+        key = (client_id, user, host, account)
+        known: Facts | None = self._known(tenant, epoch, key)
+        if known is not None and standing is None:
+            return known
+        found = await self._reader.for_issue(tenant, client_id, user, host, account, fingerprint)
+        if found is not None and found.key_standing is None:
+            self._keep(tenant, found.epoch, key, found)
+        return found
+
+    async def for_login(self, tenant: str, host: str, serial: int) -> LoginFacts | None:
+        """Return the facts for a login check; None when there is no such tenant."""
+        now = await self._reader.issued(tenant, serial)
+        if now is not None:
+            epoch, standing, issued = now
+            key = (
+                host, issued.client_id, issued.user, issued.host, issued.account,
+                issued.delegation_id, issued.ca_fingerprint,
+            )  # fmt: skip
+            known: LoginFacts | None = self._known(tenant, epoch, key)
+            if known is not None:
+                return LoginFacts(
+                    known.tenant, known.host, issued, known.client, known.user, known.link, known.delegation,
+                    known.ca_key_state, known.ca_key_revoked, standing, epoch,
+                )  # fmt: skip
+        found = await self._reader.for_login(tenant, host, serial)
+        if now is not None and found is not None and found.issued is not None:
+            self._keep(tenant, found.epoch, key, found)
+        return found
+
+    def _known(self, tenant: str, epoch: int, key: tuple[str, ...]) -> Any:
+        known = self._tenants.get(tenant)
+        return known.entries.get(key) if known is not None and known.epoch == epoch else None
+
+    def _keep(self, tenant: str, epoch: int, key: tuple[str, ...], facts: Facts | LoginFacts) -> None:
+        known = self._tenants.get(tenant)
+        if known is None or known.epoch < epoch:
+            if len(self._tenants) >= MOST_TENANTS:
+                self._tenants.clear()
+            known = self._tenants[tenant] = _Tenant(epoch)
+        elif known.epoch > epoch:
+            return  # read before a change that another request has seen already
+        elif len(known.entries) >= MOST_ENTRIES:
+            known.entries.clear()
+        known.entries[key] = facts
