@@ -1,18 +1,22 @@
-"""A real PostgreSQL in a temporary cluster: started by the tests, on a Unix socket, stopped by process id."""
+"""Real PostgreSQL in temporary clusters: started by the tests, killed and frozen by them, stopped by process id."""
 
 import contextlib
 import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+START_SECONDS = 20.0
+
 
 def _bin(name: str) -> str:
+    """Return the path of a program of PostgreSQL."""
     for directory in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
         if (directory / name).exists():
             return str(directory / name)
@@ -22,41 +26,111 @@ def _bin(name: str) -> str:
     return found
 
 
+def free_port() -> int:
+    """Return a TCP port that is free now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Server:
+    """One PostgreSQL on a Unix socket, and on a TCP port of 127.0.0.1 where it is given one."""
+
+    def __init__(self, base: Path, *options: str, port: int | None = None) -> None:
+        self.base = base
+        self.data = base / "data"
+        self.port = port
+        self._as_user: dict[str, object] = {}
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            account = pwd.getpwnam("postgres")
+            self._as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        self.own(base)
+        self._options = [
+            f"listen_addresses={'127.0.0.1' if port else ''}", f"port={port or 5432}", f"unix_socket_directories={base}",
+            "max_connections=200", "shared_buffers=32MB", "log_min_messages=fatal", *options,
+        ]  # fmt: skip
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _quiet(self) -> dict[str, object]:
+        return {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "cwd": self.base, **self._as_user}
+
+    def own(self, path: Path) -> None:
+        """Give `path` to the user that the server runs as."""
+        if self._as_user:
+            os.chown(path, self._as_user["user"], self._as_user["group"])
+
+    def run(self, name: str, *arguments: object) -> None:
+        """Run a program of PostgreSQL as its user."""
+        subprocess.run(
+            [_bin(name), *map(str, arguments)], check=True, stderr=subprocess.PIPE, **self._quiet
+        )  # fmt: skip
+
+    def initialise(self) -> None:
+        """Make the cluster."""
+        self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C")
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = [part for option in self._options for part in ("-c", option)]
+        with open(self.base / "log", "ab") as log:
+            self.process = subprocess.Popen([_bin("postgres"), "-D", self.data, *options], stderr=log, **self._quiet)
+        until = time.monotonic() + START_SECONDS
+        ready = [_bin("pg_isready"), "-q", "-h", self.base, "-p", str(self.port or 5432)]
+        while subprocess.run(ready, check=False, **self._quiet).returncode != 0:
+            if self.process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError("PostgreSQL did not start: " + (self.base / "log").read_text())
+            time.sleep(0.05)
+
+    def family(self) -> list[int]:
+        """Return the process ids of the server and all its children."""
+        assert self.process
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [self.process.pid, *map(int, children)]
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server and every process of it."""
+        for pid in self.family():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """kill -9, all of it, at once."""
+        assert self.process
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def stop(self) -> None:
+        """Stop it, if it runs."""
+        if self.process is not None:
+            self.signal(signal.SIGCONT)
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(30)
+            self.process = None
+
+    def url(self, database: str = "{database}") -> str:
+        """Return its URL by the Unix socket."""
+        port = f"&port={self.port}" if self.port else ""
+        return f"postgresql://postgres@/{database}?host={self.base}{port}"
+
+
+@contextlib.contextmanager
+def server(*options: str, port: int | None = None) -> Iterator[Server]:
+    """Yield a server that is initialised and not started."""
+    base = Path(tempfile.mkdtemp(prefix="tms-pg-"))
+    made = Server(base, *options, port=port)
+    try:
+        made.initialise()
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(base, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def cluster() -> Iterator[str]:
     """Yield the URL (without a database) of a fresh cluster."""
-    base = Path(tempfile.mkdtemp(prefix="tms-pg-"))
-    as_user: dict[str, object] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        account = pwd.getpwnam("postgres")
-        os.chown(base, account.pw_uid, account.pw_gid)
-        as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    name = "postgres"
-    data = base / "data"
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "cwd": base, **as_user}
-    subprocess.run(
-        [_bin("initdb"), "-D", data, "-U", name, "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"],
-        check=True,
-        **quiet,
-    )
-    log = open(base / "log", "wb")
-    options = [
-        "-c", "listen_addresses=", "-c", f"unix_socket_directories={base}", "-c", "max_connections=200",
-        "-c", "fsync=off", "-c", "shared_buffers=32MB", "-c", "log_min_messages=fatal",
-    ]  # fmt: skip
-    server = subprocess.Popen([_bin("postgres"), "-D", data, *options], stderr=log, **quiet)
-    try:
-        for _ in range(200):
-            if subprocess.run([_bin("pg_isready"), "-q", "-h", base], check=False, **quiet).returncode == 0:
-                break
-            if server.poll() is not None:
-                raise RuntimeError((base / "log").read_text())
-            time.sleep(0.05)
-        else:
-            raise RuntimeError("PostgreSQL did not start: " + (base / "log").read_text())
-        yield f"postgresql://{name}@/{{database}}?host={base}"
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(30)
-        log.close()
-        shutil.rmtree(base, ignore_errors=True)
+    with server("fsync=off") as running:
+        running.start()
+        yield running.url()
