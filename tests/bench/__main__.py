@@ -1,119 +1,107 @@
-"""Run the benchmark: `make bench`, or `make bench QUICK=1` for a first look."""
+"""Run the benchmark: `make bench`, or `make bench QUICK=1` for a look in a few minutes."""
 
 import argparse
-import json
 import os
 import platform
-import statistics
+import shutil
 import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench.load import Measured, wrk
-from tests.bench.service import furnish, public_keys, service, started
+from tests.bench import openbao, parts, postgresql
+from tests.bench.compare import QUICK, Bench, Plan
+from tests.bench.memory import memory
+from tests.bench.report import TARGETS, Outcome, document, write_document, write_json
 
-SERVER_CPU, LOAD_CPU = 0, 1
-CONNECTIONS = (1, 32, 100)
 ROOT = Path(__file__).parents[2]
-DOC = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+PARTS: dict[str, Callable[[Bench], Outcome]] = {
+    "rates": parts.rates,
+    "latency": parts.latency,
+    "workers": parts.workers,
+    "postgres": parts.postgres,
+    "million": parts.million,
+    "memory": memory,
+}
+_NUMBERS = ("seconds", "rounds", "keys", "scale")
 
 
-def issue_bodies(count: int) -> list[str]:
-    return [
-        json.dumps({"user": "alice", "host": "h1", "account": "alice", "public_key": key}) for key in public_keys(count)
-    ]
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="short rounds; writes bench.json only")
+    names = [*PARTS, *(target.name for target in TARGETS)]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some parts only: {', '.join(names)}")
+    parser.add_argument("--json", type=Path, default=ROOT / "bench.json", help="where the figures go")
+    parser.add_argument("--docs", type=Path, help="where the tables go; of a whole run: docs/performance.md")
+    for name in _NUMBERS:
+        kind = float if name == "scale" else int
+        parser.add_argument(
+            f"--{name}", type=kind, help="instead of the plan's; writes no docs unless --docs says where"
+        )
+    return parser.parse_args()
 
 
-def measure(seconds: int, rounds: int) -> dict[str, dict[int, list[Measured]]]:
-    """Measure echo, certificates and login checks in turn, so that a drift of the machine meets all three."""
-    found: dict[str, dict[int, list[Measured]]] = {"echo": {}, "certificates": {}, "login checks": {}}
-    echo_command = [sys.executable, "-m", "tests.bench.echo"]
-    with started(echo_command, SERVER_CPU) as (echo, _), service(SERVER_CPU) as (base, operator):
-        api, client, host = furnish(base, operator)
-        bodies = issue_bodies(500)
-        certificates = [api.call("POST", "certificates", client, json.loads(body))["certificate"] for body in bodies]
-        checks = [json.dumps({"account": "alice", "certificate": text, "nonce": "0" * 32}) for text in certificates]
-        kind = {"Content-Type": "application/json"}
-        root = f"{base}/api/v1/tenants/default"
-        targets = {
-            "echo": (echo + "/", kind, bodies),
-            "certificates": (f"{root}/certificates", {**kind, "Authorization": client}, bodies),
-            "login checks": (f"{root}/hosts/h1/principals", {**kind, "Authorization": host, "Accept": "text/plain"}, checks),
-        }  # fmt: skip
-        for connections in CONNECTIONS:
-            for number in range(rounds + 1):
-                for name, (url, headers, texts) in targets.items():
-                    one = wrk(
-                        url, headers, texts, connections=connections, seconds=seconds if number else 1, cpu=LOAD_CPU
-                    )
-                    if one.errors:
-                        raise RuntimeError(f"{name} at {connections} connections: {one.errors} errors")
-                    if number:  # the first, short one warms up
-                        found[name].setdefault(connections, []).append(one)
-                        print(
-                            f"{name:13} {connections:4} connections: {one.per_second:8.0f}/s  p99 {one.p99_ms:.1f} ms"
-                        )
-    return found
+def wanted(only: list[str] | None) -> list[str]:
+    """Return the parts to run; a figure's name stands for the part that measures it."""
+    by_target = {target.name: target.part for target in TARGETS}
+    named = {by_target.get(name, name) for name in only or PARTS}
+    return [name for name in PARTS if name in named]
 
 
-def table(found: dict[str, dict[int, list[Measured]]]) -> list[str]:
-    """Return the rows of docs/performance.md."""
-    rows = [
-        "| what | connections | a second, median (min-max) | p50 ms | p99 ms | ratio to echo |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, by_connections in found.items():
-        for connections, all_of in by_connections.items():
-            rate = statistics.median(one.per_second for one in all_of)
-            probe = statistics.median(one.per_second for one in found["echo"][connections])
-            low, high = min(one.per_second for one in all_of), max(one.per_second for one in all_of)
-            p50 = statistics.median(one.p50_ms for one in all_of)
-            p99 = statistics.median(one.p99_ms for one in all_of)
-            spread = f"{rate:,.0f} ({low:,.0f}-{high:,.0f})"
-            rows.append(f"| {name} | {connections} | {spread} | {p50:.1f} | {p99:.1f} | {rate / probe:.2f} |")
-    return rows
+def stamp(plan: Plan) -> str:
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    day, load = datetime.now(UTC).strftime("%Y-%m-%d"), os.getloadavg()[0]
+    return (
+        f"Measured {day} with Python {platform.python_version()}, {openbao.version()} and {postgresql.version()} on"
+        f" {os.cpu_count()} cores ({model}), in {plan.rounds} rounds of {plan.seconds} seconds. The machine's load"
+        f" average was {load:.2f} when it began."
+    )
 
 
-def as_json(found: dict[str, dict[int, list[Measured]]]) -> list[dict[str, object]]:
-    """Return what bench.json holds."""
-    entries: list[dict[str, object]] = []
-    for name, by_connections in found.items():
-        for connections, all_of in by_connections.items():
-            label = f"{name.replace(' ', '_')}_{connections}"
-            rate = statistics.median(one.per_second for one in all_of)
-            entries.append({"name": label, "value": round(rate, 1), "unit": "1/s", "ratio_to": None})
-            p99 = statistics.median(one.p99_ms for one in all_of)
-            entries.append({"name": f"{label}_p99", "value": round(p99, 2), "unit": "ms", "ratio_to": None})
-            if name != "echo":
-                probe = statistics.median(one.per_second for one in found["echo"][connections])
-                entries.append(
-                    {"name": f"{label}_vs_echo", "value": round(rate / probe, 3), "unit": "ratio", "ratio_to": "echo"}
-                )
-    return entries
+def unable() -> str | None:
+    """Return why nothing can be measured here, or None."""
+    if len(os.sched_getaffinity(0)) < 2:
+        return "the benchmark needs two cores: one for the service and one for the load"
+    missing = [name for name in ("wrk", "taskset") if shutil.which(name) is None]
+    return f"not installed: {', '.join(missing)}; make bench installs them" if missing else None
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="one short round, nothing written to the docs")
-    quick = parser.parse_args().quick
-    if (os.cpu_count() or 1) < 2:
-        print("the benchmark needs two cores: one for the service, one for the load", file=sys.stderr)
+    """Run the parts; what one of them cannot measure, the others still do."""
+    options = arguments()
+    if why := unable():
+        print(why, file=sys.stderr)
         return 1
-    found = measure(3 if quick else 8, 1 if quick else 3)
-    rows = table(found)
-    print("\n".join(rows))
-    (ROOT / "bench.json").write_text(json.dumps(as_json(found), indent=1) + "\n")
-    if not quick:
-        text = DOC.read_text()
-        head, _, rest = text.partition(BEGIN)
-        _, _, tail = rest.partition(END)
-        stamp = (
-            f"Measured {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()} on {os.cpu_count()} cores."
-        )
-        DOC.write_text("\n".join([head + BEGIN, stamp, "", *rows, END]) + tail)
-        print(f"wrote {DOC.relative_to(ROOT)} and bench.json")
-    return 0
+    changed = {name: getattr(options, name) for name in _NUMBERS if getattr(options, name) is not None}
+    plan = replace(QUICK if options.quick else Plan(), **changed)
+    names, outcomes, failures, head = wanted(options.only), [], {}, stamp(plan)
+    with tempfile.TemporaryDirectory(prefix="tms-bench-") as directory:
+        for name in names:
+            print(f"{name}: {PARTS[name].__doc__.splitlines()[0]}", file=sys.stderr, flush=True)
+            began = time.monotonic()
+            try:
+                outcomes.append(PARTS[name](Bench(plan, Path(directory))))
+            except (RuntimeError, OSError, ValueError) as error:
+                failures[name] = str(error)
+                print(f"{name} failed: {error}", file=sys.stderr, flush=True)
+            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            shutil.rmtree(Path(directory), ignore_errors=True)
+            write_json(options.json, outcomes)  # after each part: what is measured is not lost with the rest
+    lines = document(head, outcomes, failures)
+    print("\n".join(lines))
+    docs = options.docs
+    if docs is None and not (options.quick or options.only or changed or failures):
+        docs = ROOT / "docs" / "performance.md"
+    if docs is not None:
+        write_document(docs, lines)
+    print(f"\nwrote {options.json}" + (f" and {docs}" if docs else "; the docs are as they were"))
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

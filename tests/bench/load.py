@@ -1,52 +1,83 @@
-"""Drive wrk and read what it measured."""
+"""What is asked, and how wrk asks it."""
 
 import json
-import re
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-_UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
+from tests.bench.processes import Server
+
+_SCRIPT = Path(__file__).with_name("post.lua")
+
+
+@dataclass(frozen=True)
+class Load:
+    """POST requests to one address, their bodies one a line in a file; enough of them that no answer can be kept."""
+
+    url: str
+    headers: dict[str, str]
+    bodies: Path
+    login: bool = False  # each line is asked about twice, and lacks its end, the nonce
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table: who is asked, and what."""
+
+    name: str  # as in bench.json
+    what: str  # as in the table
+    server: Server
+    load: Load
 
 
 @dataclass(frozen=True)
 class Measured:
+    """One round."""
+
     per_second: float
     p50_ms: float
     p99_ms: float
-    errors: int
+    cpu_us: float  # processor time of the server for each request
 
 
-def _ms(text: str) -> float:
-    match = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
-    assert match, text
-    return float(match[1]) * _UNITS[match[2]]
+def wrk_command(load: Load, *, connections: int, seconds: int, cpu: int | None) -> list[str]:
+    """Return the command that runs wrk with one thread, on one core if `cpu` says which."""
+    pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
+    headers = [part for name, value in load.headers.items() for part in ("-H", f"{name}: {value}")]
+    wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(_SCRIPT), *headers]
+    return [*pinned, *wrk, load.url, "--", str(load.bodies), str(connections), "login" if load.login else "plain"]
 
 
-def wrk(url: str, headers: dict[str, str], bodies: list[str], *, connections: int, seconds: int, cpu: int) -> Measured:
-    """POST `bodies` in turn for `seconds` from one thread on one core."""
-    with tempfile.TemporaryDirectory() as directory:
-        script = Path(directory) / "post.lua"
-        lines = ['wrk.method = "POST"']
-        lines += [f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in headers.items()]
-        lines += ["local bodies = {", *(f"  {json.dumps(body)}," for body in bodies), "}", "local n = 0"]
-        lines += [
-            "request = function()",
-            "  n = n % #bodies + 1",
-            "  return wrk.format(nil, nil, nil, bodies[n])",
-            "end",
-        ]
-        script.write_text("\n".join(lines))
-        command = ["taskset", "-c", str(cpu), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s"]
-        text = subprocess.run([*command, str(script), url], check=True, capture_output=True, text=True).stdout
-    found = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    assert found, text
-    errors = sum(int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", text))
-    errors += sum(int(n) for group in re.findall(r"Socket errors: (.*)", text) for n in re.findall(r"\d+", group))
-    return Measured(
-        float(found[1]),
-        _ms(re.search(r"^\s+50%\s+(\S+)", text, re.MULTILINE)[1]),
-        _ms(re.search(r"^\s+99%\s+(\S+)", text, re.MULTILINE)[1]),
-        errors,
-    )
+def read(output: str) -> dict[str, float]:
+    """Return what post.lua reports at the end of wrk's output.
+
+    Raises:
+        RuntimeError: there was an error or an answer that is no success: such a round measures nothing
+
+    """
+    found = [line for line in output.splitlines() if line.startswith("RESULT ")]
+    if not found:
+        raise RuntimeError(f"wrk reported nothing: {output[-500:]}")
+    result: dict[str, float] = json.loads(found[-1].removeprefix("RESULT "))
+    if result["errors"] or not result["requests"]:
+        raise RuntimeError(f"{result['errors']:.0f} of {result['requests']:.0f} requests failed; expected 0")
+    return result
+
+
+def measure(variant: Variant, *, connections: int, seconds: int, cpu: int | None) -> Measured:
+    """Let wrk ask for so many seconds.
+
+    Raises:
+        RuntimeError: as read()
+
+    """
+    command = wrk_command(variant.load, connections=connections, seconds=seconds, cpu=cpu)
+    before = variant.server.cpu_seconds()
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    used = variant.server.cpu_seconds() - before
+    try:
+        result = read(ended.stdout + ended.stderr)
+    except RuntimeError as error:
+        raise RuntimeError(f"{variant.what} at {connections} connections: {error}") from error
+    requests = result["requests"]
+    return Measured(requests / result["seconds"], result["p50_ms"], result["p99_ms"], used / requests * 1e6)

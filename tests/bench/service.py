@@ -1,47 +1,40 @@
-"""A real `tms-ca serve`, pinned to a core, with a world in it."""
+"""A real `tms-ca serve` with a world in it: a client, a host, a user with MFA, a link and a delegation."""
 
+import asyncio
 import base64
+import functools
 import json
-import os
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyotp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.bench.client import ask_all
+from tests.bench.load import Load
+from tests.bench.processes import Server, started
+
 PASSWORD = "correct horse battery staple"
+JSON = {"Content-Type": "application/json"}
 
 
-def public_keys(count: int) -> list[str]:
-    """Return fresh keys: a key for each session is what clients do, and no cache of ours helps."""
+@functools.cache
+def public_keys(count: int) -> tuple[str, ...]:
+    """Return fresh keys: a key for each session is what clients do, and nothing kept about a key helps."""
     made = (Ed25519PrivateKey.generate().public_key() for _ in range(count))
-    return [key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode() for key in made]
+    return tuple(key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode() for key in made)
 
 
-@contextmanager
-def started(command: list[str], cpu: int, environment: dict[str, str] | None = None):
-    """Run a server that prints its address; yield the address and the process."""
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            ["taskset", "-c", str(cpu), *command], stdout=subprocess.PIPE, stderr=log, text=True,
-            env={**os.environ, **(environment or {})},
-        )  # fmt: skip
-        try:
-            line = process.stdout.readline()
-            if "http" not in line:
-                log.seek(0)
-                raise RuntimeError(f"{command} did not start: {log.read().decode()}")
-            yield line.strip().split()[-1], process
-        finally:
-            process.terminate()
-            process.wait(20)
-            process.stdout.close()
+def written(path: Path, lines: list[str]) -> Path:
+    path.write_text("\n".join(lines) + "\n")
+    return path
 
 
 class Api:
@@ -65,9 +58,8 @@ def basic(name: str, secret: str) -> str:
     return "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()
 
 
-def furnish(base: str, operator: str) -> tuple[Api, str, str]:
-    """Make a client, a host, a user with MFA, a link and a delegation; return the API and both credentials."""
-    api = Api(base)
+def furnish(api: Api, operator: str) -> tuple[str, str]:
+    """Make what a certificate needs; return the credentials of the client and of the host."""
     client = basic("portal", api.call("POST", "clients", operator, {"client_id": "portal"})["secret"])
     host = "Bearer " + api.call("POST", "hosts", operator, {"host": "h1"})["secret"]
     api.call("POST", "users", operator, {"user": "alice", "password": PASSWORD})
@@ -80,20 +72,68 @@ def furnish(base: str, operator: str) -> tuple[Api, str, str]:
     wish = {"user": "alice", "host": "h1", "account": "alice", "lifetime_seconds": 86400, "purpose": "bench"}
     asked = api.call("POST", "delegations", client, wish)
     api.call("POST", f"delegations/{asked['id']}/approve", session, {})
-    return api, client, host
+    return client, host
+
+
+@dataclass(frozen=True)
+class Service:
+    """Our service, and what to ask it."""
+
+    server: Server
+    api: Api
+    operator: str
+    client: str
+    host: str
+    directory: Path  # where the files of bodies go
+
+    def certificates(self, keys: int) -> Load:
+        """Return requests for certificates, each for another key."""
+        wish = {"user": "alice", "host": "h1", "account": "alice"}
+        bodies = [json.dumps({**wish, "public_key": key}) for key in public_keys(keys)]
+        return self.asking(bodies, self.client, "certificates")
+
+    def asking(self, bodies: list[str], client: str, name: str) -> Load:
+        """Return requests for certificates with these bodies and this client's credential."""
+        file = written(self.directory / name, bodies)
+        return Load(f"{self.api.base}certificates", {**JSON, "Authorization": client}, file)
+
+    def logins(self, keys: int) -> Load:
+        """Issue a certificate for each key; return the questions of a host about them."""
+        load = self.certificates(keys)
+        answers = asyncio.run(ask_all(load.url, load.headers, load.bodies.read_text().splitlines()))
+        bodies = [json.dumps({"account": "alice", "certificate": json.loads(a)["certificate"]}) for a in answers]
+        file = written(self.directory / "logins", [f'{body[:-1]}, "nonce": "' for body in bodies])
+        headers = {**JSON, "Authorization": self.host, "Accept": "text/plain"}
+        return Load(f"{self.api.base}hosts/h1/principals", headers, file, login=True)
 
 
 @contextmanager
-def service(cpu: int, *, workers: int = 1):
-    """Yield (address, operator's credential) of a service on a fresh SQLite database."""
-    with tempfile.TemporaryDirectory(prefix="tms-bench-") as directory:
-        data = Path(directory) / "data"
-        tms_ca = [sys.executable, "-m", "tms_ca"]
-        made = json.loads(
-            subprocess.run([*tms_ca, "init", "--data", data, "--json"], check=True, capture_output=True).stdout
-        )
-        with started([*tms_ca, "serve", "--data", str(data), "--port", "0", "--workers", str(workers)], cpu) as (
-            base,
-            _,
-        ):
-            yield base, basic(made["admin_id"], made["secret"])
+def service(
+    directory: Path,
+    *,
+    cpu: int | None,
+    workers: int = 1,
+    database_url: str = "",
+    fill: Callable[[str, Path], None] = lambda _, __: None,
+) -> Iterator[Service]:
+    """Run the service in `directory`, on SQLite unless `database_url` says otherwise, with its default settings.
+
+    `fill` gets the URL of the new database and the master key's path before the service starts.
+    """
+    directory.mkdir(parents=True)
+    data = directory / "data"
+    tms_ca = [sys.executable, "-m", "tms_ca"]
+    environment = {"TMS_CA_DATABASE_URL": database_url or f"sqlite:///{data / 'tms.db'}"}
+    init = subprocess.run(
+        ["env", *(f"{k}={v}" for k, v in environment.items()), *tms_ca, "init", "--data", data, "--json"],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    if init.returncode:
+        raise RuntimeError(f"tms-ca init failed: {init.stderr[-1000:]}")
+    made = json.loads(init.stdout)
+    fill(environment["TMS_CA_DATABASE_URL"], data / "master.key")
+    command = [*tms_ca, "serve", "--data", str(data), "--port", "0", "--workers", str(workers)]
+    with started(command, cpu=cpu, environment=environment) as server:
+        api, operator = Api(server.address), basic(made["admin_id"], made["secret"])
+        client, host = furnish(api, operator)
+        yield Service(server, api, operator, client, host, directory)
