@@ -3,16 +3,17 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import ChainedEvent
 from tms_ca.core.record import fields_of
+from tms_ca.store import pages
 from tms_ca.store.tables import audit_chains, audit_events
 
 _COLUMNS = [audit_events.c[name] for name in fields_of(ChainedEvent)]
-_ORDER = (audit_events.c.at_ms, audit_events.c.chain, audit_events.c.seq)
+_NEWEST_FIRST = pages.Order(("at_ms", "chain", "seq"), descending=True)
 _AT_A_TIME = 1000
 
 
@@ -20,19 +21,10 @@ async def page(
     connection: AsyncConnection, tenant: str, filters: dict[str, object], before: Sequence[object] | None, limit: int
 ) -> tuple[list[ChainedEvent], list[object] | None]:
     """Return events of a tenant, newest first, and the key to go on from."""
-    query = (
-        select(*_COLUMNS)
-        .where(audit_events.c.tenant == tenant)
-        .order_by(*(column.desc() for column in _ORDER))
-        .limit(limit + 1)
+    found, following = await pages.page(
+        connection, select(*_COLUMNS), audit_events, _NEWEST_FIRST, {"tenant": tenant}, filters, before, limit
     )
-    for name, value in filters.items():
-        query = query.where(audit_events.c[name] == value)
-    if before is not None:
-        query = query.where(tuple_(*_ORDER) < tuple_(*before))
-    found = [ChainedEvent(*row) for row in await connection.execute(query)]
-    last = found[limit - 1] if len(found) > limit else None
-    return found[:limit], None if last is None else [last.at_ms, last.chain, last.seq]
+    return [ChainedEvent(*tuple(row)) for row in found], following
 
 
 async def heads(connection: AsyncConnection) -> Sequence[Row[Any]]:

@@ -6,10 +6,12 @@ from sqlalchemy import BigInteger, ColumnElement, and_, exists, func, insert, li
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import CertificateRecord, Selector
-from tms_ca.store import rows
+from tms_ca.store import pages, rows
 from tms_ca.store.tables import certificates, clients, hosts, krls, revoked_certificates, tenants, users
 
 _MARKED = {Selector.USER: users.c.user, Selector.CLIENT: clients.c.client_id, Selector.HOST: hosts.c.host}
+
+_NEWEST_FIRST = pages.Order(("id",), (("delegation_id",), ("user",), ("host",), ("client_id",)), descending=True)
 
 _CERTIFICATE_COLUMN = {
     Selector.KEY_ID: certificates.c.key_id,
@@ -96,14 +98,17 @@ async def certificate_page(
     connection: AsyncConnection, tenant: str, filters: Mapping[str, object], before: int | None, limit: int
 ) -> tuple[list[CertificateRecord], int | None]:
     """Return certificates, newest first, from below row `before`; and the row to go on from."""
-    query = _with_revocation(tenant).order_by(certificates.c.id.desc()).limit(limit + 1)
-    for name, value in filters.items():
-        query = query.where(certificates.c[name] == value)
-    if before is not None:
-        query = query.where(certificates.c.id < before)
-    found = (await connection.execute(query)).all()
-    following = found[limit - 1].id if len(found) > limit else None
-    return [rows.certificate_record(row) for row in found[:limit]], following
+    found, following = await pages.page(
+        connection,
+        _with_revocation(tenant),
+        certificates,
+        _NEWEST_FIRST,
+        {"tenant": tenant},
+        filters,
+        None if before is None else [before],
+        limit,
+    )
+    return [rows.certificate_record(row) for row in found], None if following is None else int(str(following[0]))
 
 
 def _with_revocation(tenant: str):  # type: ignore[no-untyped-def] # noqa: ANN202 - a Select of many columns

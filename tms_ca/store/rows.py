@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import (
@@ -28,7 +28,7 @@ from tms_ca.core.model import (
     User,
 )
 from tms_ca.core.record import fields_of
-from tms_ca.store import tables
+from tms_ca.store import pages, tables
 
 R = TypeVar("R")
 
@@ -107,6 +107,7 @@ class Shelf(Generic[R]):
     table: Table
     key: tuple[str, ...]
     make: Callable[[Mapping[Any, Any]], R]
+    served: tuple[tuple[str, ...], ...] = ()  # filters that an index serves in key order: see store.pages
 
     def where(self, *values: object) -> ColumnElement[bool]:
         """Return the condition that finds one."""
@@ -143,15 +144,21 @@ class Shelf(Generic[R]):
         limit: int,
     ) -> tuple[list[R], list[object] | None]:
         """Return up to `limit` records after the key `after`, in key order, and the key to go on from."""
-        columns = [self.table.c[name] for name in self.key]
-        query = select(self.table).order_by(*columns).limit(limit + 1)
-        for name, value in filters.items():
-            query = query.where(self.table.c[name] == value)
-        if after is not None:
-            query = query.where(tuple_(*columns) > tuple_(*after))
-        rows = (await connection.execute(query)).mappings().all()
-        last = [rows[limit - 1][name] for name in self.key] if len(rows) > limit else None
-        return [self.make(row) for row in rows[:limit]], last
+        fixed = {name: value for name, value in filters.items() if name in self.key[:-1]}
+        others = {name: value for name, value in filters.items() if name not in fixed}
+        place = None if after is None else list(after)[len(fixed) :]
+        rows, following = await pages.page(
+            connection,
+            select(self.table),
+            self.table,
+            pages.Order(self.key, self.served),
+            fixed,
+            others,
+            place,
+            limit,
+        )
+        found = [self.make(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented name
+        return found, None if following is None else [*fixed.values(), *following]
 
 
 def _delegation(row: Mapping[Any, Any]) -> Delegation:
@@ -165,17 +172,27 @@ TENANTS = Shelf[Tenant]("tenant", tables.tenants, ("tenant",), _plain(Tenant))
 ADMINS = Shelf[Admin]("admin", tables.admins, ("tenant", "admin_id"), _plain(Admin))
 CLIENTS = Shelf[Client]("client", tables.clients, ("tenant", "client_id"), _plain(Client, redirect_uris=tuple))
 USERS = Shelf[User]("user", tables.users, ("tenant", "user"), _plain(User))
-IDENTITIES = Shelf[Identity]("identity", tables.identities, ("tenant", "issuer", "subject"), _plain(Identity))
+IDENTITIES = Shelf[Identity](
+    "identity", tables.identities, ("tenant", "issuer", "subject"), _plain(Identity), (("user",),)
+)
 HOSTS = Shelf[Host](
     "host",
     tables.hosts,
     ("tenant", "host"),
     _plain(Host, addresses=tuple, ssh_host_keys=tuple, principal_format=PrincipalFormat),
 )
-LINKS = Shelf[AccountLink]("account link", tables.account_links, ("tenant", "link_id"), _plain(AccountLink))
-DELEGATIONS = Shelf[Delegation]("delegation", tables.delegations, ("tenant", "delegation_id"), _delegation)
+LINKS = Shelf[AccountLink](
+    "account link", tables.account_links, ("tenant", "link_id"), _plain(AccountLink), (("user",), ("host",))
+)
+DELEGATIONS = Shelf[Delegation](
+    "delegation", tables.delegations, ("tenant", "delegation_id"), _delegation, (("user",), ("client_id",))
+)
 REVOCATIONS = Shelf[Revocation](
-    "revocation", tables.revocations, ("tenant", "revocation_id"), _plain(Revocation, selector=Selector)
+    "revocation",
+    tables.revocations,
+    ("tenant", "revocation_id"),
+    _plain(Revocation, selector=Selector),
+    (("selector", "value"), ("selector",)),
 )
 CA_KEYS = Shelf[CaKey](
     "CA key", tables.ca_keys, ("tenant", "fingerprint"), _plain(CaKey, purpose=KeyPurpose, state=KeyState)

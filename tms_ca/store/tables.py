@@ -280,6 +280,7 @@ certificates = Table(
     Index(None, "tenant", "user", "id"),
     Index(None, "tenant", "host", "id"),
     Index(None, "tenant", "delegation_id", "id"),
+    Index(None, "tenant", "id"),
     Index(None, "tenant", "valid_before"),  # what has not ended, and what ended long ago
 )
 

@@ -27,6 +27,7 @@ ADDED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("account_links", ("tenant", "host", "link_id")),
     ("delegations", ("tenant", "user", "delegation_id")),
     ("delegations", ("tenant", "client_id", "delegation_id")),
+    ("certificates", ("tenant", "id")),
     ("certificates", ("tenant", "valid_before")),
     ("revocations", ("tenant", "selector", "value", "revocation_id")),
     ("revocations", ("tenant", "selector", "revocation_id")),
