@@ -10,22 +10,25 @@ from aiohttp import web
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.facts import Limits
 from tms_ca.http import openapi, pages
+from tms_ca.http.admission import Admission
 from tms_ca.http.context import CONTEXT, HANDLE, KNOWN_PATHS, Context
+from tms_ca.http.guard import GUARD, Guard
 from tms_ca.http.known import KnownPaths
 from tms_ca.http.middleware import HEADERS, around, middleware, shortcut
+from tms_ca.http.refusals import Refusals
 from tms_ca.http.routes import ENDPOINTS
-from tms_ca.observe import Log, Metrics
+from tms_ca.metered import MeteredDatabase, MeteredDriver, MeteredKeyRing, MeteredKrls, MeteredReadiness
+from tms_ca.metrics import Metrics
+from tms_ca.observe import Log
 from tms_ca.services.auditing import Auditing
 from tms_ca.services.authentication import Authentication
-from tms_ca.services.cakeys import CaKeys, KeyRing
+from tms_ca.services.cakeys import CaKeys
 from tms_ca.services.clock import Clock, SystemClock
 from tms_ca.services.delegations import Delegations
 from tms_ca.services.directory import Directory
 from tms_ca.services.issuance import Issuance
-from tms_ca.services.krl import Krls
 from tms_ca.services.logins import Logins
 from tms_ca.services.people import Passwords, People
-from tms_ca.services.readiness import Readiness
 from tms_ca.services.records import Records
 from tms_ca.services.revocation import Revocations
 from tms_ca.settings import Settings
@@ -76,7 +79,8 @@ async def open_context(
             "database_revision",
             f"the database has revision {found}, this release needs {migrate.head()}: tms-ca migrate",
         )
-    database = Database(url, ChainWriter(vault.audit_key, clock.now()))
+    metrics = Metrics()
+    database = MeteredDatabase(url, ChainWriter(vault.audit_key, clock.now()), metrics)
     chain = ChainWriter(vault.audit_key, clock.now())
     driver: HotDriver
     if not database.is_sqlite:
@@ -86,8 +90,8 @@ async def open_context(
     else:
         driver, chain = WriterDriver(database, writer), ChainElsewhere(vault.audit_key, clock.now())
     try:
-        context = _services(settings, vault, clock, database, driver, chain)
-        await KeyRing(database, vault).check_master_key()
+        context = _services(settings, vault, clock, database, MeteredDriver(driver, metrics), chain, metrics)
+        await MeteredKeyRing(database, vault, metrics).check_master_key()
         yield context
     finally:
         await driver.close()
@@ -95,32 +99,39 @@ async def open_context(
 
 
 def _services(
-    settings: Settings, vault: Vault, clock: Clock, database: Database, driver: HotDriver, chain: ChainWriter
+    settings: Settings,
+    vault: Vault,
+    clock: Clock,
+    database: Database,
+    driver: HotDriver,
+    chain: ChainWriter,
+    metrics: Metrics,
 ) -> Context:
     limits: Limits = settings.limits
     facts = RememberedFacts(FactsReader(driver))
     commits = GroupCommit(driver, database, chain)
-    ring = KeyRing(database, vault)
+    ring = MeteredKeyRing(database, vault, metrics)
     keys = CaKeys(database, vault, clock)
+    krls = MeteredKrls(database, clock, metrics)
     return Context(
         clock=clock,
         limits=limits,
         public_url=public_url(settings),
         vault=vault,
         commits=commits,
-        metrics=Metrics(),
+        metrics=metrics,
         authentication=Authentication(facts, clock),
         issuance=Issuance(facts, commits, ring, limits, clock),
         logins=Logins(facts, commits, limits, clock),
         revocations=Revocations(database, clock),
-        krls=Krls(database, clock),
+        krls=krls,
         records=Records(database),
         delegations=Delegations(database, clock),
         directory=Directory(database, keys, clock),
         cakeys=keys,
         people=People(database, vault, Passwords(), clock, settings.session_seconds),
         auditing=Auditing(database, vault),
-        readiness=Readiness(database, keys, ring),
+        readiness=MeteredReadiness(metrics, database, keys, ring, krls, vault, clock),
     )
 
 
@@ -132,13 +143,22 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
     app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[middleware(serve)])
     app[CONTEXT], app[CLOSING], app[KNOWN_PATHS] = context, closing, KnownPaths()
     app[HANDLE] = shortcut(app, serve)
+    refusals = Refusals(log, context.metrics.answered, tls=tls)
+    hosts = settings.listen.allowed_hosts
+    app[GUARD] = Guard(
+        Admission(context.commits), refusals, allowed_hosts=hosts, connections=settings.connections
+    )
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.__call__)
     document = openapi.document(ENDPOINTS)
     pages.add_routes(app, document)
 
+    async def begin(_: web.Application) -> None:
+        context.metrics.start(asyncio.get_running_loop())
+
     async def drain(_: web.Application) -> None:
         await asyncio.wait_for(context.commits.close(), SHUTDOWN_SECONDS)
+        context.metrics.stop()
         log.flush()
 
     async def prepare(_: web.Request, response: web.StreamResponse) -> None:
@@ -147,6 +167,7 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
             response.headers["Connection"] = "close"
             response.force_close()
 
+    app.on_startup.append(begin)
     app.on_cleanup.append(drain)
     app.on_response_prepare.append(prepare)
     return app

@@ -1,4 +1,4 @@
-"""Logs and metrics: one JSON line per request, numbers for Prometheus."""
+"""The log: JSON lines on standard error, one for each request."""
 
 import asyncio
 import logging
@@ -7,49 +7,9 @@ import traceback
 from typing import Any, TextIO
 
 import orjson
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 FLUSH_SECONDS = 0.05  # lines gather this long: a write for each would cost a tenth of the throughput
 MOST_FIELD_CHARACTERS = 1024
-
-
-class Metrics:
-    """What /metrics shows; docs/operations.md explains each."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.media_type = CONTENT_TYPE_LATEST
-        self.issued = Counter("tms_certificates_issued", "User certificates issued", registry=self.registry)
-        self.logins = Counter("tms_logins_allowed", "Login checks answered yes", registry=self.registry)
-        self.denied = Counter("tms_denied", "Refusals by rule", ["action", "code"], registry=self.registry)
-        self.revoked = Counter("tms_revocations", "Revocations by selector", ["selector"], registry=self.registry)
-        self.requests = Counter(
-            "tms_http_requests", "Requests by endpoint and status", ["endpoint", "status"], registry=self.registry
-        )
-        self.seconds = Histogram(
-            "tms_http_request_seconds",
-            "Seconds from the request's head to its answer",
-            ["endpoint"],
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
-            registry=self.registry,
-        )
-        self.in_flight = Gauge("tms_http_in_flight", "Requests being answered", registry=self.registry)
-
-        self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-
-    def answered(self, endpoint: str, status: int, seconds: float) -> None:
-        """Count one answer; looking children up by their labels each time would cost as much as a decision."""
-        children = self._children.get((endpoint, status))
-        if children is None:
-            children = self.requests.labels(endpoint, status), self.seconds.labels(endpoint)
-            self._children[endpoint, status] = children
-        children[0].inc()
-        children[1].observe(seconds)
-
-    def text(self) -> bytes:
-        """Return the metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
 
 
 def _clean(value: object) -> object:

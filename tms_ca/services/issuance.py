@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from typing import NoReturn
 
 from tms_ca.core.certificate import CertificateFields, CertType, assemble, certificate_line, to_be_signed
@@ -20,6 +21,7 @@ from tms_ca.store.hot import Entry, GroupCommit
 from tms_ca.store.memory import RememberedFacts
 
 ISSUE = "certificates.issue"
+Rules = Callable[[IssueRequest, Facts, Limits, int], Grant | Denial]
 
 
 @record
@@ -34,13 +36,20 @@ class Issuance:
     """The one way to a certificate."""
 
     def __init__(
-        self, facts: RememberedFacts, commits: GroupCommit, keys: KeyRing, limits: Limits, clock: Clock
+        self,
+        facts: RememberedFacts,
+        commits: GroupCommit,
+        keys: KeyRing,
+        limits: Limits,
+        clock: Clock,
+        rules: Rules = decide,
     ) -> None:
         self._facts = facts
         self._commits = commits
         self._keys = keys
         self._limits = limits
         self._clock = clock
+        self._rules = rules  # core.policy.decide, perhaps observed
 
     async def issue(self, caller: Caller, request: IssueRequest, public_key: str) -> Issued:
         """Issue to the client `caller`.
@@ -59,7 +68,7 @@ class Issuance:
         if facts is None:
             raise NotFound("tenant_unknown", "there is no such tenant")
         require_epoch(caller, facts.epoch)
-        verdict = decide(request, facts, self._limits, self._clock.now())
+        verdict = self._rules(request, facts, self._limits, self._clock.now())
         if isinstance(verdict, Denial):
             await self._refuse(caller, request, verdict)
         issued = await self._sign(caller, request, key, verdict)

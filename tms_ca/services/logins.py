@@ -1,10 +1,11 @@
 """Answer a host that asks whether the certificate that sshd was handed opens this account, here and now."""
 
 import hashlib
+from collections.abc import Callable
 
 from tms_ca.core.certificate_reader import parse_certificate, present_certificate_line
 from tms_ca.core.errors import NotFound
-from tms_ca.core.facts import Denial, Limits, LoginRequest
+from tms_ca.core.facts import Denial, Limits, LoginFacts, LoginGrant, LoginRequest
 from tms_ca.core.model import Caller
 from tms_ca.core.policy import decide_login
 from tms_ca.core.publickey import fingerprint_of
@@ -16,6 +17,7 @@ from tms_ca.store.hot import Entry, GroupCommit
 from tms_ca.store.memory import RememberedFacts
 
 CHECK = "logins.check"
+Rules = Callable[[LoginRequest, LoginFacts, Limits, int], LoginGrant | Denial]
 
 
 @record
@@ -31,11 +33,19 @@ class LoginAnswer:
 class Logins:
     """The live check. It consumes nothing: sshd asks twice for a login, and once for a mere offer of a key."""
 
-    def __init__(self, facts: RememberedFacts, commits: GroupCommit, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self,
+        facts: RememberedFacts,
+        commits: GroupCommit,
+        limits: Limits,
+        clock: Clock,
+        rules: Rules = decide_login,
+    ) -> None:
         self._facts = facts
         self._commits = commits
         self._limits = limits
         self._clock = clock
+        self._rules = rules  # core.policy.decide_login, perhaps observed
 
     async def check(self, caller: Caller, account: str, certificate: str) -> LoginAnswer:
         """Check for the host `caller`.
@@ -55,7 +65,7 @@ class Logins:
         if facts.issued is None or facts.issued.sha256 != digest:
             parse_certificate(presented.blob)  # it is not one of ours: is it one at all?
         request = LoginRequest(caller.id, account, digest)
-        verdict = decide_login(request, facts, self._limits, self._clock.now())
+        verdict = self._rules(request, facts, self._limits, self._clock.now())
         if isinstance(verdict, Denial):
             target = f"{account}@{caller.id} serial:{presented.serial}"
             await self._commits.submit(

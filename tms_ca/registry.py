@@ -1,0 +1,99 @@
+"""Where metrics are kept: in memory for a process alone, in files of the run directory for workers.
+
+prometheus_client chooses when it is imported, by PROMETHEUS_MULTIPROC_DIR; so only `Registry` imports it, once it has
+set that. What a worker has counted stays in the sum when the worker is gone; what it was at the moment does not.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter, Gauge, Histogram
+
+RUN_DIR = "TMS_CA_RUN_DIR"
+_FOLDER = "metrics"
+
+
+class Registry:
+    """Makes metrics, and writes all of them in Prometheus' text format."""
+
+    def __init__(self) -> None:
+        run_directory = os.environ.get(RUN_DIR)
+        self._directory = None if run_directory is None else Path(run_directory) / _FOLDER
+        if self._directory is None:
+            os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+        else:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self._directory)
+        import prometheus_client
+        from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+        # A second series for each, which nothing here asks for.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # it has no hints
+        self._prometheus = prometheus_client
+        self._registry = prometheus_client.CollectorRegistry()
+        self.media_type = CONTENT_TYPE_LATEST
+
+    def counter(self, name: str, text: str, *labels: str) -> "Counter":
+        """Return a number that grows; with several workers, the sum of all that ever ran."""
+        return self._prometheus.Counter(name, text, labels, registry=self._registry)
+
+    def gauge(self, name: str, text: str, *labels: str, mode: Any = "livesum") -> "Gauge":
+        """Return a number that changes; `mode` says what is made of those of several workers."""
+        return self._prometheus.Gauge(name, text, labels, registry=self._registry, multiprocess_mode=mode)
+
+    def histogram(self, name: str, text: str, bounds: tuple[float, ...], *labels: str) -> "Histogram":
+        """Return counts of observations by size."""
+        return self._prometheus.Histogram(name, text, labels, buckets=bounds, registry=self._registry)
+
+    def text(self) -> bytes:
+        """Return every metric."""
+        if self._directory is None:
+            return self._prometheus.generate_latest(self._registry)
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        registry = self._prometheus.CollectorRegistry()
+        MultiProcessCollector(registry, str(self._directory))  # type: ignore[no-untyped-call] # it has no hints
+        with _locked(self._directory, fcntl.LOCK_SH):
+            return self._prometheus.generate_latest(registry)
+
+
+def forget(pid: int, run_directory: Path | None = None) -> None:
+    """Drop the gauges of a worker that is gone, and add what it counted to what others like it have.
+
+    Without that, a service that restarts its workers every night would read more and more files at each scrape.
+    `run_directory` is TMS_CA_RUN_DIR where it is not given; without either nothing is there to be dropped.
+    """
+    base = run_directory or os.environ.get(RUN_DIR)
+    directory = Path(base or "") / _FOLDER
+    if base is None or not directory.is_dir():
+        return
+    from prometheus_client.mmap_dict import MmapedDict
+    from prometheus_client.multiprocess import mark_process_dead
+
+    with _locked(directory, fcntl.LOCK_EX):
+        mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call] # it has no hints
+        for kind in ("counter", "histogram"):
+            own = directory / f"{kind}_{pid}.db"
+            if not own.exists():
+                continue
+            ended = MmapedDict(str(directory / f"{kind}_ended.db"))  # type: ignore[no-untyped-call]
+            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(own)):  # type: ignore[no-untyped-call]
+                ended.write_value(key, ended.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
+            ended.close()  # type: ignore[no-untyped-call]
+            own.unlink()
+
+
+@contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    """Keep a scrape from seeing a dead worker's numbers twice, or not at all."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
