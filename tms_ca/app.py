@@ -17,6 +17,7 @@ from tms_ca.http.known import KnownPaths
 from tms_ca.http.middleware import HEADERS, around, middleware, shortcut
 from tms_ca.http.refusals import Refusals
 from tms_ca.http.routes import ENDPOINTS
+from tms_ca.http.traced import TracedLog, traced_serve
 from tms_ca.metered import MeteredDatabase, MeteredDriver, MeteredKeyRing, MeteredKrls, MeteredReadiness
 from tms_ca.metrics import Metrics
 from tms_ca.observe import Log
@@ -41,6 +42,8 @@ from tms_ca.store.hot_postgres import PostgresDriver
 from tms_ca.store.hot_sqlite import SqliteDriver
 from tms_ca.store.hot_writer import ChainElsewhere, WriterDriver
 from tms_ca.store.memory import RememberedFacts
+from tms_ca.traced import TracedCommits, TracedFacts, TracedKeyRing, TracedRules
+from tms_ca.tracing import Tracing
 from tms_ca.vault import Vault, load_vault
 
 MOST_BODY_BYTES = 64 * 1024
@@ -58,7 +61,7 @@ def public_url(settings: Settings) -> str:
 
 @asynccontextmanager
 async def open_context(
-    settings: Settings, clock: Clock | None = None, writer: Path | None = None
+    settings: Settings, clock: Clock | None = None, writer: Path | None = None, tracing: Tracing | None = None
 ) -> AsyncIterator[Context]:
     """Open the database and yield the services; the service and the operator's commands share this.
 
@@ -90,7 +93,7 @@ async def open_context(
     else:
         driver, chain = WriterDriver(database, writer), ChainElsewhere(vault.audit_key, clock.now())
     try:
-        context = _services(settings, vault, clock, database, MeteredDriver(driver, metrics), chain, metrics)
+        context = _services(settings, vault, clock, database, MeteredDriver(driver, metrics), chain, metrics, tracing)
         await MeteredKeyRing(database, vault, metrics).check_master_key()
         yield context
     finally:
@@ -106,11 +109,21 @@ def _services(
     driver: HotDriver,
     chain: ChainWriter,
     metrics: Metrics,
+    tracing: Tracing | None,
 ) -> Context:
     limits: Limits = settings.limits
-    facts = RememberedFacts(FactsReader(driver))
-    commits = GroupCommit(driver, database, chain)
+    reader = FactsReader(driver)
     ring = MeteredKeyRing(database, vault, metrics)
+    if tracing is None:
+        facts, commits = RememberedFacts(reader), GroupCommit(driver, database, chain)
+        issuance = Issuance(facts, commits, ring, limits, clock)
+        logins = Logins(facts, commits, limits, clock)
+    else:
+        tracer = tracing.tracer
+        facts, commits = TracedFacts(reader, tracer), TracedCommits(driver, database, chain, tracer=tracer)
+        rules, signing = TracedRules(tracer), TracedKeyRing(ring, tracer)
+        issuance = Issuance(facts, commits, signing, limits, clock, rules.decide)
+        logins = Logins(facts, commits, limits, clock, rules.decide_login)
     keys = CaKeys(database, vault, clock)
     krls = MeteredKrls(database, clock, metrics)
     return Context(
@@ -121,8 +134,8 @@ def _services(
         commits=commits,
         metrics=metrics,
         authentication=Authentication(facts, clock),
-        issuance=Issuance(facts, commits, ring, limits, clock),
-        logins=Logins(facts, commits, limits, clock),
+        issuance=issuance,
+        logins=logins,
         revocations=Revocations(database, clock),
         krls=krls,
         records=Records(database),
@@ -132,6 +145,7 @@ def _services(
         people=People(database, vault, Passwords(), clock, settings.session_seconds),
         auditing=Auditing(database, vault),
         readiness=MeteredReadiness(metrics, database, keys, ring, krls, vault, clock),
+        tracing=tracing,
     )
 
 
@@ -139,15 +153,17 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
     """Return the application on open services."""
     tls = settings.listen.tls_certificate is not None or context.public_url.startswith("https:")
     closing = asyncio.Event()
+    if context.tracing is not None:
+        log = TracedLog(log)
     serve = around(context, log, settings.listen.trusted_proxies, closing, tls=tls)
+    if context.tracing is not None:
+        serve = traced_serve(serve, context.tracing)
     app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[middleware(serve)])
     app[CONTEXT], app[CLOSING], app[KNOWN_PATHS] = context, closing, KnownPaths()
     app[HANDLE] = shortcut(app, serve)
     refusals = Refusals(log, context.metrics.answered, tls=tls)
     hosts = settings.listen.allowed_hosts
-    app[GUARD] = Guard(
-        Admission(context.commits), refusals, allowed_hosts=hosts, connections=settings.connections
-    )
+    app[GUARD] = Guard(Admission(context.commits), refusals, allowed_hosts=hosts, connections=settings.connections)
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.__call__)
     document = openapi.document(ENDPOINTS)

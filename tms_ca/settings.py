@@ -39,6 +39,7 @@ class Listen:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     trusted_proxies: tuple[Network, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()  # empty: whatever name a request uses
     plain_http_on_any_address: bool = False
 
 
@@ -52,6 +53,8 @@ class Settings:
     listen: Listen = field(default_factory=Listen)
     limits: Limits = field(default_factory=Limits)
     session_seconds: int = 8 * 3600
+    tracing_endpoint: str = ""  # of an OTLP receiver; empty: none, unless the environment names one
+    connections: int = 0  # 0: as many as the process may have descriptors
 
 
 def _strict_int(value: Any) -> None:
@@ -92,17 +95,20 @@ class _ListenSchema(_Strict):
     tls_certificate = fields.String(validate=validate.Length(min=1))
     tls_key = fields.String(validate=validate.Length(min=1))
     trusted_proxies = fields.List(_Network())
+    allowed_hosts = fields.List(fields.String(validate=validate.Regexp(r"[a-z0-9.-]{1,253}\Z|\[[0-9a-f:.]+\]\Z")))
     plain_http_on_any_address = _Bool()
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        data["trusted_proxies"] = tuple(data.get("trusted_proxies", ()))
+        for name in ("trusted_proxies", "allowed_hosts"):
+            data[name] = tuple(data.get(name, ()))
         return data
 
 
 class _LimitsSchema(_Strict):
     backdate = _Int(data_key="backdate_seconds", validate=validate.Range(0, 900))
     max_ttl = _Int(data_key="max_ttl_seconds", validate=validate.Range(60, HARD_MAX_SECONDS))
+    connections = _Int(validate=validate.Range(0, 1_000_000))
 
 
 class _DatabaseSchema(_Strict):
@@ -118,11 +124,21 @@ class _SessionsSchema(_Strict):
     lifetime_seconds = _Int(validate=validate.Range(300, 24 * 3600))
 
 
+def _web_url(value: str) -> None:
+    if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname):
+        raise ValidationError(f"expected http://HOST:PORT or https://HOST:PORT, got {value!r}")
+
+
+class _TracingSchema(_Strict):
+    endpoint = fields.String(validate=_web_url)
+
+
 class _SettingsSchema(_Strict):
     listen = fields.Nested(_ListenSchema, load_default=dict)
     limits = fields.Nested(_LimitsSchema, load_default=dict)
     database = fields.Nested(_DatabaseSchema, load_default=dict)
     sessions = fields.Nested(_SessionsSchema, load_default=dict)
+    tracing = fields.Nested(_TracingSchema, load_default=dict)
 
 
 DEFAULT_TEXT = """\
@@ -135,6 +151,7 @@ DEFAULT_TEXT = """\
 # tls_certificate = ""            # PEM files; without them only loopback is served
 # tls_key = ""
 # trusted_proxies = []            # networks of the proxies in front, such as ["10.0.0.0/24"]
+# allowed_hosts = []              # names that requests may use, such as ["tms.example.org"]; empty: any
 # plain_http_on_any_address = false
 
 [database]
@@ -148,9 +165,13 @@ DEFAULT_TEXT = """\
 [limits]
 # backdate_seconds = 60           # for hosts whose clock is behind
 # max_ttl_seconds = 86400         # no certificate lives longer, whatever a tenant says
+# connections = 0                 # most at once in each process; 0: as many as descriptors allow
 
 [sessions]
 # lifetime_seconds = 28800
+
+[tracing]
+# endpoint = ""                   # of an OpenTelemetry receiver, such as http://127.0.0.1:4318
 """
 
 
@@ -177,13 +198,17 @@ def load_settings(data: Path, *, host: str | None = None, port: int | None = Non
     listen = _listen(path, data, {**loaded["listen"], **given})
     url = os.environ.get("TMS_CA_DATABASE_URL") or loaded["database"].get("url") or sqlite_url(data / DATABASE_FILE)
     url = _with_parameters(path, data, _absolute(url, data), loaded["database"])
+    limits = dict(loaded["limits"])
+    connections = limits.pop("connections", 0)
     return Settings(
         data=data,
         database_url=url,
         master_key=data / MASTER_KEY_FILE,
         listen=listen,
-        limits=Limits(**loaded["limits"]),
+        limits=Limits(**limits),
         session_seconds=loaded["sessions"].get("lifetime_seconds", 8 * 3600),
+        tracing_endpoint=loaded["tracing"].get("endpoint", ""),
+        connections=connections,
     )
 
 

@@ -10,9 +10,9 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 CASES = {
     "another version": (b"GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n", 400, "not_http"),
     "a blank in a header's name": (b"GET /healthz HTTP/1.1\r\nAuthori zation: Bearer s3cr3t\r\n\r\n", 400, "not_http"),
-    "a path over 8 KiB": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400, "not_http"),
-    "a header over 16 KiB": (GET + b"X: " + b"a" * 20_000 + b"\r\n\r\n", 400, "not_http"),
-    "three hundred headers": (GET + b"".join(b"X%d: a\r\n" % n for n in range(300)) + b"\r\n", 400, "not_http"),
+    "a path over 8 KiB": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "address_too_long"),
+    "a header over 16 KiB": (GET + b"X: " + b"a" * 20_000 + b"\r\n\r\n", 431, "head_too_large"),
+    "three hundred headers": (GET + b"".join(b"X%d: a\r\n" % n for n in range(300)) + b"\r\n", 431, "head_too_large"),
     "bytes in the path": (b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", 400, "not_http"),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, "not_http"),
     "a URL that is none": (b"GET http://[::x/ HTTP/1.1\r\nHost: x\r\n\r\n", 400, "not_http"),
@@ -29,7 +29,7 @@ CASES = {
     "bytes for a scheme": (GET + b"Authorization: \xff x\r\n\r\n", 401, "credential_malformed"),
     "a name with a NUL": (GET + b"Authorization: Basic AAAAOng=\r\n\r\n", 401, "credential_not_good"),
     "bytes for a media type": (SESSIONS + b"Content-Type: \xff/json\r\nContent-Length: 2\r\n\r\n{}", 415, None),
-    "a method of its own": (b"BREW /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 400, "not_http"),
+    "a method of its own": (b"BREW /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
     "another's method": (GET.replace(b"GET", b"PROPFIND") + b"\r\n", 405, "method_not_allowed"),
     "an encoded NUL": (GET.replace(b"/healthz", b"/%00"), 404, "no_such_path"),
     "bytes, encoded": (GET.replace(b"/healthz", b"/api/v1/tenants/%ff%fe/krl") + b"\r\n", 404, "tenant_unknown"),
@@ -64,8 +64,9 @@ async def test_F_09_what_is_hardly_http_is_a_problem_too(bare_world):
 
 
 async def test_F_09_a_strange_expectation_names_no_version(bare_world):
-    got, headers, _ = await exchange(bare_world, SESSIONS + b"Expect: nonsense\r\nContent-Length: 2\r\n\r\n{}")
+    got, headers, body = await exchange(bare_world, SESSIONS + b"Expect: nonsense\r\nContent-Length: 2\r\n\r\n{}")
     assert (got, headers["server"]) == (417, "tms-ca")
+    assert json.loads(body)["code"] == "expectation_unknown"
 
 
 async def test_F_08_what_is_not_http_is_not_in_the_log(bare_world, caplog):

@@ -127,9 +127,11 @@ def _effective(settings: Settings, database: str) -> dict[str, Any]:
         "listen.tls_certificate": listen.tls_certificate and str(listen.tls_certificate),
         "listen.tls_key": listen.tls_key and str(listen.tls_key),
         "listen.trusted_proxies": [str(network) for network in listen.trusted_proxies],
+        "listen.allowed_hosts": list(listen.allowed_hosts),
         "listen.plain_http_on_any_address": listen.plain_http_on_any_address,
         "limits.backdate_seconds": settings.limits.backdate,
         "limits.max_ttl_seconds": settings.limits.max_ttl,
+        "limits.connections": settings.connections,
         "sessions.lifetime_seconds": settings.session_seconds,
     }
 

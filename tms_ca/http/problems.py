@@ -28,21 +28,33 @@ _TITLE: Mapping[int, str] = {
     403: "Not allowed",
     404: "Not found",
     405: "The method is not allowed here",
+    408: "The request took too long",
     409: "The present state does not allow this",
     413: "The request is too large",
+    414: "The address is too long",
     415: "Send application/json",
+    417: "The expectation is not known",
+    421: "The request is for another host",
     429: "Too many tries",
+    431: "The head is too large",
     500: "Something is wrong in the service",
     503: "The service cannot answer now",
 }
 
 # What aiohttp itself refuses, before any code of ours.
 _OWN_CODES: Mapping[int, tuple[str, str]] = {
-    400: ("not_http", "this is not an HTTP request, or its head is too long: 8 KiB a line, 100 headers"),
+    400: ("not_http", "this is not an HTTP request, or one that two readers could read differently"),
     404: ("no_such_path", "there is nothing at this path; /openapi.json lists what there is"),
     405: ("method_not_allowed", "this path does not take this method; the Allow header lists those it takes"),
+    408: ("too_slow", "the request came too slowly: expected its head within 15 s, its body within 60 s"),
     413: ("body_too_large", "the body is larger than the service reads"),
+    414: ("address_too_long", "the address is longer than the 8 KiB that the service reads"),
+    417: ("expectation_unknown", "the only expectation that the service knows is 100-continue"),
+    421: ("host_not_allowed", "the service does not answer under this name; listen.allowed_hosts lists those it has"),
+    431: ("head_too_large", "the head is larger than 16 KiB, or has more than 100 fields"),
+    503: ("overloaded", "more is asked than the service can answer now; try again after the seconds of Retry-After"),
 }
+_ANY_OTHER = ("refused", "the service does not take this request")
 
 
 def status_of(error: errors.TmsError) -> int:
@@ -77,10 +89,15 @@ def of_error(error: errors.TmsError, request_id: str) -> web.Response:
     return _response(status, error.code, error.detail, members, headers)
 
 
+def code_of_http(error: web.HTTPException) -> str:
+    """Return the code that `of_http` gives."""
+    return _OWN_CODES.get(error.status, _ANY_OTHER)[0]
+
+
 def of_http(error: web.HTTPException, request_id: str) -> web.Response:
-    """Return the answer to what aiohttp refused by itself."""
-    code, detail = _OWN_CODES.get(error.status, ("refused", "the service does not take this request"))
-    headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+    """Return the answer to what was refused before any handler."""
+    code, detail = _OWN_CODES.get(error.status, _ANY_OTHER)
+    headers = {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}
     return _response(error.status, code, detail, {"request_id": request_id}, headers)
 
 

@@ -1,17 +1,178 @@
-"""What is refused before it is a request: a problem like every other, without version, echo or traceback."""
+"""aiohttp's connection, with what it lacks: patience that ends, strict heads, and no for an answer when it is too much.
 
-import secrets
+What is refused before it is a request is a problem like every other, without version, echo or traceback.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from tms_ca.http import problems
+from tms_ca.http import heads
+from tms_ca.http.admission import Admission, endpoint_of
 from tms_ca.http.context import HANDLE
-from tms_ca.http.middleware import HEADERS
+from tms_ca.http.guard import GUARD, Guard, TurnedAway, Watch
+from tms_ca.http.refusals import Refusals
+
+_PLAIN_FIELD = (
+    rb"(?!content-length|transfer-encoding|expect|connection: (?!keep-alive)|upgrade)[A-Za-z0-9-]++: [\x20-\x7e]*+\r\n"
+)
+# One whole request in one piece, beyond doubt: only such a one is answered without having been parsed.
+_WHOLE = re.compile(
+    rb"((?:GET|POST) /[\x21-\x7e]* HTTP/1\.1\r\n)"
+    rb"(?:" + _PLAIN_FIELD + rb")*+(?:content-length: ([0-9]{1,5})\r\n)?+(?:" + _PLAIN_FIELD + rb")*+\r\n",
+    re.IGNORECASE,
+)
+_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+_now = time.monotonic
 
 
 class _Protocol(RequestHandler):
-    __slots__ = ()
+    __slots__ = ("_ahead", "_came_at", "_guard", "_queued", "_refused", "_watch")
+
+    def __init__(self, manager: web.Server, guard: Guard, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._guard = guard
+        self._watch: Watch | None = None
+        self._queued = 0  # requests that have arrived and have not begun
+        self._ahead = 0  # of the last that arrived
+        self._came_at = 0.0
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        guard = self._guard
+        if not guard.room():
+            stream = cast("asyncio.Transport", transport)
+            stream.set_protocol(TurnedAway(guard, stream))
+            return
+        guard.open += 1
+        self._came_at = _now()
+        self._watch = guard.watched[self] = Watch(self._came_at)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        guard = self._guard
+        if self._manager is not None:
+            guard.open -= 1
+            guard.admission.waiting -= self._queued
+            self._queued = 0
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        admission = self._guard.admission
+        if admission.waiting >= admission.gate and self._shed(data):
+            return
+        if self._refused:
+            return  # whatever follows what was refused is not looked at
+        self._came_at = _now()
+        before = self._request_count
+        super().data_received(data)
+        new = self._request_count - before
+        if new:
+            self._ahead = admission.waiting
+            self._queued += new
+            admission.waiting += new
+            message, payload = self._messages[-1]
+            whole = self._watch is None and new == 1 and len(data) < heads.MOST_HEAD_BYTES
+            if whole and not isinstance(message, _ErrInfo):
+                refused = heads.vet(message, self._guard.allowed_hosts)
+                if refused is not None:
+                    self._refuse(0, refused)
+                elif payload is not EMPTY_PAYLOAD and not payload.is_eof():
+                    self._watch_for(Watch(self._came_at, payload))
+            else:
+                self._look_closely(new, data)
+        elif data:
+            self._partial(len(data))
+
+    def _look_closely(self, new: int, data: bytes) -> None:
+        """Check what came not in one piece, or not alone."""
+        long = len(data) + (0 if self._watch is None else self._watch.bytes) >= heads.MOST_HEAD_BYTES
+        self._unwatch()
+        for place in range(-new, 0):
+            message, _ = self._messages[place]
+            if isinstance(message, _ErrInfo):
+                refused: web.HTTPException | None = heads.of_parser(message.exc, data)
+            elif long and heads.length(message) > heads.MOST_HEAD_BYTES:
+                refused = heads.too_large()
+            else:
+                refused = heads.vet(message, self._guard.allowed_hosts)
+            if refused is not None:
+                self._refuse(-new - place, refused)
+                return
+        payload = self._messages[-1][1]
+        if not payload.is_eof():
+            self._watch_for(Watch(self._came_at, payload))
+
+    def _partial(self, size: int) -> None:
+        """Take note of bytes that did not complete a head."""
+        watch = self._watch
+        if watch is None:
+            if not (self._close or self._force_close or self._upgraded):
+                watch = Watch(self._came_at)
+                watch.bytes = size
+                self._watch_for(watch)
+        elif watch.payload is None:
+            watch.bytes += size
+            if watch.bytes > 2 * heads.MOST_HEAD_BYTES:  # the parser counts each field, and not all of them together
+                self.end(heads.too_large())
+        elif watch.payload.is_eof():
+            self._unwatch()
+
+    def _refuse(self, behind: int, answer: web.HTTPException) -> None:
+        """Answer in its turn, and let nothing behind it be a request."""
+        self._refused = True
+        for _ in range(-behind):
+            self._messages.pop()
+        self._messages[-1] = _ErrInfo(400, heads.Refused(answer), ""), EMPTY_PAYLOAD
+        self._unwatch()
+
+    def _shed(self, data: bytes) -> bool:
+        """Say that there is no time, if it is so, and if it can be said without having parsed `data`."""
+        guard = self._guard
+        found = _WHOLE.match(data) if self.idle_since() is not None else None
+        if found is None or self.transport is None or found.end() + int(found[2] or 0) != len(data):
+            return False
+        endpoint = endpoint_of(found[1])
+        if guard.admission.admit(endpoint) is None:
+            return False
+        self._came_at = _now()
+        self.transport.write(guard.refusals.shed(endpoint))
+        self._pause_transport_reading()
+        guard.box(self)
+        return True
+
+    async def _handle_request(
+        self,
+        request: web.BaseRequest,
+        start_time: float | None,
+        request_handler: _Handler,
+    ) -> tuple[web.StreamResponse, bool]:
+        if self._queued:
+            self._queued -= 1
+            admission = self._guard.admission
+            admission.begun(_now() - self._came_at, self._ahead)
+            admission.waiting -= 1
+            if admission.waiting >= admission.gate and request_handler is self._request_handler:
+                request_handler = self._second_thought(request, request_handler)
+        return await super()._handle_request(request, start_time, request_handler)
+
+    def _second_thought(self, request: web.BaseRequest, handler: _Handler) -> _Handler:
+        """Return what says that there is no time, where that could not be said before, else `handler`."""
+        endpoint = endpoint_of(f"{request.method} {request.raw_path}".encode(errors="replace"))
+        if self._guard.admission.admit(endpoint) is None:
+            return handler
+
+        async def say(_: web.BaseRequest) -> web.StreamResponse:
+            return self._guard.refusals.shed_parsed(endpoint)
+
+        return say
 
     def handle_error(
         self,
@@ -20,28 +181,82 @@ class _Protocol(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - aiohttp's signature; it repeats what was sent
     ) -> web.StreamResponse:
-        request_id = secrets.token_hex(6)
-        # Without the exception: its text is the line that was sent, and that may hold a credential.
-        self.logger.info("%s: not HTTP (%s) from %s", request_id, type(exc).__name__, request.remote)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
-        response = problems.of_bug(request_id) if status == 500 else problems.of_http(web.HTTPBadRequest(), request_id)
-        response.headers.update({**HEADERS, "X-Request-ID": request_id, "Cache-Control": "no-store"})
-        response.force_close()
-        return response
+        # Without the exception's text: it is the line that was sent, and that may hold a credential.
+        error = web.HTTPInternalServerError() if status == 500 else heads.of_parser(exc, b"")
+        return self._guard.refusals.answer(error, request.remote or "")
+
+    def idle_since(self) -> float | None:
+        """Return since when nothing has been asked, None while something is."""
+        idle = self._watch is None and not self._messages and self._waiter is not None and not self._waiter.done()
+        return self._came_at if idle else None
+
+    def end(self, error: web.HTTPException | None) -> None:
+        """Close the connection, saying `error` if something came and nothing else is being said."""
+        if self._request_in_progress or self._messages:
+            return  # it is looked at again
+        said = self._watch is not None and self._watch.bytes > 0
+        if error is not None and self.transport is not None:
+            refusals, address = self._guard.refusals, str((self.peername or ("",))[0])
+            if said:
+                self.transport.write(refusals.raw(error, address))
+            else:
+                refusals.note("silent", address)
+        self._unwatch()
+        self.force_close()
+
+    def fail_body(self, payload: StreamReader, error: web.HTTPException) -> bool:
+        """Tell the handler that the rest of the body will not come; False where nobody waits for it."""
+        if not self._request_in_progress:
+            return False  # it is answered already, and aiohttp gives the rest ten seconds
+        self._watch = None
+        self._lingering_time = 0.0
+        if self._current_request is not None:
+            message = self._current_request._message  # noqa: SLF001 - what the answer's Connection field goes by
+            self._current_request._message = message._replace(should_close=True)  # noqa: SLF001
+        payload.set_exception(error)
+        return True
+
+    def read_again(self) -> None:
+        """Go on reading."""
+        if not (self._reading_paused or self._buffer_paused):
+            self._resume_transport_reading()
+
+    def _watch_for(self, watch: Watch) -> None:
+        self._watch = self._guard.watched[self] = watch
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch = None
+            self._guard.watched.pop(self, None)
 
 
 class _Server(web.Server):
+    guard: Guard
+
     def __call__(self) -> RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+        return _Protocol(self, self.guard, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
-    """web.AppRunner, with our answers to what is not HTTP."""
+    """web.AppRunner, with our limits, and our answers to what is not HTTP."""
 
-    __slots__ = ()
+    __slots__ = ("guard",)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         handle = self.app.get(HANDLE, made.request_handler)
-        return _Server(handle, request_factory=made.request_factory, **made._kwargs)  # type: ignore[arg-type] # noqa: SLF001 - no other way in
+        limits = {
+            "max_line_size": heads.MOST_LINE_BYTES, "max_field_size": heads.MOST_HEAD_BYTES,
+            "max_headers": heads.MOST_FIELDS,
+        }  # fmt: skip
+        server = _Server(handle, request_factory=made.request_factory, **made._kwargs | limits)  # type: ignore[arg-type] # noqa: SLF001 - no other way in
+        server.guard = self.guard = self.app.get(GUARD) or Guard(Admission(), Refusals())
+        self.guard.start(server._connections)  # type: ignore[arg-type] # noqa: SLF001 - a copy for each look would be large
+        return server
+
+    async def cleanup(self) -> None:
+        """Stop serving."""
+        await super().cleanup()
+        self.guard.stop()

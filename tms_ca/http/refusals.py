@@ -1,0 +1,104 @@
+"""Answers that are given before there is a request: the same problems, as bytes; each is counted and logged."""
+
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+import orjson
+from aiohttp import web
+
+from tms_ca.http import problems
+from tms_ca.http.middleware import HEADERS, new_request_id
+from tms_ca.observe import Log
+
+STRICT_TRANSPORT = {"Strict-Transport-Security": "max-age=31536000"}
+_ID = "@request-id@"
+
+
+class Refusals:
+    """Says no, in one place: what is answered, counted and written down about it."""
+
+    def __init__(
+        self, log: Log | None = None, count: Callable[[str, int, float], None] | None = None, *, tls: bool = False
+    ) -> None:
+        self.headers = {**HEADERS, **(STRICT_TRANSPORT if tls else {}), "Cache-Control": "no-store"}
+        self._log = log
+        self._count = count  # endpoint, status, seconds
+        self._prepared: dict[tuple[int, bool], tuple[bytes, str]] = {}
+        self._shed = 0
+
+    def answer(self, error: web.HTTPException, address: str) -> web.Response:
+        """Return the last answer on a connection; it is counted and logged."""
+        request_id = new_request_id()
+        bug = error.status >= 500
+        response = problems.of_bug(request_id) if bug else problems.of_http(error, request_id)
+        response.headers.update({**self.headers, "X-Request-ID": request_id})
+        response.force_close()
+        self.note(
+            "internal" if bug else problems.code_of_http(error), address, status=response.status, request_id=request_id
+        )
+        return response
+
+    def raw(self, error: web.HTTPException, address: str) -> bytes:
+        """Return the last answer on a connection as bytes; it is counted and logged."""
+        request_id = new_request_id()
+        data, code = self._bytes(error, request_id, close=True)
+        self.note(code, address, status=error.status, request_id=request_id)
+        return data
+
+    def shed(self, endpoint: str) -> bytes:
+        """Return the answer to a request that there is no time for; it is counted, `summary` writes it down."""
+        self._shed += 1
+        if self._count is not None:
+            self._count(endpoint, _OVERLOADED.status, 0.0)
+        return self._bytes(_OVERLOADED, new_request_id(), close=False)[0]
+
+    def shed_parsed(self, endpoint: str) -> web.Response:
+        """Return the same answer to a request that has been parsed."""
+        data = self.shed(endpoint)
+        head, _, body = data.partition(b"\r\n\r\n")
+        fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+        return web.Response(status=_OVERLOADED.status, body=body, headers=fields)
+
+    def note(self, code: str, address: str, *, status: int = 0, request_id: str = "") -> None:
+        """Count and log what was refused; with status 0 nothing could be said any more."""
+        if self._count is not None and status:
+            self._count("refused", status, 0.0)
+        if self._log is not None:
+            line = {"level": "info", "at": round(time.time(), 3), "request_id": request_id or new_request_id()}
+            said = {"status": status} if status else {}
+            self._log.write(**line, endpoint="refused", **said, code=code, address=address)
+
+    def summary(self, waiting: int) -> None:
+        """Log, in one line, what was shed since the last call."""
+        shed, self._shed = self._shed, 0
+        if shed and self._log is not None:
+            text = "overloaded: requests were answered 503"
+            at = round(time.time(), 3)
+            self._log.write(level="warning", at=at, message=text, code="overloaded", shed=shed, waiting=waiting)
+
+    def _bytes(self, error: web.HTTPException, request_id: str, *, close: bool) -> tuple[bytes, str]:
+        prepared = self._prepared.get((error.status, close))
+        if prepared is None:
+            prepared = self._prepared[error.status, close] = self._prepare(error, close=close)
+        return prepared[0].replace(_ID.encode(), request_id.encode()), prepared[1]
+
+    def _prepare(self, error: web.HTTPException, *, close: bool) -> tuple[bytes, str]:
+        response = problems.of_http(error, _ID)
+        body = response.body
+        assert isinstance(body, bytes)
+        length = len(body) - len(_ID) + len(new_request_id())
+        fields = {**response.headers, **self.headers, "X-Request-ID": _ID, "Content-Length": str(length)}
+        if close:
+            fields["Connection"] = "close"
+        lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in fields.items()]
+        return "\r\n".join([*lines, "", ""]).encode() + body, str(orjson.loads(body)["code"])
+
+
+def overloaded() -> web.HTTPException:
+    """Return the refusal of what there is no time or room for."""
+    return web.HTTPServiceUnavailable(headers={"Retry-After": "1"})
+
+
+_OVERLOADED = overloaded()
