@@ -9,7 +9,7 @@ STAMP := $(VENV)/.complete
 help:
 	@echo "make demo    watch the main job: a certificate opens a session on a real sshd, a revocation closes the door"
 	@echo "make test    set up everything and run every test      (make test ARGS='-k krl' runs some)"
-	@echo "make bench   certificates and login checks a second     (writes bench.json and docs/performance.md's tables)"
+	@echo "make bench   speed against its targets, half an hour   (QUICK=1: minutes; writes bench.json, docs/performance.md)"
 	@echo "make check   lint, types and the direction of dependency"
 	@echo "make openapi docs/api/openapi.json, out of the code"
 	@echo "make setup   the set-up alone: .venv/ with tms-ca, tms and pytest"
@@ -41,7 +41,7 @@ format: setup
 
 bench: setup
 	@sh deploy/debian-packages.sh bench
-	@$(PY) -m tests.bench $(if $(QUICK),--quick)
+	@$(PY) -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 openapi: setup
 	@$(PY) -m tms_ca.http.openapi > docs/api/openapi.json

@@ -19,17 +19,17 @@ SERVER_CPU, LOAD_CPU = 0, 1
 class Plan:
     """How long everything takes."""
 
-    seconds: int = 8  # of a round
+    seconds: int = 6  # of a round
     rounds: int = 5
     warm: int = 2  # seconds before the first round
     connections: tuple[int, ...] = (1, 32, 100)
-    steady_seconds: float = 10
+    steady_seconds: float = 6
     keys: int = 20_000
     scale: float = 1.0  # of the filled database: 1.0 is a million certificates
     memory: tuple[int, int] = (60, 600)  # seconds of full load before each look at the resident memory
 
 
-QUICK = Plan(seconds=2, rounds=3, warm=1, connections=(32,), steady_seconds=4, memory=(10, 60))
+QUICK = Plan(seconds=2, rounds=3, warm=1, connections=(32,), steady_seconds=3, memory=(10, 60))
 
 
 @dataclass

@@ -89,7 +89,7 @@ def targets(figures: Sequence[Figure]) -> list[str]:
     rows = []
     for target in TARGETS:
         found = by_name.get(target.name)
-        measured = "not measured" if found is None else spread(found, ".3g")
+        measured = "not measured" if found is None else spread(found, ".2f")
         verdict = "" if found is None else target.verdict(found.value)
         most = "at most " if target.lower_is_better else ""
         rows.append([f"`{target.name}`", target.what, measured, f"{most}{target.least:g}", f"{target.aim:g}", verdict])
