@@ -6,6 +6,7 @@ set that. What a worker has counted stays in the sum when the worker is gone; wh
 
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,8 +82,12 @@ def forget(pid: int, run_directory: Path | None = None) -> None:
             own = directory / f"{kind}_{pid}.db"
             if not own.exists():
                 continue
+            try:
+                counted = list(MmapedDict.read_all_values_from_file(str(own)))  # type: ignore[no-untyped-call]
+            except (OSError, RuntimeError, ValueError, struct.error):
+                counted = []  # cut short, as by a full disk; what stays unread would spoil every scrape from now on
             ended = MmapedDict(str(directory / f"{kind}_ended.db"))  # type: ignore[no-untyped-call]
-            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(own)):  # type: ignore[no-untyped-call]
+            for key, value, _, _ in counted:
                 ended.write_value(key, ended.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
             ended.close()  # type: ignore[no-untyped-call]
             own.unlink()

@@ -22,6 +22,7 @@ from tms_ca.services.readiness import Readiness
 from tms_ca.services.records import Records
 from tms_ca.services.revocation import Revocations
 from tms_ca.store.hot import GroupCommit
+from tms_ca.tracing import Tracing
 from tms_ca.vault import Vault
 
 
@@ -47,6 +48,7 @@ class Context:
     people: People
     auditing: Auditing
     readiness: Readiness
+    tracing: Tracing | None = None
 
 
 CONTEXT = web.AppKey("context", Context)

@@ -115,6 +115,7 @@ def around(
         }
         if code:
             line["code"] = code
+            metrics.problem(code)
         if cause:
             line["error"] = cause
         log.write(**line)

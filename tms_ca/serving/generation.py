@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from tms_ca.observe import Log
+from tms_ca.registry import forget
 from tms_ca.serving.child import START_SECONDS, Child
 from tms_ca.serving.post import RUN_DIR, Order, Post, Role
 from tms_ca.serving.shares import Shares
@@ -116,7 +117,7 @@ class Generation:
             role = child.post.role
             if role is Role.WORKER:
                 self._shares.absent(child.post.slot)
-                _forget(child.process.pid)
+                forget(child.process.pid, self._directory)
             if self._leaving:
                 return
             steady = time.monotonic() - child.began_at > STEADY_SECONDS
@@ -160,7 +161,3 @@ async def _answering(child: Child) -> None:
 
 async def _all_ended(children: Iterable[Child]) -> None:
     await asyncio.gather(*(child.ended() for child in children))
-
-
-def _forget(pid: int) -> None:
-    """Drop the metrics of a worker that is gone."""

@@ -31,6 +31,7 @@ from tms_ca.serving.notify import STOPPING, notify, reloading
 from tms_ca.serving.post import BEAT, READY, Leash, Order, Post, Role
 from tms_ca.serving.shares import Shares
 from tms_ca.settings import Settings
+from tms_ca.tracing import open_tracing
 
 IDLE_SECONDS = 75.0
 GC_ALLOCATIONS = 20_000  # the default of 700 costs a tenth of the throughput and most of the p99
@@ -116,7 +117,10 @@ class Worker:
         leash = self._obey(loop)
         tls = tls_context(self._settings)
         writer = Path(self._post.writer) if self._post.writer else None
-        async with open_context(self._settings, writer=writer) as context:
+        async with (
+            open_tracing(self._settings.tracing_endpoint) as tracing,
+            open_context(self._settings, writer=writer, tracing=tracing) as context,
+        ):
             app = build_app(context, self._settings, self._log)
             runner = Runner(
                 app,
