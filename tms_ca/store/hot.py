@@ -162,6 +162,8 @@ class GroupCommit:
                     await self._write([one])
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, every waiting request must hear of it
+            if not self._chain.registered:  # no answer came: whoever waits would wait as long, and then for the chain
+                group, self._waiting = [*group, *self._waiting], []
             _refuse(group, error)
             return
         self.groups += 1

@@ -174,6 +174,7 @@ class Lines:
         for line in [*self._free, *self._busy]:
             line.terminate()
         self._free.clear()
+        self._busy.clear()  # from now on there is nothing to wait for, whoever has yet to hear of it
         self._refuse(error)
         if not self._closed:
             self._open_another()
