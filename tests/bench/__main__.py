@@ -4,6 +4,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -66,8 +67,8 @@ def stamp(plan: Plan) -> str:
 
 def unable() -> str | None:
     """Return why nothing can be measured here, or None."""
-    if len(os.sched_getaffinity(0)) < 2:
-        return "the benchmark needs two cores: one for the service and one for the load"
+    if not {0, 1} <= os.sched_getaffinity(0):
+        return f"the benchmark needs cores 0 and 1, and may use {sorted(os.sched_getaffinity(0))}"
     missing = [name for name in ("wrk", "taskset") if shutil.which(name) is None]
     return f"not installed: {', '.join(missing)}; make bench installs them" if missing else None
 
@@ -75,6 +76,7 @@ def unable() -> str | None:
 def main() -> int:
     """Run the parts; what one of them cannot measure, the others still do."""
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     if why := unable():
         print(why, file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ from tests.bench.processes import Server, started
 from tests.bench.report import Figure, figure, spread, table
 from tests.bench.service import JSON
 
-SERVER_CPU, LOAD_CPU = 0, 1
+SERVER_CPU, LOAD_CPU, BOTH_CPUS = "0", "1", "0,1"
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Comparison:
 
 
 def compare(
-    bench: Bench, variants: Sequence[Variant], connections: Sequence[int], *, load_cpu: int | None = LOAD_CPU
+    bench: Bench, variants: Sequence[Variant], connections: Sequence[int], *, load_cpu: str = LOAD_CPU
 ) -> Comparison:
     """Ask all variants in turn, round after round, for each number of connections.
 

@@ -40,9 +40,9 @@ class Measured:
     cpu_us: float  # processor time of the server for each request
 
 
-def wrk_command(load: Load, *, connections: int, seconds: int, cpu: int | None) -> list[str]:
-    """Return the command that runs wrk with one thread, on one core if `cpu` says which."""
-    pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
+def wrk_command(load: Load, *, connections: int, seconds: int, cpu: str | None) -> list[str]:
+    """Return the command that runs wrk with one thread, on the cores that `cpu` names, if any."""
+    pinned = [] if cpu is None else ["taskset", "-c", cpu]
     headers = [part for name, value in load.headers.items() for part in ("-H", f"{name}: {value}")]
     wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(_SCRIPT), *headers]
     return [*pinned, *wrk, load.url, "--", str(load.bodies), str(connections), "login" if load.login else "plain"]
@@ -64,7 +64,7 @@ def read(output: str) -> dict[str, float]:
     return result
 
 
-def measure(variant: Variant, *, connections: int, seconds: int, cpu: int | None) -> Measured:
+def measure(variant: Variant, *, connections: int, seconds: int, cpu: str | None) -> Measured:
     """Let wrk ask for so many seconds.
 
     Raises:

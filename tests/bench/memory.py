@@ -23,8 +23,7 @@ def memory(bench: Bench) -> Outcome:
         samples, requests = _watch(bench, ours.server, loads, late)
         stored = sum(file.stat().st_size for file in _files(ours.directory / "data"))
     first, second = (_before(samples, seconds) / 2**20 for seconds in (early, late))
-    times = {60: "1min", 600: "10min"}
-    names = [times.get(seconds, f"{seconds}s") for seconds in (early, late)]
+    names = ["1min", "10min"] if (early, late) == (60, 600) else [f"{early}s", f"{late}s"]
     outcome = Outcome("memory", "Resident memory at full load")
     outcome.figures = [
         figure(f"rss_{names[0]}_mib", [first], "MiB", digits=1),

@@ -107,7 +107,7 @@ def _furnish(base: str) -> str:
 
 
 @contextmanager
-def openbao(directory: Path, *, cpu: int, keys: int) -> Iterator[tuple[Server, Load]]:
+def openbao(directory: Path, *, cpu: str, keys: int) -> Iterator[tuple[Server, Load]]:
     """Run it on one core, with one processor for Go; yield it and requests for certificates.
 
     Raises:

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from tests.bench import openbao as peer
 from tests.bench import postgresql as engine
 from tests.bench import steady
-from tests.bench.compare import LOAD_CPU, SERVER_CPU, Bench, Comparison, compare, echo
+from tests.bench.compare import BOTH_CPUS, LOAD_CPU, SERVER_CPU, Bench, Comparison, compare, echo
 from tests.bench.crowd import filled, many_users
 from tests.bench.load import Variant
 from tests.bench.report import Outcome, figure, table
@@ -88,10 +88,10 @@ def workers(bench: Bench) -> Outcome:
     with ExitStack() as stack:
         variants = []
         for number, what in ((1, "one worker"), (2, "two workers")):
-            ours = stack.enter_context(service(bench.directory / f"workers-{number}", cpu=None, workers=number))
+            ours = stack.enter_context(service(bench.directory / f"workers-{number}", cpu=BOTH_CPUS, workers=number))
             load = ours.certificates(bench.plan.keys)
             variants.append(Variant(f"issue_workers_{number}", f"certificates, {what}", ours.server, load))
-        found = compare(bench, variants, [100], load_cpu=None)
+        found = compare(bench, variants, [100], load_cpu=BOTH_CPUS)
     outcome.lines += found.table("issue_workers_1")
     ratio = found.ratio("issue_workers_2", "issue_workers_1", 100, called="workers_2_vs_1")
     outcome.figures = [*found.figures(), ratio]

@@ -38,7 +38,7 @@ def version() -> str:
 
 
 @contextmanager
-def postgresql(*, cpu: int) -> Iterator[str]:
+def postgresql(*, cpu: str) -> Iterator[str]:
     """Yield the URL of an empty database.
 
     Raises:

@@ -73,18 +73,18 @@ def printed(out: Path) -> str | None:
 def started(
     command: list[str],
     *,
-    cpu: int | None,
+    cpu: str | None,
     environment: dict[str, str] | None = None,
     address: Callable[[Path], str | None] = printed,
     account: dict[str, object] | None = None,
 ) -> Iterator[Server]:
-    """Run a server, on one core if `cpu` says which; yield it when `address(what it printed)` knows where it answers.
+    """Run a server, on the cores that `cpu` names, if any; yield it when `address(what it printed)` knows where it answers.
 
     Raises:
         RuntimeError: it ended or did not answer in time; the text has the end of what it wrote
 
     """
-    pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
+    pinned = [] if cpu is None else ["taskset", "-c", cpu]
     with tempfile.TemporaryDirectory(prefix="tms-bench-out-") as directory:
         out, log = Path(directory) / "out", Path(directory) / "log"
         with out.open("wb") as out_file, log.open("wb") as log_file:

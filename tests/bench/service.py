@@ -104,14 +104,18 @@ class Service:
         bodies = [json.dumps({"account": "alice", "certificate": json.loads(a)["certificate"]}) for a in answers]
         file = written(self.directory / "logins", [f'{body[:-1]}, "nonce": "' for body in bodies])
         headers = {**JSON, "Authorization": self.host, "Accept": "text/plain"}
-        return Load(f"{self.api.base}hosts/h1/principals", headers, file, login=True)
+        load = Load(f"{self.api.base}hosts/h1/principals", headers, file, login=True)
+        (said,) = asyncio.run(ask_all(load.url, headers, bodies[:1]))
+        if not said.startswith(b"alice"):
+            raise RuntimeError(f"a login check answered {said[:80]!r}; expected alice's principal")
+        return load
 
 
 @contextmanager
 def service(
     directory: Path,
     *,
-    cpu: int | None,
+    cpu: str | None,
     workers: int = 1,
     database_url: str = "",
     fill: Callable[[str, Path], None] = lambda _, __: None,

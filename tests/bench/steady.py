@@ -111,7 +111,7 @@ async def drive(load: Load, *, rate: float, seconds: float, connections: int = C
     return Latencies(total, part(took, 0.5), part(took, 0.99), part(took, 0.999), took[-1] * 1000, part(late, 0.99))
 
 
-def measure(load: Load, *, rate: float, seconds: float, cpu: int) -> Latencies:
+def measure(load: Load, *, rate: float, seconds: float, cpu: str) -> Latencies:
     """Drive from a process of its own on one core, which it keeps busy to be on time.
 
     Raises:
@@ -119,7 +119,7 @@ def measure(load: Load, *, rate: float, seconds: float, cpu: int) -> Latencies:
 
     """
     wish = {**asdict(load), "bodies": str(load.bodies), "rate": rate, "seconds": seconds}
-    command = ["taskset", "-c", str(cpu), sys.executable, "-m", "tests.bench.steady"]
+    command = ["taskset", "-c", cpu, sys.executable, "-m", "tests.bench.steady"]
     ended = subprocess.run(command, input=json.dumps(wish), check=False, capture_output=True, text=True)
     if ended.returncode:
         raise RuntimeError(f"{load.url} at {rate:g} a second: {ended.stderr.strip().splitlines()[-1:]}")
