@@ -34,3 +34,9 @@ def shop(initialised, tmp_path, request):  # noqa: F811
         return Shop(service, people, new_key(tmp_path, "id").public)
 
     return open_
+
+
+@pytest.fixture
+async def postgres_url(postgres) -> str:
+    """Return the URL of a migrated, empty database."""
+    return await postgres.fresh()

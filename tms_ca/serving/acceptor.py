@@ -19,6 +19,7 @@ COUNT_SECONDS = 0.1
 FULL_SECONDS = 0.5  # without descriptors or memory: how long until the next attempt
 HANDSHAKE_SECONDS = 10.0
 MOST_AT_ONCE = 64
+FEW = 6  # how often in a row a worker goes last before it takes more than one connection
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -34,6 +35,7 @@ class Acceptor:
         self._shares = shares
         self._loop = asyncio.get_running_loop()
         self._welcoming: set[asyncio.Task[None]] = set()
+        self._in_vain = 0
         self._pause: asyncio.TimerHandle | None = None
         self._counting: asyncio.TimerHandle | None = None
 
@@ -74,6 +76,7 @@ class Acceptor:
         elif self._shares.ahead():
             self._sleep(YIELD_SECONDS)
         else:
+            self._in_vain = 0
             self._take(1)  # of many at once, the others get their turns
 
     def _sleep(self, seconds: float) -> None:
@@ -83,7 +86,9 @@ class Acceptor:
     def _resume(self) -> None:
         self._pause = None
         self._loop.add_reader(self._listener.fileno(), self._ready)
-        self._take(MOST_AT_ONCE)  # what is still there was wanted by nobody
+        # Nobody came. Perhaps they wait for a processor, so one at a time at first; perhaps they hang.
+        self._in_vain += 1
+        self._take(min(MOST_AT_ONCE, 1 << max(0, self._in_vain - FEW)))
 
     def _take(self, most: int) -> None:
         for _ in range(most):

@@ -14,7 +14,7 @@ from tms_ca.serving.post import READY, Order, Post, Role
 
 # How long a process may be silent, in seconds. The writer's longest honest silence is a wait for a change's lock; a
 # worker's is a pause that its operator or its debugger makes.
-SILENCE_SECONDS = {Role.WRITER: 12.0, Role.WORKER: 30.0}
+SILENCE_SECONDS = {Role.WRITER: 8.0, Role.WORKER: 30.0}
 LOOK_SECONDS = 1.0
 START_SECONDS = 60.0
 

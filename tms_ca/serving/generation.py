@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from tms_ca.observe import Log
-from tms_ca.registry import forget
+from tms_ca.registry import RUN_DIR, forget
 from tms_ca.serving.child import START_SECONDS, Child
-from tms_ca.serving.post import RUN_DIR, Order, Post, Role
+from tms_ca.serving.post import Order, Post, Role
 from tms_ca.serving.shares import Shares
 from tms_ca.store.handover import reachable
 
@@ -99,6 +99,8 @@ class Generation:
         for child in children:
             child.kill()
         await _all_ended(children)
+        for worker in self._workers.values():
+            _forget(worker, self._directory)
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -117,7 +119,7 @@ class Generation:
             role = child.post.role
             if role is Role.WORKER:
                 self._shares.absent(child.post.slot)
-                forget(child.process.pid, self._directory)
+                _forget(child, self._directory)
             if self._leaving:
                 return
             steady = time.monotonic() - child.began_at > STEADY_SECONDS
@@ -161,3 +163,9 @@ async def _answering(child: Child) -> None:
 
 async def _all_ended(children: Iterable[Child]) -> None:
     await asyncio.gather(*(child.ended() for child in children))
+
+
+def _forget(worker: Child, directory: Path) -> None:
+    """Drop what the metrics say of a worker that is gone; a full disk must not keep it from being replaced."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        forget(worker.process.pid, directory)

@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Self
 
 POST = "TMS_CA_POST"
-RUN_DIR = "TMS_CA_RUN_DIR"  # a private directory that lasts as long as the supervisor
 
 
 class Role(StrEnum):

@@ -84,18 +84,20 @@ class ChainWriter:
         """Return the parameters of MOVE_HEAD."""
         return {"of_chain": self.chain, "to_seq": placed.seq, "to_hash": placed.hash, "to_mac": placed.mac}
 
+    def opening(self) -> dict[str, object]:
+        """Return the row that puts this chain, empty, into the database."""
+        return {
+            "chain": self.chain,
+            "writer": self.writer,
+            "started_at": self.started_at,
+            "head_seq": 0,
+            "head_hash": GENESIS,
+            "head_mac": head_mac(self._seal_key, self.chain, 0, GENESIS),
+        }
+
     async def register(self, connection: AsyncConnection) -> None:
         """Insert this chain, empty."""
-        await connection.execute(
-            insert(audit_chains).values(
-                chain=self.chain,
-                writer=self.writer,
-                started_at=self.started_at,
-                head_seq=0,
-                head_hash=GENESIS,
-                head_mac=head_mac(self._seal_key, self.chain, 0, GENESIS),
-            )
-        )
+        await connection.execute(insert(audit_chains).values(**self.opening()))
 
     async def write(self, connection: AsyncConnection, events: Sequence[Event]) -> Placed:
         """Insert `events` and move the head, within the open transaction of `connection`; the caller holds `lock`."""

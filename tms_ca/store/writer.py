@@ -17,7 +17,6 @@ from sqlalchemy import insert
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 
-from tms_ca.core.chain import GENESIS, head_mac
 from tms_ca.core.model import Event
 from tms_ca.store.chainwriter import ChainWriter, event_row
 from tms_ca.store.engine import open_sqlite
@@ -31,19 +30,6 @@ _RECEIVE_BYTES = 1 << 20
 Group = Sequence[Any]  # of (epoch, certificate's parameters, event's fields), as hot_writer hands it over
 
 
-class _Chain(ChainWriter):
-    def opening(self) -> dict[str, object]:
-        """Return the row that puts this chain, empty, into the database."""
-        return {
-            "chain": self.chain,
-            "writer": self.writer,
-            "started_at": self.started_at,
-            "head_seq": 0,
-            "head_hash": GENESIS,
-            "head_mac": head_mac(self._seal_key, self.chain, 0, GENESIS),
-        }
-
-
 class GroupWriter:
     """Writes groups, many in one commit; `failed` is told what the database refused."""
 
@@ -51,8 +37,8 @@ class GroupWriter:
         dialect = sqlite.dialect(paramstyle="qmark")
         self._connection = open_sqlite(url)
         self._statements = HotStatements(dialect)
-        self._open_chain = Prepared(insert(audit_chains), dialect, [column.name for column in audit_chains.columns])
-        self._chain = _Chain(seal_key, started_at)
+        self._chain = ChainWriter(seal_key, started_at)
+        self._open_chain = Prepared(insert(audit_chains), dialect, list(self._chain.opening()))
         self._failed = failed
 
     def write(self, groups: Sequence[Group]) -> list[object]:

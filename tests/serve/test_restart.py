@@ -1,0 +1,89 @@
+"""SIGHUP: new processes take over and nobody notices; settings that do not load change nothing."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.serve.load import children, fifty_a_second, nothing_is_lost, until, workers
+
+SECONDS = float(os.environ.get("TMS_CA_RESTART_SECONDS", "4"))  # make restarts: 60
+
+
+def _log(service) -> str:
+    return (service.data / "serve.log").read_text()
+
+
+def _restarted(service, before: set[int], count: int) -> bool:
+    now = set(children(service))
+    return not now & before and len(workers(service)) == count
+
+
+def test_E_08_workers_are_restarted_under_load_without_a_failed_request(shop):
+    opened = shop(2)
+    service, restarts = opened.service, 0
+    begun = time.monotonic()
+    with fifty_a_second(opened.people, opened.key) as load:
+        while time.monotonic() - begun < SECONDS:
+            before = set(children(service))
+            assert len(before) == 3
+            time.sleep(0.5)
+            service.process.send_signal(signal.SIGHUP)
+            until(lambda before=before: _restarted(service, before, 2), 40, "the old processes do not end")
+            assert service.call("GET", "/readyz").status == 200
+            restarts += 1
+        time.sleep(0.5)
+    assert load.faults == []
+    assert set(load.answers) == {200, 201}
+    assert all(not client.refused.is_set() for client in load.clients)
+    assert _log(service).count("new workers answer") == restarts
+    nothing_is_lost(service, load.received)
+    print(f"{restarts} restarts in {time.monotonic() - begun:.0f} s, {sum(load.answers.values())} answers, 0 failed")
+
+
+def test_one_process_restarts_in_its_place(shop):
+    opened = shop(1)
+    service = opened.service
+    pid = service.process.pid
+    with fifty_a_second(opened.people, opened.key) as load:
+        time.sleep(0.5)
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: _log(service).count('"serving"') == 2, 30, "the process does not begin anew")
+        time.sleep(0.5)
+    assert load.faults == []
+    assert set(load.answers) == {200, 201}
+    assert service.process.pid == pid
+    assert service.process.poll() is None
+    nothing_is_lost(service, load.received)
+
+
+@pytest.mark.parametrize("workers_", [1, 2])
+def test_settings_that_do_not_load_leave_everything_as_it_is(shop, workers_):
+    opened = shop(workers_)
+    service = opened.service
+    before = set(children(service))
+    settings = service.data / "settings.toml"
+    good = settings.read_text()
+    settings.write_text(good + "\n[listening]\nport = 1\n")
+    service.process.send_signal(signal.SIGHUP)
+    until(lambda: "not restarted" in _log(service), what="nobody says what is wrong")
+    assert "listening: no such setting" in _log(service)
+    assert set(children(service)) == before
+    assert opened.people.issue(opened.key).status == 201
+    settings.write_text(good)
+    service.process.send_signal(signal.SIGHUP)
+    until(lambda: _log(service).count('"serving"') == workers_ * 2, what="good settings are not taken")
+    assert opened.people.issue(opened.key).status == 201
+
+
+def test_new_workers_that_cannot_start_leave_the_old_ones(shop):
+    opened = shop(2)
+    service = opened.service
+    before = set(children(service))
+    key = service.data / "master.key"
+    key.rename(key.with_name("elsewhere"))
+    service.process.send_signal(signal.SIGHUP)
+    until(lambda: "not restarted" in _log(service), what="nobody says what is wrong")
+    until(lambda: set(children(service)) == before, what="something of the new generation is left")
+    assert opened.people.issue(opened.key).status == 201
