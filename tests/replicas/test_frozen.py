@@ -94,16 +94,11 @@ async def test_E_05_a_frozen_database_is_answered_for_in_time_and_nothing_piles_
             ended = time.monotonic()
         asking.stop.set()
         await running
-        recovered = await well_again(asking, MOST_SECONDS)
+        await well_again(asking, MOST_SECONDS)
     during = asking.between(begun, ended)
     slow = [one for one in asking.asked if one.seconds > MOST_SECONDS]
-    print(
-        {what: max(one.seconds for one in during if one.what == what) for what in WHATS},
-        told(during),
-        f"{grown >> 20} MB, {recovered:.2f} s",
-    )
     assert slow == []
-    later = [one for one in during if one.at > begun + 0.5]
+    later = [one for one in during if one.at > begun + 0.5 and one.at + one.seconds < ended]
     assert {status for statuses in told(later).values() for status in statuses} <= {503}
     assert set(told(later)) == set(WHATS), "each was asked while the database stood still"
     assert lives[0] == 200
