@@ -13,9 +13,19 @@ def scale() -> float:
     return float(os.environ.get("TMS_SCALE", "0.02"))
 
 
+async def _fill(world, scale):
+    url, key = world.settings.database_url, world.settings.master_key
+    await asyncio.to_thread(fill, url, scale=scale, master_key=key, now=world.clock.now())
+    return world
+
+
 @pytest.fixture
 async def crowded(world, scale):
     """A furnished world among a crowd."""
-    await asyncio.to_thread(fill, world.settings.database_url, scale=scale, master_key=world.settings.master_key,
-                            now=world.clock.now())  # fmt: skip
-    return world
+    return await _fill(world, scale)
+
+
+@pytest.fixture
+async def few(world, scale):
+    """A tenth of it, where many tests alter what they find."""
+    return await _fill(world, scale / 10)

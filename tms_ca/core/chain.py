@@ -71,6 +71,14 @@ def rehash(previous: bytes, row: ChainedEvent) -> bytes:
     return event_hash(previous, row.chain, row.seq, event, row.detail)
 
 
+def start_mac(key: bytes, chain: str, seq: int, start: bytes) -> bytes:
+    """Return the seal of where a pruned chain begins; `start` is the hash of event `seq`, the last that was removed.
+
+    It is never the seal of a head: whoever kept an old head could pass it off as a start, and cut what lies before.
+    """
+    return hmac.digest(key, f"start:{chain}:{seq}:".encode() + start, "sha256")
+
+
 def head_mac(key: bytes, chain: str, seq: int, head: bytes) -> bytes:
     """Return the seal of a chain's head: who can write the database but lacks `key` cannot shorten a chain unseen."""
     return hmac.digest(key, f"{chain}:{seq}:".encode() + head, "sha256")

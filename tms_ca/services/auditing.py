@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy.engine import Row
 
-from tms_ca.core.chain import GENESIS, head_mac, rehash
+from tms_ca.core.chain import head_mac, rehash
 from tms_ca.core.model import ChainedEvent
+from tms_ca.services.pruning import NOT_OURS, start_of
 from tms_ca.store import audit
 from tms_ca.store.engine import Database
 from tms_ca.vault import Vault
@@ -30,6 +31,7 @@ class Verification:
     chains: int
     events: int
     faults: tuple[Fault, ...]
+    pruned: int = 0  # events that were removed from the beginnings of chains by their retention
 
 
 class Auditing:
@@ -51,10 +53,11 @@ class Auditing:
         return hmac.compare_digest(seal, head.head_mac)
 
     async def verify(self) -> Verification:
-        """Recompute every chain from its beginning, and check that it ends where its sealed head says."""
+        """Recompute every chain from where it begins, and check that it ends where its sealed head says."""
         faults: list[Fault] = []
-        events = 0
+        events = pruned = 0
         async with self._database.read() as connection:
+            await audit.hold_still(connection)
             heads = await audit.heads(connection)
             known = {head.chain for head in heads}
             faults.extend(
@@ -63,7 +66,11 @@ class Auditing:
                 if chain not in known
             )
             for head in heads:
-                seq, previous, fault = 0, GENESIS, None
+                start, fault = start_of(self._vault.audit_key, head), None
+                if start is None:
+                    faults.append(Fault(head.chain, head.start_seq + 1, NOT_OURS))
+                    continue
+                seq, previous, pruned = start.seq, start.hash, pruned + start.seq
                 async for row in audit.events(connection, head.chain):
                     events += 1
                     seq += 1
@@ -80,4 +87,4 @@ class Auditing:
                     fault = Fault(head.chain, head.head_seq, "the head's seal is not ours")
                 if fault is not None:
                     faults.append(fault)
-        return Verification(len(heads), events, tuple(faults))
+        return Verification(len(heads), events, tuple(faults), pruned)

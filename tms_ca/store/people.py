@@ -90,14 +90,16 @@ async def take_step(connection: AsyncConnection, tenant: str, user: str, step: i
 
 async def failures(connection: AsyncConnection, tenant: str, subject: str) -> tuple[int, int]:
     """Return the failures in a row and when the next guess counts, holding the row until the transaction ends."""
-    await _ensure(connection, tenant, subject)
     query = (
         select(throttles.c.failures, throttles.c.retry_at)
         .where(throttles.c.tenant == tenant, throttles.c.subject == subject)
         .with_for_update()
     )
-    row = (await connection.execute(query)).one()
-    return row.failures, row.retry_at
+    while True:
+        await _ensure(connection, tenant, subject)
+        row = (await connection.execute(query)).first()
+        if row is not None:  # else upkeep removed it in between
+            return row.failures, row.retry_at
 
 
 async def _ensure(connection: AsyncConnection, tenant: str, subject: str) -> None:

@@ -155,7 +155,6 @@ throttles = Table(
     Column("failures", Integer, nullable=False),
     Column("retry_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant", "subject"),
-    Index(None, "retry_at"),
 )
 
 sessions = Table(

@@ -20,7 +20,6 @@ REPLACED: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 ADDED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("credentials", ("expires_at",)),
-    ("throttles", ("retry_at",)),
     ("sessions", ("expires_at",)),
     ("identities", ("tenant", "user", "issuer", "subject")),
     ("account_links", ("tenant", "user", "link_id")),

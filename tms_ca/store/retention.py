@@ -1,0 +1,160 @@
+"""What has ended for good, found and deleted a few rows at a time.
+
+Each function takes the open transaction and deletes (or, for `dry`, only counts) one batch, so that no lock is held
+for longer than that takes. A row is looked at again in the statement that deletes it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Table, and_, case, cast, delete, exists, func, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tms_ca.core.model import DelegationStatus, Selector
+from tms_ca.store.tables import (
+    certificates,
+    credentials,
+    delegations,
+    revocations,
+    revoked_certificates,
+    sessions,
+    throttles,
+    users,
+)
+
+DAY = 86400
+BATCH = 500  # deleted in one transaction
+LOOKED_AT = 2000  # by one statement that searches
+ENDED_KEPT_DAYS = 90  # delegations that nothing refers to, after their end
+SECRETS_KEPT_DAYS = 1  # sessions and credentials, after their end
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept after they ended, in days; None keeps them."""
+
+    certificates_days: int | None = None
+    audit_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step found, and from where to go on; None where nothing is left."""
+
+    found: int
+    after: Sequence[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One kind of thing that ends: rows of `table`, walked through in the order of `walk`, gone where `ended`."""
+
+    name: str
+    table: Table
+    walk: tuple[ColumnElement[Any], ...]
+    ended: ColumnElement[bool]
+    within: ColumnElement[bool] | None = None  # what bounds the walk by the same index
+    also: Callable[[Sequence[Any]], Any] | None = None  # what goes with such rows, by their first key
+
+    async def step(self, connection: AsyncConnection, after: Sequence[Any] | None, *, dry: bool) -> Batch:
+        """Delete up to BATCH rows beyond `after`."""
+        key = list(self.table.primary_key.columns)
+        query = select(*self.walk, *key, self.ended.label("ended")).order_by(*self.walk).limit(LOOKED_AT)
+        if self.within is not None:
+            query = query.where(self.within)
+        if after is not None:
+            query = query.where(self.walk[0] >= after[0], tuple_(*self.walk) > tuple_(*after))
+        width = len(self.walk)
+        looked = (await connection.execute(query)).all()
+        doomed: list[tuple[Any, ...]] = []
+        last: Sequence[Any] | None = None
+        for row in looked:
+            last = tuple(row[:width])
+            if row.ended:
+                doomed.append(tuple(row[width:-1]))
+            if len(doomed) == BATCH:
+                break
+        else:
+            last = last if len(looked) == LOOKED_AT else None
+        if doomed and not dry:
+            where = tuple_(*key).in_(doomed) if len(key) > 1 else key[0].in_([one[0] for one in doomed])
+            if self.also is not None:
+                found = await connection.execute(select(self.table).where(where, self.ended))
+                goes = found.mappings().all()
+                if goes:
+                    await connection.execute(self.also(goes))
+            done = await connection.execute(delete(self.table).where(where, self.ended))
+            return Batch(done.rowcount, last)
+        return Batch(len(doomed), last)
+
+
+def _revoked_rows(gone: Sequence[Mapping[str, Any]]) -> Any:
+    return delete(revoked_certificates).where(revoked_certificates.c.serial.in_([row["serial"] for row in gone]))
+
+
+def certificates_ended(tenant: str, before: int) -> Sweep:
+    """Return the certificates of `tenant` that ended before `before`, each with its entry among the revoked."""
+    c = certificates.c
+    old = and_(c.tenant == tenant, c.valid_before < before)
+    return Sweep("certificates", certificates, (c.valid_before, c.id), c.valid_before < before, old, _revoked_rows)
+
+
+def revocations_done(tenant: str, before: int) -> Sweep:
+    """Return the revocations by serial, older than `before`, of certificates that are no longer on record.
+
+    A revocation of anything else stands for ever: a user, client, host or key may come back.
+    """
+    c = revocations.c
+    serial = cast(case((c.selector == Selector.SERIAL, c.value)), BigInteger)
+    gone = and_(
+        c.selector == Selector.SERIAL,
+        c.created_at < before,
+        ~exists().where(certificates.c.serial == serial),
+        ~exists().where(revoked_certificates.c.serial == serial),
+    )
+    within = and_(c.tenant == tenant, c.selector == Selector.SERIAL)
+    return Sweep("revocations", revocations, (c.revocation_id,), gone, within)
+
+
+def delegations_ended(tenant: str, now: int) -> Sweep:
+    """Return delegations and requests that ended ENDED_KEPT_DAYS ago, and that no certificate rests on."""
+    c = delegations.c
+    end = case(
+        (c.status == DelegationStatus.APPROVED, c.expires_at),
+        (c.status == DelegationStatus.PENDING, c.pending_until),
+        else_=c.decided_at,
+    )
+    unused = ~exists().where(certificates.c.tenant == c.tenant, certificates.c.delegation_id == c.delegation_id)
+    ended = and_(func.coalesce(end, now) < now - ENDED_KEPT_DAYS * DAY, unused)
+    return Sweep("delegations", delegations, (c.delegation_id,), ended, c.tenant == tenant)
+
+
+def sessions_ended(now: int) -> Sweep:
+    """Return sessions that ended SECRETS_KEPT_DAYS ago."""
+    c = sessions.c
+    ended = c.expires_at < now - SECRETS_KEPT_DAYS * DAY
+    return Sweep("sessions", sessions, (c.expires_at, c.digest), ended, ended)
+
+
+def credentials_ended(now: int) -> Sweep:
+    """Return secrets that ended SECRETS_KEPT_DAYS ago; most have no end."""
+    c = credentials.c
+    ended = c.expires_at < now - SECRETS_KEPT_DAYS * DAY
+    return Sweep("credentials", credentials, (c.expires_at, c.digest), ended, ended)
+
+
+def throttles_done() -> Sweep:
+    """Return counts of failures that were forgotten, and those of users that do not exist.
+
+    A count of failures of a user stays, however old: it is what bounds guessing.
+    """
+    c = throttles.c
+    user = func.substr(c.subject, _colon(c.subject) + 1)
+    nobody = ~exists().where(users.c.tenant == c.tenant, users.c.user == user)
+    return Sweep("throttles", throttles, (c.tenant, c.subject), or_(c.failures == 0, nobody))
+
+
+def _colon(text: ColumnElement[str]) -> ColumnElement[int]:
+    """Return where the factor ends that stands before the name of a user."""
+    return case((text.like("totp:%"), 5), (text.like("password:%"), 9), else_=0)
