@@ -116,15 +116,16 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(*options: str, port: int | None = None) -> Iterator[Server]:
-    """Yield a server that is initialised and not started."""
+def server(*options: str, port: int | None = None, made: bool = True) -> Iterator[Server]:
+    """Yield a server that is initialised (where `made`) and not started."""
     base = Path(tempfile.mkdtemp(prefix="tms-pg-"))
-    made = Server(base, *options, port=port)
+    one = Server(base, *options, port=port)
     try:
-        made.initialise()
-        yield made
+        if made:
+            one.initialise()
+        yield one
     finally:
-        made.stop()
+        one.stop()
         shutil.rmtree(base, ignore_errors=True)
 
 
