@@ -26,7 +26,7 @@ demo: setup
 	@$(PY) deploy/demo.py
 
 test: setup
-	@sh deploy/debian-packages.sh sshd test
+	@sh deploy/debian-packages.sh sshd test watch
 	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: setup

@@ -8,6 +8,7 @@ for group in "$@"; do
         venv)  want="$want python3-venv" ;;
         sshd)  want="$want openssh-client openssh-server" ;;
         test)  want="$want postgresql openssl strace" ;;
+        watch) want="$want prometheus" ;;
         bench) want="$want wrk postgresql" ;;
         *) echo "unknown group of packages: $group" >&2; exit 2 ;;
     esac

@@ -5,13 +5,16 @@ What a request touches are plain integers of this process (tms_ca.tallies), hand
 
 import asyncio
 import platform
-import time
 from collections.abc import Iterable
 from typing import Protocol
 
 import tms_ca
 from tms_ca import machine
+from tms_ca.core.facts import DenialReason
+from tms_ca.core.model import Selector
 from tms_ca.registry import Registry, forget
+from tms_ca.services.clock import SystemClock
+from tms_ca.tallies import Level, Spread, Tallies, Tally
 
 __all__ = ["Metrics", "forget"]
 
@@ -35,8 +38,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = Registry()
-        from tms_ca.tallies import Level, Spread, Tallies, Tally  # after Registry: it imports prometheus_client
-
         counter, gauge, histogram = registry.counter, registry.gauge, registry.histogram
         self.media_type = registry.media_type
         self.issued = Tally(counter("tms_certificates_issued", "User certificates issued"))
@@ -75,25 +76,39 @@ class Metrics:
             self.issued, self.logins, self.denied, self.revoked, self._problems, self._requests, self._database_errors,
             self.in_flight, self._groups, self._commits, self._signatures, self._builds, self._process,
         )  # fmt: skip
-        self._spread = Spread
         self._spreads: dict[tuple[str, int], Spread] = {}
+        self._begin()
         self._answers: dict[tuple[str, int], tuple[Tally, Spread]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+
+    def _begin(self) -> None:
+        """Let every reason to refuse begin at 0: Prometheus sees no increase in a series that begins at 1."""
+        for reason in DenialReason:
+            for action in ("certificates.issue", "logins.check"):
+                self.denied.labels(action, reason)
+        for selector in Selector:
+            self.revoked.labels(selector)
+        for code in ("credential_not_good", "database_unavailable", "internal"):
+            self._problems.labels(code)
+        for endpoint in ("issue_certificate", "check_login"):
+            self._spread_of(endpoint, 5)
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
         """Count one answer."""
         known = self._answers.get((endpoint, status))
         if known is None:
-            family = status // 100
-            spread = self._spreads.get((endpoint, family))
-            if spread is None:
-                spread = self._spreads[endpoint, family] = self._spread(
-                    self._seconds.labels(endpoint, f"{family}xx"), REQUEST_SECONDS
-                )
-            known = self._answers[endpoint, status] = self._requests.labels(endpoint, str(status)), spread
+            known = self._requests.labels(endpoint, str(status)), self._spread_of(endpoint, status // 100)
+            self._answers[endpoint, status] = known
         known[0].count += 1
         known[1].observe(seconds)
+
+    def _spread_of(self, endpoint: str, family: int) -> Spread:
+        found = self._spreads.get((endpoint, family))
+        if found is None:
+            histogram = self._seconds.labels(endpoint, f"{family}xx")
+            found = self._spreads[endpoint, family] = Spread(histogram, REQUEST_SECONDS)
+        return found
 
     def problem(self, code: str) -> None:
         """Count an answer that is a problem."""
@@ -160,11 +175,12 @@ class _Process:
     def __init__(self, registry: Registry) -> None:
         gauge = registry.gauge
         gauge("tms_workers", "Processes that serve").set(1)
+        registry.counter("tms_process_starts", "Processes that began to serve").inc()
         info = gauge("tms_build_info", "1, with what runs here", "version", "python", mode="livemax")
         info.labels(tms_ca.__version__, platform.python_version()).set(1)
         self.lag = gauge("tms_loop_lag_seconds", "How late the event loop's timer last came", mode="livemax")
         start = gauge("process_start_time_seconds", "Start of the oldest process, Unix time", mode="livemin")
-        start.set(time.time())
+        start.set(SystemClock().now())
         gauge("process_max_fds", "Most descriptors of a process", mode="livemin").set(machine.most_descriptors())
         self._cpu = registry.counter("process_cpu_seconds", "User and system CPU seconds")
         self._memory = gauge("process_resident_memory_bytes", "Resident memory")

@@ -6,8 +6,10 @@ seventy that a request has. Here an increment is an increment. A process that is
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Gauge, Histogram
+if TYPE_CHECKING:  # tms_ca.registry imports it, and not before it has to
+    from prometheus_client import Counter, Gauge, Histogram
 
 
 class Tally:
@@ -15,7 +17,7 @@ class Tally:
 
     __slots__ = ("_counter", "_told", "count")
 
-    def __init__(self, counter: Counter) -> None:
+    def __init__(self, counter: "Counter") -> None:
         self.count = 0
         self._told = 0
         self._counter = counter
@@ -37,7 +39,7 @@ class Tallies:
 
     __slots__ = ("_counter", "_tallies")
 
-    def __init__(self, counter: Counter) -> None:
+    def __init__(self, counter: "Counter") -> None:
         self._counter = counter
         self._tallies: dict[tuple[str, ...], Tally] = {}
 
@@ -59,7 +61,7 @@ class Level:
 
     __slots__ = ("_gauge", "value")
 
-    def __init__(self, gauge: Gauge) -> None:
+    def __init__(self, gauge: "Gauge") -> None:
         self.value = 0
         self._gauge = gauge
 
@@ -81,7 +83,7 @@ class Spread:
 
     __slots__ = ("_bounds", "_counts", "_histogram", "_sum", "_told")
 
-    def __init__(self, histogram: Histogram, bounds: Sequence[float]) -> None:
+    def __init__(self, histogram: "Histogram", bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._told = [0] * (len(bounds) + 1)
