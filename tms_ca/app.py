@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from tms_ca.background import Background, upkeep_job
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.facts import Limits
 from tms_ca.http import openapi, pages
@@ -32,6 +33,7 @@ from tms_ca.services.logins import Logins
 from tms_ca.services.people import Passwords, People
 from tms_ca.services.records import Records
 from tms_ca.services.revocation import Revocations
+from tms_ca.services.upkeep import Upkeep
 from tms_ca.settings import Settings
 from tms_ca.store import migrate
 from tms_ca.store.chainwriter import ChainWriter
@@ -41,6 +43,7 @@ from tms_ca.store.hot import GroupCommit, HotDriver
 from tms_ca.store.hot_postgres import PostgresDriver
 from tms_ca.store.hot_sqlite import SqliteDriver
 from tms_ca.store.hot_writer import ChainElsewhere, WriterDriver
+from tms_ca.store.jobs_lock import JobsLock
 from tms_ca.store.memory import RememberedFacts
 from tms_ca.traced import TracedCommits, TracedFacts, TracedKeyRing, TracedRules
 from tms_ca.tracing import Tracing
@@ -145,6 +148,7 @@ def _services(
         people=People(database, vault, Passwords(), clock, settings.session_seconds),
         auditing=Auditing(database, vault),
         readiness=MeteredReadiness(metrics, database, keys, ring, krls, vault, clock),
+        upkeep=Upkeep(database, vault, clock, settings.retention),
         tracing=tracing,
     )
 
@@ -183,6 +187,8 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
             response.headers["Connection"] = "close"
             response.force_close()
 
+    jobs = Background([upkeep_job(context.upkeep)], JobsLock(database_url(settings.database_url)), log)
+    app.cleanup_ctx.append(jobs.beside)
     app.on_startup.append(begin)
     app.on_cleanup.append(drain)
     app.on_response_prepare.append(prepare)

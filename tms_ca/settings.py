@@ -17,6 +17,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, post_load, valid
 from tms_ca.core.facts import HARD_MAX_SECONDS, Limits
 from tms_ca.store.engine import sqlite_url
 from tms_ca.store.postgres import SSL_MODES, with_parameters
+from tms_ca.store.retention import Retention
 
 SETTINGS_FILE = "settings.toml"
 MASTER_KEY_FILE = "master.key"
@@ -53,6 +54,7 @@ class Settings:
     listen: Listen = field(default_factory=Listen)
     limits: Limits = field(default_factory=Limits)
     session_seconds: int = 8 * 3600
+    retention: Retention = field(default_factory=Retention)
     tracing_endpoint: str = ""  # of an OTLP receiver; empty: none, unless the environment names one
     connections: int = 0  # 0: as many as the process may have descriptors
 
@@ -133,11 +135,17 @@ class _TracingSchema(_Strict):
     endpoint = fields.String(validate=_web_url)
 
 
+class _RetentionSchema(_Strict):
+    certificates_days = _Int(validate=validate.Range(0, 36500))
+    audit_days = _Int(validate=validate.Range(0, 36500))
+
+
 class _SettingsSchema(_Strict):
     listen = fields.Nested(_ListenSchema, load_default=dict)
     limits = fields.Nested(_LimitsSchema, load_default=dict)
     database = fields.Nested(_DatabaseSchema, load_default=dict)
     sessions = fields.Nested(_SessionsSchema, load_default=dict)
+    retention = fields.Nested(_RetentionSchema, load_default=dict)
     tracing = fields.Nested(_TracingSchema, load_default=dict)
 
 
@@ -169,6 +177,10 @@ DEFAULT_TEXT = """\
 
 [sessions]
 # lifetime_seconds = 28800
+
+[retention]                       # how long things are kept after their end; 0: for ever
+# certificates_days = 0
+# audit_days = 0
 
 [tracing]
 # endpoint = ""                   # of an OpenTelemetry receiver, such as http://127.0.0.1:4318
@@ -207,6 +219,7 @@ def load_settings(data: Path, *, host: str | None = None, port: int | None = Non
         listen=listen,
         limits=Limits(**limits),
         session_seconds=loaded["sessions"].get("lifetime_seconds", 8 * 3600),
+        retention=Retention(**{name: days or None for name, days in loaded["retention"].items()}),
         tracing_endpoint=loaded["tracing"].get("endpoint", ""),
         connections=connections,
     )

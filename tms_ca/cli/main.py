@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tms_ca import __version__
-from tms_ca.cli import directory, frame, init, serve, trust, upkeep
+from tms_ca.cli import directory, frame, init, serve, tidy, trust, upkeep
 from tms_ca.core.errors import TmsError
 from tms_ca.settings import SettingsError
 
@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     init.add(commands)
     serve.add(commands)
+    tidy.add(commands)
     for own in commands.choices.values():
         own.set_defaults(data=None)  # then TMS_CA_DATA says where
     for noun in (*directory.NOUNS, *trust.NOUNS, *upkeep.NOUNS):

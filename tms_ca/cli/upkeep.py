@@ -26,12 +26,14 @@ from tms_ca.vault import load_vault
 async def _verify(call: Call[None]) -> dict[str, Any]:
     """Recompute every audit chain of the installation; exit 1 when one does not hold."""
     found = await call.context.auditing.verify()
-    return {"chains": found.chains, "events": found.events, "faults": [asdict(fault) for fault in found.faults]}
+    return {"chains": found.chains, "events": found.events, "pruned": found.pruned,
+            "faults": [asdict(fault) for fault in found.faults]}  # fmt: skip
 
 
 def _verdict(found: dict[str, Any]) -> str:
     if not found["faults"]:
-        return f"every chain holds: {found['chains']} chains, {found['events']} events\n"
+        gone = f", {found['pruned']} before them pruned" if found["pruned"] else ""
+        return f"every chain holds: {found['chains']} chains, {found['events']} events{gone}\n"
     lines = [f"chain {one['chain']} is not whole at event {one['seq']}: {one['what']}" for one in found["faults"]]
     return "".join(f"{line}\n" for line in [*lines, f"{len(lines)} of {found['chains']} chains do not hold"])
 
@@ -133,6 +135,8 @@ def _effective(settings: Settings, database: str) -> dict[str, Any]:
         "limits.max_ttl_seconds": settings.limits.max_ttl,
         "limits.connections": settings.connections,
         "sessions.lifetime_seconds": settings.session_seconds,
+        "retention.certificates_days": settings.retention.certificates_days or 0,
+        "retention.audit_days": settings.retention.audit_days or 0,
     }
 
 

@@ -1,8 +1,7 @@
 """OpenSSH key revocation lists (PROTOCOL.krl): a writer whose every output sshd can load, and a strict reader.
 
 ssh-keygen's own writer makes serial bitmaps that no OpenSSH can read once they span more than 16,384 serials,
-and a host with such a file refuses everybody. This one splits. There is no signature section: OpenSSH does not
-check it.
+and a host with such a file refuses everybody. This one splits; signatures, which OpenSSH does not check, it has none.
 """
 
 from bisect import bisect_right
@@ -83,22 +82,20 @@ def encode_krl(contents: KrlContents, *, version: int, generated: int, comment: 
 
     """
     parts = [krl_header(version=version, generated=generated, comment=comment)]
-    ca_keys = {key for listed in (contents.serials, contents.key_ids) for key in listed if listed[key]}
-    for ca_key in sorted(ca_keys, key=lambda key: key.blob):
-        body = [*serial_sections(contents.serials.get(ca_key, frozenset()))]
-        body += _key_id_sections(contents.key_ids.get(ca_key, frozenset()))
-        parts.append(certificates_section(ca_key.blob, b"".join(body)))
-    keys = {*contents.keys, *(key.blob for key in contents.revoked_ca_keys)}
-    parts.append(keys_section(keys, contents.fingerprints))
-    return b"".join(parts)
+    for ca_key in sorted({*contents.serials, *contents.key_ids}, key=lambda key: key.blob):
+        serials, key_ids = contents.serials.get(ca_key, ()), contents.key_ids.get(ca_key, frozenset())
+        if sections := b"".join([*serial_sections(serials), *_key_id_sections(key_ids)]):
+            parts.append(certificates_section(ca_key.blob, sections))
+    revoked = {*contents.keys, *(key.blob for key in contents.revoked_ca_keys)}
+    return b"".join([*parts, keys_section(revoked, contents.fingerprints)])
 
 
 def krl_header(*, version: int, generated: int, comment: str) -> bytes:
     """Return what stands before the sections; see encode_krl()."""
     if not valid_key_id(comment or " "):
         raise _invalid("the comment must be printable ASCII of up to 128 characters")
-    numbers = uint32(_FORMAT_VERSION) + uint64(version) + uint64(generated) + uint64(0)
-    return _MAGIC + numbers + string(b"") + string(comment.encode())
+    numbers = _MAGIC + uint32(_FORMAT_VERSION) + uint64(version) + uint64(generated) + uint64(0)
+    return numbers + string(b"") + string(comment.encode())
 
 
 def certificates_section(ca_key: bytes, sections: bytes) -> bytes:

@@ -21,6 +21,7 @@ from tms_ca.services.people import People
 from tms_ca.services.readiness import Readiness
 from tms_ca.services.records import Records
 from tms_ca.services.revocation import Revocations
+from tms_ca.services.upkeep import Upkeep
 from tms_ca.store.hot import GroupCommit
 from tms_ca.tracing import Tracing
 from tms_ca.vault import Vault
@@ -48,6 +49,7 @@ class Context:
     people: People
     auditing: Auditing
     readiness: Readiness
+    upkeep: Upkeep
     tracing: Tracing | None = None
 
 
