@@ -26,6 +26,9 @@ HEAD_SECONDS = 14.0  # with the look once a second, a head is there within 15 s 
 BODY_SECONDS = 60.0
 BODY_WINDOW_SECONDS = 20.0
 BODY_BYTES_A_SECOND = 100
+DOZE_TICKS = 4
+DOZE_SECONDS = 0.2  # soon, so that many who come and stay do not all hold what their requests needed
+IDLE_SECONDS = 75.0
 IDLE_ENOUGH_SECONDS = 1.0  # one that has just been answered may be about to ask again
 MOST_VICTIMS = 256  # as many idle connections are looked for at once
 MOST_TURNED_AWAY = 256
@@ -48,6 +51,9 @@ class Connection(Protocol):
 
     def fail_body(self, payload: StreamReader, error: web.HTTPException) -> bool:
         """Tell the handler that the rest of the body will not come; False where nobody waits for it."""
+
+    def doze(self) -> None:
+        """Keep only what an idle connection needs."""
 
     def read_again(self) -> None:
         """Go on reading."""
@@ -100,6 +106,8 @@ class Guard:
         self.most = most_connections(connections)
         self.open = 0
         self.watched: dict[Connection, Watch] = {}
+        self.awake: dict[Connection, None] = {}
+        self.dozing: dict[Connection, float] = {}  # and since when; the first is the one that dozes longest
         self.turned_away: dict[asyncio.Transport, float] = {}
         self._boxed: deque[tuple[float, Connection]] = deque()
         self._victims: list[Connection] = []
@@ -151,6 +159,8 @@ class Guard:
                 break
             self._boxed.popleft()[1].read_again()
         self._ticks += 1
+        if self._ticks % DOZE_TICKS == 0:
+            self._doze(now)
         if self._ticks % SWEEP_TICKS == 0:
             self._sweep(now)
 
@@ -161,11 +171,23 @@ class Guard:
         for transport, until in list(self.turned_away.items()):
             if now > until:
                 transport.close()
+        for connection, since in list(self.dozing.items()):
+            if now - since < IDLE_SECONDS:
+                break
+            connection.end(None)
         self.refusals.summary(self.admission.waiting)
         self._peak = max(self._peak, self.open)
         if self._peak - self.open >= TRIM_CONNECTIONS and self.open < self._peak // 2:
             self._peak = self.open
             give_back()
+
+    def _doze(self, now: float) -> None:
+        for connection in list(self.awake):
+            idle = connection.idle_since()
+            if idle is not None and now - idle >= DOZE_SECONDS:
+                del self.awake[connection]
+                self.dozing[connection] = now
+                connection.doze()
 
     def _end_late(self, connection: Connection, watch: Watch) -> None:
         if watch.payload is None:

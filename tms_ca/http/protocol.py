@@ -32,6 +32,17 @@ _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _now = time.monotonic
 
 
+class _Sent(web.StreamResponse):
+    """Stands for an answer that has been sent."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._keep_alive = keep_alive
+
+
+_KEPT, _ENDED = _Sent(keep_alive=True), _Sent(keep_alive=False)
+
+
 class _Protocol(RequestHandler):
     __slots__ = ("_ahead", "_came_at", "_guard", "_queued", "_refused", "_watch")
 
@@ -53,6 +64,7 @@ class _Protocol(RequestHandler):
         guard.open += 1
         self._came_at = _now()
         self._watch = guard.watched[self] = Watch(self._came_at)
+        guard.awake[self] = None
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -61,6 +73,8 @@ class _Protocol(RequestHandler):
             guard.open -= 1
             guard.admission.waiting -= self._queued
             self._queued = 0
+        guard.awake.pop(self, None)
+        guard.dozing.pop(self, None)
         self._unwatch()
         super().connection_lost(exc)
 
@@ -75,6 +89,8 @@ class _Protocol(RequestHandler):
         super().data_received(data)
         new = self._request_count - before
         if new:
+            if self._task_handler is None:
+                self._wake()
             self._ahead = admission.waiting
             self._queued += new
             admission.waiting += new
@@ -161,7 +177,9 @@ class _Protocol(RequestHandler):
             admission.waiting -= 1
             if admission.waiting >= admission.gate and request_handler is self._request_handler:
                 request_handler = self._second_thought(request, request_handler)
-        return await super()._handle_request(request, start_time, request_handler)
+        response, reset = await super()._handle_request(request, start_time, request_handler)
+        # aiohttp keeps what is returned here until the next request comes, and asks it only this.
+        return _KEPT if response.keep_alive else _ENDED, reset
 
     def _second_thought(self, request: web.BaseRequest, handler: _Handler) -> _Handler:
         """Return what says that there is no time, where that could not be said before, else `handler`."""
@@ -189,8 +207,24 @@ class _Protocol(RequestHandler):
 
     def idle_since(self) -> float | None:
         """Return since when nothing has been asked, None while something is."""
-        idle = self._watch is None and not self._messages and self._waiter is not None and not self._waiter.done()
+        if self._watch is not None or self._messages:
+            return None
+        idle = self._task_handler is None or (self._waiter is not None and not self._waiter.done())
         return self._came_at if idle else None
+
+    def doze(self) -> None:
+        """Let go of what waits for the next request: its task holds all of the last, and weighs as much as the rest."""
+        if self._waiter is not None:
+            self._waiter.cancel()
+        if self._keepalive_handle is not None:
+            self._keepalive_handle.cancel()
+            self._keepalive_handle = None
+        self._task_handler = None
+
+    def _wake(self) -> None:
+        self._guard.dozing.pop(self, None)
+        self._guard.awake[self] = None
+        self._task_handler = self._loop.create_task(self.start())
 
     def end(self, error: web.HTTPException | None) -> None:
         """Close the connection, saying `error` if something came and nothing else is being said."""
