@@ -15,6 +15,7 @@ from tms_ca.core.model import ChainedEvent, Event
 from tms_ca.core.record import fields_of, record
 from tms_ca.store.tables import audit_chains, audit_events
 
+_EVENT_FIELDS = fields_of(ChainedEvent)
 INSERT_EVENT = insert(audit_events)
 MOVE_HEAD = (
     update(audit_chains)
@@ -35,7 +36,7 @@ class Placed:
 
 def event_row(event: ChainedEvent) -> dict[str, object]:
     """Return the row of `event`."""
-    return {name: getattr(event, name) for name in fields_of(type(event))}
+    return {name: getattr(event, name) for name in _EVENT_FIELDS}
 
 
 class ChainWriter:

@@ -9,6 +9,7 @@ import marshal
 import os
 import struct
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tms_ca.core.record import fields_of
 
 _LENGTH = struct.Struct("!I")
 _MOST_PATH_BYTES = 100  # sun_path holds 108 with its closing NUL
-EVENT_FIELDS = fields_of(Event)
+event_fields = attrgetter(*fields_of(Event))
 PLAIN = frozenset({str, int, bytes, type(None)})
 
 SPOILED = "spoiled"  # the group breaks a rule of the schema; nothing of it was written

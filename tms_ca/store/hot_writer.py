@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import BUSY_SECONDS, Database
-from tms_ca.store.handover import EVENT_FIELDS, PLAIN, SPOILED, Unpacker, pack, plain, reachable
+from tms_ca.store.handover import PLAIN, SPOILED, Unpacker, event_fields, pack, plain, reachable
 from tms_ca.store.hot import Entry, SpoiledGroup, unavailable
 from tms_ca.store.hot_sqlite import SqliteDriver
 from tms_ca.store.rows import certificate_row
@@ -97,7 +97,7 @@ class WriterDriver(SqliteDriver):
 
     def _row(self, entry: Entry) -> tuple[object, ...]:
         event, record = entry.event, entry.certificate
-        fields = [getattr(event, name) for name in EVENT_FIELDS]
+        fields = event_fields(event)
         if record is None:
             return None, None, fields
         values = self._statements.certificate.args(certificate_row(record))

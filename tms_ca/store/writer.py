@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import insert
@@ -18,7 +19,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 
 from tms_ca.core.model import Event
-from tms_ca.store.chainwriter import ChainWriter, event_row
+from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import open_sqlite
 from tms_ca.store.handover import FAILED, SPOILED, Unpacker, pack
 from tms_ca.store.hot import HotStatements, Prepared
@@ -39,6 +40,7 @@ class GroupWriter:
         self._statements = HotStatements(dialect)
         self._chain = ChainWriter(seal_key, started_at)
         self._open_chain = Prepared(insert(audit_chains), dialect, list(self._chain.opening()))
+        self._event_values = attrgetter(*self._statements.event.names)
         self._failed = failed
 
     def write(self, groups: Sequence[Group]) -> list[object]:
@@ -64,17 +66,18 @@ class GroupWriter:
         connection.execute("BEGIN IMMEDIATE")
         try:
             epochs = self._epochs(groups, events)
-            standing = [
-                [certificate is None or epochs.get(event.tenant) == epoch for (epoch, certificate, _), event in pairs]
-                for pairs in (list(zip(group, made, strict=True)) for group, made in zip(groups, events, strict=True))
-            ]
+            standing: list[list[bool]] = []
             kept, certificates = [], []
-            for group, made, stands in zip(groups, events, standing, strict=True):
-                for (_, certificate, _), event, good in zip(group, made, stands, strict=True):
+            for group, made in zip(groups, events, strict=True):
+                stands = []
+                for (epoch, certificate, _), event in zip(group, made, strict=True):
+                    good = certificate is None or epochs.get(event.tenant) == epoch
+                    stands.append(good)
                     if good:
                         kept.append(event)
                         if certificate is not None:
                             certificates.append(certificate)
+                standing.append(stands)
             if not kept:
                 connection.execute("ROLLBACK")
                 return standing
@@ -82,8 +85,7 @@ class GroupWriter:
                 connection.execute(self._open_chain.sql, self._open_chain.args(chain.opening()))
             placed = chain.place(kept)
             connection.executemany(statements.certificate.sql, certificates)
-            args = statements.event.args
-            connection.executemany(statements.event.sql, [args(event_row(row)) for row in placed.rows])
+            connection.executemany(statements.event.sql, map(self._event_values, placed.rows))
             connection.execute(statements.head.sql, statements.head.args(chain.head_params(placed)))
             with chain.committing():
                 connection.execute("COMMIT")
