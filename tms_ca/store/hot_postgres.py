@@ -93,7 +93,7 @@ class PostgresDriver:
         with chain.committing():
             try:
                 unchanged, moved, tenants, epochs = await self._commit(args)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except asyncpg.PostgresError as error:
                 if not is_certain(error):
                     raise
                 refused = error

@@ -194,15 +194,13 @@ def is_certain(error: BaseException) -> bool:
     An ERROR is sent before the commit. What ends the session may come in the middle of it; so may 40003, by which
     other servers that speak PostgreSQL's protocol say that they do not know.
     """
-    if isinstance(error, asyncpg.PostgresError):
-        return bool(error.severity_en == "ERROR" and error.sqlstate != "40003")
-    return _never_sent(error)
+    if not isinstance(error, asyncpg.PostgresError):
+        return False
+    if error.severity_en is None:  # not the server's: asyncpg found an argument that cannot be sent
+        return isinstance(error, asyncpg.DataError)
+    return bool(error.severity_en == "ERROR" and error.sqlstate != "40003")
 
 
 def is_spoiled(error: BaseException) -> bool:
     """Tell whether the rows are to blame: one that breaks a rule of the schema, or that cannot be encoded."""
-    return isinstance(error, (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)) or _never_sent(error)
-
-
-def _never_sent(error: BaseException) -> bool:
-    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)  # an argument of a wrong kind
+    return isinstance(error, (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError))
