@@ -13,6 +13,7 @@ from tests.bench.report import Figure, figure, spread, table
 from tests.bench.service import JSON
 
 SERVER_CPU, LOAD_CPU, BOTH_CPUS = "0", "1", "0,1"
+MOST_REPEATS = 2
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,23 @@ class Comparison:
 
     variants: list[Variant]
     found: dict[tuple[str, int], list[Measured]] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)  # rounds in which something was refused
 
     def values(self, name: str, connections: int, field_: str) -> list[float]:
         return [getattr(one, field_) for one in self.found[name, connections]]
 
     def ratio(self, name: str, over: str, connections: int, *, called: str = "") -> Figure:
-        """Return how many times as many requests a second as `over`: the median of each round's ratio."""
-        pairs = zip(
-            self.values(name, connections, "per_second"), self.values(over, connections, "per_second"), strict=True
-        )
-        ratios = [one / other for one, other in pairs]
+        """Return how many times as many requests a second as `over` it did: the median of each round's ratio."""
+        ours, theirs = (self.values(one, connections, "per_second") for one in (name, over))
+        ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
         return figure(called or f"{name}_{connections}_vs_{over}", ratios, "ratio", ratio_to=f"{over}_{connections}")
+
+    def target(self, called: str, name: str, over: str, connections: int) -> list[Figure]:
+        """Return a target's ratio, and the same out of processor times, which other work on the machine hardly moves."""
+        ours, theirs = (self.values(one, connections, "cpu_us") for one in (name, over))
+        ratios = [other / one for one, other in zip(ours, theirs, strict=True)]
+        by_cpu = figure(f"{called}_by_cpu", ratios, "ratio", ratio_to=f"{over}_{connections}_cpu_us")
+        return [self.ratio(name, over, connections, called=called), by_cpu]
 
     def figures(self) -> list[Figure]:
         """Return the raw figures."""
@@ -77,17 +84,10 @@ class Comparison:
             made.append(figure(f"{label}_cpu_us", self.values(name, connections, "cpu_us"), "us", digits=1))
         return made
 
-    def table(self, over: str) -> list[str]:
-        """Return the table, with the ratio to the variant `over`."""
-        head = [
-            "what",
-            "connections",
-            "a second, median (min-max)",
-            "p50 ms",
-            "p99 ms",
-            "CPU us each",
-            f"ratio to {over}",
-        ]
+    def lines(self, over: str, over_what: str) -> list[str]:
+        """Return the table, with the ratio to the variant `over`, and what else there is to say."""
+        ratio_to = f"ratio to {over_what}"
+        head = ["what", "connections", "a second, median (min-max)", "p50 ms", "p99 ms", "CPU us each", ratio_to]
         rows = []
         for variant in self.variants:
             for connections in sorted({number for name, number in self.found if name == variant.name}):
@@ -99,7 +99,7 @@ class Comparison:
                 ratio = self.ratio(variant.name, over, connections)
                 times = [f"{cells[0]:.1f}", f"{cells[1]:.1f}", f"{cells[2]:.0f}"]
                 rows.append([variant.what, str(connections), spread(rate, ",.0f"), *times, spread(ratio, ".2f")])
-        return table(head, rows)
+        return [*table(head, rows), *([""] if self.refusals else []), *(f"- {text}" for text in self.refusals)]
 
 
 def compare(
@@ -108,7 +108,7 @@ def compare(
     """Ask all variants in turn, round after round, for each number of connections.
 
     Raises:
-        RuntimeError: a request failed
+        RuntimeError: as measure()
 
     """
     comparison = Comparison(list(variants))
@@ -118,12 +118,26 @@ def compare(
         for round_ in range(bench.plan.rounds + 1):
             # Every other round goes backwards: nobody always follows the same neighbour.
             for variant in variants if round_ % 2 else reversed(variants):
-                seconds = bench.plan.seconds if round_ else bench.plan.warm
-                one = measure(variant, connections=number, seconds=seconds, cpu=load_cpu)
-                if round_:
-                    comparison.found.setdefault((variant.name, number), []).append(one)
-                    bench.say(
-                        f"  {variant.what:44} {number:4} connections  round {round_}: {one.per_second:8,.0f}/s"
-                        f"  p99 {one.p99_ms:6.1f} ms  {one.cpu_us:5.0f} us CPU each"
-                    )
+                if not round_:
+                    measure(variant, connections=number, seconds=bench.plan.warm, cpu=load_cpu)
+                    continue
+                one = _measured(bench, comparison, variant, number, load_cpu)
+                comparison.found.setdefault((variant.name, number), []).append(one)
+                bench.say(
+                    f"  {variant.what:44} {number:4} connections  round {round_}: {one.per_second:8,.0f}/s"
+                    f"  p99 {one.p99_ms:6.1f} ms  {one.cpu_us:5.0f} us CPU each"
+                )
     return comparison
+
+
+def _measured(bench: Bench, comparison: Comparison, variant: Variant, connections: int, load_cpu: str) -> Measured:
+    """Measure one round; repeat it when it had refusals, and tell what stays of them beside the table."""
+    for again in range(MOST_REPEATS + 1):
+        one = measure(variant, connections=connections, seconds=bench.plan.seconds, cpu=load_cpu)
+        if not one.refused:
+            break
+        end = "kept" if again == MOST_REPEATS else "repeated"
+        text = f"{variant.what} at {connections} connections: {one.refused} answers of a round were refusals; {end}."
+        bench.say(f"  {text}")
+        comparison.refusals.append(text)
+    return one

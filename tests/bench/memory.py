@@ -67,4 +67,5 @@ def _watch(
         for one in running:
             one.kill()
             one.wait()
-    return samples, [read(output)["requests"] for output in outputs]
+    found = [read(output) for output in outputs]
+    return samples, [one["requests"] - one["refused"] for one in found]

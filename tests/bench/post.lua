@@ -39,8 +39,8 @@ end
 function done(summary, latency)
   local e = summary.errors
   io.write(string.format(
-    '\nRESULT {"requests": %d, "seconds": %.6f, "p50_ms": %.3f, "p99_ms": %.3f, "max_ms": %.3f, "errors": %d}\n',
+    '\nRESULT {"requests": %d, "seconds": %.6f, "p50_ms": %.3f, "p99_ms": %.3f, "max_ms": %.3f, "refused": %d, "failed": %d}\n',
     summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
-    latency.max / 1e3, e.connect + e.read + e.write + e.status + e.timeout
+    latency.max / 1e3, e.status, e.connect + e.read + e.write + e.timeout
   ))
 end

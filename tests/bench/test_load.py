@@ -2,17 +2,19 @@
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from tests.bench import steady
 from tests.bench.client import ask_all
-from tests.bench.load import Load, read, wrk_command
-from tests.bench.processes import started
+from tests.bench.load import Load, Variant, measure, read, wrk_command
+from tests.bench.processes import Server, started
 
 STALL_SECONDS = 0.4
 
@@ -67,15 +69,19 @@ async def test_a_server_that_stands_still_is_seen_in_every_request_that_was_due_
     assert found.p50_ms >= STALL_SECONDS * 250
 
 
-async def test_an_answer_that_is_no_success_ends_the_measurement(tmp_path):
-    async with server(lambda body: 403 if body == b"5" else 200) as (url, _):
-        with pytest.raises(RuntimeError, match=r"1 of 20 requests failed \(\[403\]\)"):
-            await steady.drive(Load(url, {}, lines(tmp_path, 20)), rate=500, seconds=0.04, connections=2)
+async def test_refusals_at_a_constant_rate_are_counted_and_half_of_them_measure_nothing(tmp_path):
+    load = Load("", {}, lines(tmp_path, 20))
+    async with server(lambda body: 403 if int(body) < 9 else 200) as (url, _):
+        found = await steady.drive(replace(load, url=url), rate=500, seconds=0.04, connections=2)
+        assert (found.requests, found.refused) == (20, 9)
+    async with server(lambda body: 403 if int(body) < 10 else 200) as (url, _):
+        with pytest.raises(RuntimeError, match="of 20 requests 10 were refused, 0 lost"):
+            await steady.drive(replace(load, url=url), rate=500, seconds=0.04, connections=2)
 
 
 async def test_a_lost_connection_ends_the_measurement(tmp_path):
     async with server(lambda body: 0 if body == b"5" else 200) as (url, _):
-        with pytest.raises(RuntimeError, match=r"1 of 20 requests failed \(\[0\]\)"):
+        with pytest.raises(RuntimeError, match="of 20 requests 0 were refused, 1 lost"):
             await steady.drive(Load(url, {}, lines(tmp_path, 20)), rate=500, seconds=0.04, connections=2)
 
 
@@ -111,12 +117,15 @@ async def test_wrk_asks_about_a_login_twice_and_then_not_before_all_others(tmp_p
     assert asked == [(asked[0] + number // 2) % count for number in range(len(asked))]
 
 
-def test_a_round_with_a_failed_request_measures_nothing():
-    good = 'RESULT {"requests": 10, "seconds": 1, "p50_ms": 1, "p99_ms": 2, "max_ms": 3, "errors": 0}'
+def test_a_round_with_failed_requests_measures_nothing():
+    good = 'RESULT {"requests": 10, "seconds": 1, "p50_ms": 1, "p99_ms": 2, "max_ms": 3, "refused": 0, "failed": 0}'
     assert read(f"Running\n{good}\n")["requests"] == 10
-    with pytest.raises(RuntimeError, match="1 of 10 requests failed"):
-        read(good.replace('"errors": 0', '"errors": 1'))
-    with pytest.raises(RuntimeError, match="0 of 0"):
+    assert read(good.replace('"refused": 0', '"refused": 4'))["refused"] == 4
+    with pytest.raises(RuntimeError, match="of 10 answers 5 were no success, and 0 requests had none"):
+        read(good.replace('"refused": 0', '"refused": 5'))
+    with pytest.raises(RuntimeError, match="of 10 answers 0 were no success, and 1 requests had none"):
+        read(good.replace('"failed": 0', '"failed": 1'))
+    with pytest.raises(RuntimeError, match="of 0 answers"):
         read(good.replace('"requests": 10', '"requests": 0'))
     with pytest.raises(RuntimeError, match="reported nothing: unable to connect"):
         read("unable to connect")
@@ -150,3 +159,15 @@ def test_a_server_that_does_not_start_says_why():
     failing = ["sh", "-c", "echo out of beans >&2; exit 3"]
     with pytest.raises(RuntimeError, match="did not start: out of beans"), started(failing, cpu=None):
         pass
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="make bench installs wrk")
+async def test_refusals_are_not_counted_as_done(tmp_path):
+    async with server(lambda body: 503 if body == b"1" else 200) as (url, bodies):
+        variant = Variant("x", "x", Server(url, os.getpid()), Load(url, {}, lines(tmp_path, 4)))
+        found = await asyncio.to_thread(measure, variant, connections=1, seconds=1, cpu=None)
+    refused, asked = map(int, found.refused.split(" of "))
+    assert len(bodies) - 1 <= asked <= len(bodies)
+    assert abs(refused - asked / 4) <= 1
+    assert found.per_second == pytest.approx(asked * 3 / 4, rel=0.2)  # of the one second that it lasted
+    assert found.cpu_us > 0

@@ -100,7 +100,9 @@ def test_a_ratio_is_taken_round_by_round_so_that_a_drift_of_the_machine_cancels(
     comparison = Comparison(variants, {("ours", 32): rounds(50, 20, 10), ("echo", 32): rounds(100, 40, 20)})
     ratio = comparison.ratio("ours", "echo", 32, called="ours_vs_echo")
     assert ratio == Figure("ours_vs_echo", 0.5, "ratio", "echo_32", 0.5, 0.5)
-    assert comparison.table("echo")[-2:] == [
+    by_cpu = Figure("ours_vs_echo_by_cpu", 1.0, "ratio", "echo_32_cpu_us", 1.0, 1.0)
+    assert comparison.target("ours_vs_echo", "ours", "echo", 32) == [ratio, by_cpu]
+    assert comparison.lines("echo", "echo")[-2:] == [
         "| ours | 32 | 20 (10-50) | 1.0 | 2.0 | 100 | 0.50 |",
         "| echo | 32 | 40 (20-100) | 1.0 | 2.0 | 100 | 1.00 |",
     ]
