@@ -74,10 +74,12 @@ def tls(tmp_path_factory):
 
 
 async def refused(url: str) -> str:
+    open_before = len(asyncio.get_running_loop()._selector.get_map())
     with pytest.raises(Unavailable) as error:
         await migrate.current(database_url(url))
-    for _ in range(3):
-        await asyncio.sleep(0)  # turns of the loop, in which the refused connection is closed
+    async with asyncio.timeout(5):
+        while len(asyncio.get_running_loop()._selector.get_map()) > open_before:
+            await asyncio.sleep(0.01)  # the refused connection is still being closed
     return f"{error.value.detail} {error.value.__cause__!r}"
 
 
