@@ -1,5 +1,5 @@
 # Every target installs what it needs first; nothing is downloaded twice.
-.PHONY: help setup demo test check bench openapi format clean
+.PHONY: help setup demo test check restarts bench openapi format clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -9,6 +9,7 @@ STAMP := $(VENV)/.complete
 help:
 	@echo "make demo    watch the main job: a certificate opens a session on a real sshd, a revocation closes the door"
 	@echo "make test    set up everything and run every test      (make test ARGS='-k krl' runs some)"
+	@echo "make restarts workers are restarted again and again for a minute, under load"
 	@echo "make bench   speed against its targets, half an hour   (QUICK=1: minutes; writes bench.json, docs/performance.md)"
 	@echo "make check   lint, types and the direction of dependency"
 	@echo "make openapi docs/api/openapi.json, out of the code"
@@ -38,6 +39,9 @@ check: setup
 format: setup
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+restarts: setup
+	@TMS_CA_RESTART_SECONDS=60 $(PY) -m pytest -s tests/serve/test_restart.py -k E_08
 
 bench: setup
 	@sh deploy/debian-packages.sh bench

@@ -87,3 +87,15 @@ def test_new_workers_that_cannot_start_leave_the_old_ones(shop):
     until(lambda: "not restarted" in _log(service), what="nobody says what is wrong")
     until(lambda: set(children(service)) == before, what="something of the new generation is left")
     assert opened.people.issue(opened.key).status == 201
+
+
+def test_workers_that_cannot_start_end_the_service_in_words(shop):
+    service = shop(1).service
+    assert service.stop() == 0
+    (service.data / "master.key").unlink()
+    done = service.tms_ca("serve", "--port", "0", "--workers", "2", check=False)
+    assert done.returncode == 1
+    assert "master.key" in done.stderr
+    assert "tms-ca: the w" in done.stderr  # the worker, or the writer
+    assert "tms-ca answers" not in done.stdout
+    assert not list(service.data.glob("run-*"))

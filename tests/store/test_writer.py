@@ -106,6 +106,7 @@ async def test_groups_of_several_workers_share_a_commit_and_one_chain(written):
     groups = [rows(driver, entry(1, epoch), denied), rows(driver, entry(2, epoch)), rows(driver, entry(3, epoch - 1))]
     (handed,) = Unpacker().feed(pack(groups))
     assert writer.write(handed) == [[True, True], [True], [False]]
+    assert writer._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: it is on the disk by now
     after = await counts(world)
     assert (after[0] - before[0], after[1] - before[1]) == (2, 3)
     verified = await world.context.auditing.verify()
