@@ -120,7 +120,7 @@ class _Protocol(RequestHandler):
             else:
                 refused = heads.vet(message, self._guard.allowed_hosts)
             if refused is not None:
-                self._refuse(-new - place, refused)
+                self._refuse(-place - 1, refused)
                 return
         payload = self._messages[-1][1]
         if not payload.is_eof():
@@ -142,9 +142,9 @@ class _Protocol(RequestHandler):
             self._unwatch()
 
     def _refuse(self, behind: int, answer: web.HTTPException) -> None:
-        """Answer in its turn, and let nothing behind it be a request."""
+        """Answer the message that has so many behind it in its turn; those behind it are no requests."""
         self._refused = True
-        for _ in range(-behind):
+        for _ in range(behind):
             self._messages.pop()
         self._messages[-1] = _ErrInfo(400, heads.Refused(answer), ""), EMPTY_PAYLOAD
         self._unwatch()

@@ -32,7 +32,7 @@ class Refusals:
         request_id = new_request_id()
         bug = error.status >= 500
         response = problems.of_bug(request_id) if bug else problems.of_http(error, request_id)
-        response.headers.update({**self.headers, "X-Request-ID": request_id})
+        response.headers.update({**self.headers, "X-Request-ID": request_id, "Connection": "close"})
         response.force_close()
         self.note(
             "internal" if bug else problems.code_of_http(error), address, status=response.status, request_id=request_id

@@ -1,0 +1,93 @@
+"""Who is slow is told so and loses the connection; nobody else notices."""
+
+import asyncio
+import statistics
+import time
+
+import pytest
+
+from tests.load.slow import Slow, ask
+from tests.load.wire import parse
+from tms_ca.http import guard
+
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST /api/v1/tenants/default/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+def test_H_03_two_thousand_slow_heads_end_in_15_s_and_nobody_else_notices(own_process):
+    port = int(own_process.url.rpartition(":")[2])
+    took: list[float] = []
+    slow = Slow(port, 2000, HEAD, b"X-A: b\r\n", 5.0)
+    slow.run(25, lambda: took.append(ask(port)))
+    assert len(slow.closed_after) == 2000
+    assert max(slow.closed_after) <= 16.5  # 15 s, and what it took this test to open 2,000 and to notice
+    said = [parse(answer) for answer in slow.answers]
+    assert {(one.status, one.code, one.headers["connection"]) for one in said} == {(408, "too_slow", "close")}
+    assert len(took) > 50
+    assert statistics.quantiles(took, n=100)[98] <= 0.2
+
+
+def test_H_03_a_connection_that_says_nothing_is_closed_without_a_word(own_process):
+    slow = Slow(int(own_process.url.rpartition(":")[2]), 20, b"")
+    slow.run(20)
+    assert len(slow.closed_after) == 20
+    assert set(slow.answers) == {b""}
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Seconds that a test can wait for."""
+    monkeypatch.setattr(guard, "BODY_WINDOW_SECONDS", 1.0)
+    monkeypatch.setattr(guard, "HEAD_SECONDS", 1.0)
+
+
+async def drip(port: int, head: bytes, piece: bytes, every: float, pieces: int) -> tuple[bytes, float]:
+    """Send a body piece by piece; return what came back and after how many seconds the connection ended."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    begun = time.monotonic()
+    reading = asyncio.create_task(reader.read())
+    writer.write(head)
+    for _ in range(pieces):
+        await asyncio.wait([reading], timeout=every)
+        if reading.done():
+            break
+        writer.write(piece)
+    answer = await asyncio.wait_for(reading, 15)
+    writer.close()
+    return answer, time.monotonic() - begun
+
+
+async def test_H_03_a_body_under_100_bytes_a_second_is_given_up(served, impatient):
+    head = POST + b"Content-Length: 60000\r\n\r\n"
+    answer, seconds = await drip(served.base.port, head, b"a" * 9, 0.1, 100)
+    said = parse(answer)
+    assert (said.status, said.code, said.rest) == (408, "too_slow", b"")
+    assert said.headers["connection"] == "close"
+    assert seconds < 5
+
+
+async def test_H_03_a_body_over_100_bytes_a_second_is_read(served, impatient):
+    """The twin: it takes as long, and is answered."""
+    head = POST + b"Connection: close\r\nContent-Length: 3000\r\n\r\n"
+    answer, seconds = await drip(served.base.port, head, b" " * 100, 0.1, 30)
+    assert parse(answer).code == "malformed_json"
+    assert seconds > 2.5
+
+
+async def test_H_03_a_body_may_not_take_for_ever(served, impatient, monkeypatch):
+    monkeypatch.setattr(guard, "BODY_SECONDS", 2.0)
+    answer, seconds = await drip(served.base.port, POST + b"Content-Length: 60000\r\n\r\n", b" " * 100, 0.1, 100)
+    assert parse(answer).status == 408
+    assert seconds < 5
+
+
+async def test_H_03_a_slow_head_after_a_pause_ends_a_kept_connection(served, impatient):
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.base.port)
+    for _ in range(2):  # it dozes between them, and wakes
+        writer.write(HEAD + b"\r\n")
+        assert parse(await reader.read(65536)).status == 200
+        await asyncio.sleep(0.6)
+    writer.write(HEAD)
+    said = parse(await asyncio.wait_for(reader.read(), 10))
+    writer.close()
+    assert (said.status, said.code) == (408, "too_slow")
