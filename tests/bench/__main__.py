@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import openbao, parts, postgresql
+from tests.bench import parts
 from tests.bench.compare import QUICK, Bench, Plan
 from tests.bench.memory import memory
 from tests.bench.report import TARGETS, Outcome, document, write_document, write_json
@@ -59,9 +59,8 @@ def stamp(plan: Plan) -> str:
     )
     day, load = datetime.now(UTC).strftime("%Y-%m-%d"), os.getloadavg()[0]
     return (
-        f"Measured {day} with Python {platform.python_version()}, {openbao.version()} and {postgresql.version()} on"
-        f" {os.cpu_count()} cores ({model}), in {plan.rounds} rounds of {plan.seconds} seconds. The machine's load"
-        f" average was {load:.2f} when it began."
+        f"Measured {day} with Python {platform.python_version()} on {os.cpu_count()} cores ({model}), in rounds of"
+        f" {plan.seconds} seconds, {plan.rounds} of each. The machine's load average was {load:.2f} when it began."
     )
 
 

@@ -53,7 +53,7 @@ def installed() -> Path:
         for step in ([sys.executable, "-m", "venv", str(VENV)], [str(VENV / "bin" / "pip"), "install", "-q", PACKAGE]):
             ended = subprocess.run(step, check=False, capture_output=True, text=True)
             if ended.returncode:
-                raise RuntimeError(f"{PACKAGE} does not install here: {ended.stderr.strip()[-300:]}")
+                raise RuntimeError(f"{PACKAGE} does not install here: {ended.stderr.strip().splitlines()[-1:]}")
     return program
 
 
