@@ -108,6 +108,7 @@ class FactsReader:
         self._credential = Prepared(facts_sql.credential(), driver.dialect)
         self._session = Prepared(facts_sql.session(), driver.dialect)
         self._standing = Lookup(driver, facts_sql.standing_one(), facts_sql.standing_many())
+        self._epoch = Lookup(driver, facts_sql.epoch_one(), facts_sql.epoch_many())
         self._issued = Lookup(driver, facts_sql.issued_one(), facts_sql.issued_many())
 
     async def holder(self, digest: bytes) -> Holder | None:
@@ -119,6 +120,11 @@ class FactsReader:
         """Return whose session has this digest."""
         rows = await self._driver.fetch(self._session, self._session.args({"digest": digest}))
         return _holder(rows[0]) if rows else None
+
+    async def epoch(self, tenant: str) -> int | None:
+        """Return the tenant's count of changes; None when there is no such tenant."""
+        row = await self._epoch.get(tenant, tenant)
+        return None if row is None else row[2]
 
     async def standing(self, tenant: str, fingerprint: str) -> tuple[int, KeyStanding | None] | None:
         """Return the tenant's epoch and whether this key may not be certified; None when there is no such tenant."""

@@ -216,6 +216,20 @@ def _wanted() -> Any:
     return func.unnest(*arrays).table_valued(*_KEY_AND_TENANT).render_derived()
 
 
+def epoch_one() -> Select[Any]:
+    """Return (tenant, tenant, epoch)."""
+    wanted = bindparam("wanted_tenant", type_=Text())
+    return select(tenants.c.tenant, tenants.c.tenant.label("again"), tenants.c.epoch).where(tenants.c.tenant == wanted)
+
+
+def epoch_many() -> Select[Any]:
+    """Return the rows of `epoch_one` for an array of tenants."""
+    wanted = bindparam("wanted_tenant", type_=ARRAY(Text))
+    return select(tenants.c.tenant, tenants.c.tenant.label("again"), tenants.c.epoch).where(
+        tenants.c.tenant == func.any(wanted)
+    )
+
+
 def standing_one() -> Select[Any]:
     """Return (fingerprint, tenant, epoch, standing of the key)."""
     key, tenant = (bindparam(name, type_=Text()) for name in _KEY_AND_TENANT)

@@ -17,6 +17,9 @@ MOST_TENANTS = 1_000
 MOST_ENTRIES = 50_000  # of a tenant, and of holders: some 25 MB each when full
 
 
+_Key = tuple[str | int, ...]
+
+
 class _Tenant:
     """What is known of one tenant at one epoch."""
 
@@ -24,7 +27,7 @@ class _Tenant:
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
-        self.entries: dict[tuple[str, ...], Any] = {}
+        self.entries: dict[_Key, Any] = {}
 
 
 class RememberedFacts:
@@ -77,29 +80,38 @@ class RememberedFacts:
 
     async def for_login(self, tenant: str, host: str, serial: int) -> LoginFacts | None:
         """Return the facts for a login check; None when there is no such tenant."""
+        of_host = (host, serial)
+        known: LoginFacts | None
+        # sshd asks twice for each login, and what is known of a certificate changes with the epoch only.
+        if (remembered := self._tenants.get(tenant)) is not None and of_host in remembered.entries:
+            epoch = await self._reader.epoch(tenant)
+            if epoch is not None and (known := self._known(tenant, epoch, of_host)) is not None:
+                return known
         now = await self._reader.issued(tenant, serial)
         if now is not None:
             epoch, standing, issued = now
-            key = (
+            alike = (
                 host, issued.client_id, issued.user, issued.host, issued.account,
                 issued.delegation_id, issued.ca_fingerprint,
             )  # fmt: skip
-            known: LoginFacts | None = self._known(tenant, epoch, key)
+            known = self._known(tenant, epoch, alike)
             if known is not None:
-                return LoginFacts(
+                found = LoginFacts(
                     known.tenant, known.host, issued, known.client, known.user, known.link, known.delegation,
                     known.ca_key_state, known.ca_key_revoked, standing, epoch,
                 )  # fmt: skip
-        found = await self._reader.for_login(tenant, host, serial)
-        if now is not None and found is not None and found.issued is not None:
-            self._keep(tenant, found.epoch, key, found)
-        return found
+                self._keep(tenant, epoch, of_host, found)
+                return found
+        whole = await self._reader.for_login(tenant, host, serial)
+        if now is not None and whole is not None and whole.issued is not None:
+            self._keep(tenant, whole.epoch, alike, whole)
+        return whole
 
-    def _known(self, tenant: str, epoch: int, key: tuple[str, ...]) -> Any:
+    def _known(self, tenant: str, epoch: int, key: _Key) -> Any:
         known = self._tenants.get(tenant)
         return known.entries.get(key) if known is not None and known.epoch == epoch else None
 
-    def _keep(self, tenant: str, epoch: int, key: tuple[str, ...], facts: Facts | LoginFacts) -> None:
+    def _keep(self, tenant: str, epoch: int, key: _Key, facts: Facts | LoginFacts) -> None:
         known = self._tenants.get(tenant)
         if known is None or known.epoch < epoch:
             if len(self._tenants) >= MOST_TENANTS:
