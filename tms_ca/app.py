@@ -13,9 +13,10 @@ from tms_ca.core.facts import Limits
 from tms_ca.http import openapi, pages
 from tms_ca.http.admission import Admission
 from tms_ca.http.context import CONTEXT, HANDLE, KNOWN_PATHS, Context
+from tms_ca.http.direct import DIRECT, Direct
 from tms_ca.http.guard import GUARD, Guard
 from tms_ca.http.known import KnownPaths
-from tms_ca.http.middleware import HEADERS, around, middleware, shortcut
+from tms_ca.http.middleware import HEADERS, Around, Serve, middleware, shortcut
 from tms_ca.http.refusals import Refusals
 from tms_ca.http.routes import ENDPOINTS
 from tms_ca.http.traced import TracedLog, traced_serve
@@ -159,12 +160,15 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
     closing = asyncio.Event()
     if context.tracing is not None:
         log = TracedLog(log)
-    serve = around(context, log, settings.listen.trusted_proxies, closing, tls=tls)
+    around = Around(context, log, settings.listen.trusted_proxies, closing, tls=tls)
+    serve: Serve = around.serve
     if context.tracing is not None:
         serve = traced_serve(serve, context.tracing)
     app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[middleware(serve)])
     app[CONTEXT], app[CLOSING], app[KNOWN_PATHS] = context, closing, KnownPaths()
     app[HANDLE] = shortcut(app, serve)
+    if context.tracing is None:
+        app[DIRECT] = Direct(around, app[KNOWN_PATHS])
     refusals = Refusals(log, context.metrics.answered, tls=tls)
     hosts = settings.listen.allowed_hosts
     app[GUARD] = Guard(Admission(context.commits), refusals, allowed_hosts=hosts, connections=settings.connections)

@@ -36,6 +36,10 @@ class MeteredDriver:
             self._metrics.database_error()
             raise
 
+    def fetch_at_once(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:
+        """Run a SELECT without waiting; where it fails, whoever then waits for it counts that."""
+        return self._driver.fetch_at_once(prepared, args)
+
     async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
         """Make `entries` durable."""
         begun = time.perf_counter()

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from marshmallow import Schema
 
@@ -123,7 +123,7 @@ async def _results(does: Endpoint, context: Context, tenant: str, path: Mapping[
             following = {} if cursor is None else {"cursor": cursor}
             query = load(does.query, {**values, **paged, **following})
         # The handlers that verbs name use what the call says, never the HTTP request that is not there.
-        call = Call(context, local_operator(), tenant, path, query, body, cast("Any", None))
+        call = Call(context, local_operator(), tenant, path, query, body, {})
         result = await does.handler(call)
         if not isinstance(result, Page):
             return result if does.returns is None else does.returns.dump(result)

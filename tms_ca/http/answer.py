@@ -11,7 +11,9 @@ from aiohttp.abc import AbstractStreamWriter
 
 Fields = Mapping[str, str] | None
 JSON = "application/json"
-TEXT = "text/plain; charset=utf-8"
+TEXT = b"text/plain; charset=utf-8"
+_JSON = JSON.encode()
+_END, _LAST_END = b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"
 
 
 class Answer(web.StreamResponse):
@@ -22,7 +24,7 @@ class Answer(web.StreamResponse):
     """
 
     def __init__(
-        self, status: int, body: bytes, media_type: str = JSON, fields: Mapping[str, str] | None = None
+        self, status: int, body: bytes, media_type: bytes = _JSON, fields: Mapping[str, str] | None = None
     ) -> None:
         # Without StreamResponse's own: nothing of what it prepares is needed here.
         self._status = status
@@ -38,20 +40,23 @@ class Answer(web.StreamResponse):
         """Return the status."""
         return self._status
 
+    def render(self, *, keep_alive: bool) -> bytes:
+        """Return all of it, as it goes on the wire."""
+        parts = [
+            status_line(self._status), self.head, b"Content-Type: ", self.media_type, b"\r\nContent-Length: ",
+            b"%d" % len(self.content), b"\r\nDate: ", _date(int(time.time())),
+        ]  # fmt: skip
+        if self.fields:
+            parts += [field_line(name, value) for name, value in self.fields.items()]
+        parts += (_END if keep_alive else _LAST_END, self.content)
+        return b"".join(parts)
+
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """Send it."""
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive and request.version >= (1, 1)
-        parts = [
-            status_line(self._status), self.head, b"Content-Type: ", self.media_type.encode(),
-            b"\r\nContent-Length: ", str(len(self.content)).encode(), b"\r\nDate: ", _date(int(time.time())),
-        ]  # fmt: skip
-        if self.fields:
-            parts += [field_line(name, value) for name, value in self.fields.items()]
-        parts.append(b"\r\n\r\n" if self._keep_alive else b"\r\nConnection: close\r\n\r\n")
-        parts.append(self.content)
         writer: AbstractStreamWriter = request.writer
-        await writer.write(b"".join(parts))
+        await writer.write(self.render(keep_alive=self._keep_alive))
         return writer
 
     async def write_eof(self, data: bytes = b"") -> None:

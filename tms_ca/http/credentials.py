@@ -4,7 +4,7 @@ import base64
 import binascii
 from dataclasses import replace
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from tms_ca.core.access import Action, Reach, Role, reach
 from tms_ca.core.errors import Denied, Unauthenticated
@@ -22,13 +22,13 @@ async def authenticate(context: Context, request: web.Request, tenant: str, *, f
         Unauthenticated, Denied: the refusal is on record
 
     """
-    header = request.headers.get("Authorization")
+    header = request.headers.get(hdrs.AUTHORIZATION)
     request_id, address = request[REQUEST_ID], request[ADDRESS]
     if header is None:
         return Caller(Role.ANYONE, "", "", request_id=request_id, address=address)
     name: str | None = None
     try:
-        name, secret = _credential(header)
+        name, secret = credential(header)
         return await context.authentication.by_secret(
             secret, name=name, request_id=request_id, address=address, fresh=fresh
         )
@@ -38,7 +38,7 @@ async def authenticate(context: Context, request: web.Request, tenant: str, *, f
         raise
 
 
-def _credential(header: str) -> tuple[str | None, str]:
+def credential(header: str) -> tuple[str | None, str]:
     """Return name (None for a bearer) and secret of an Authorization header."""
     scheme, _, rest = header.partition(" ")
     if not rest.isascii() or scheme.lower() not in {"basic", "bearer"}:

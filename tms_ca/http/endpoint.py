@@ -9,7 +9,7 @@ from dataclasses import field
 from typing import Any, Generic, TypeVar
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 from marshmallow import Schema, ValidationError
 
 from schemas.base import PATH_NAMES
@@ -18,10 +18,10 @@ from tms_ca.core.access import Action
 from tms_ca.core.errors import Denied, Invalid, NotFound, Unauthenticated, Unavailable, UnsupportedMedia
 from tms_ca.core.model import ALL_TENANTS, Caller
 from tms_ca.core.record import record
-from tms_ca.http.answer import Answer
+from tms_ca.http.answer import JSON, Answer
 from tms_ca.http.body import parse, read
 from tms_ca.http.context import CONTEXT, KNOWN_PATHS, Context
-from tms_ca.http.credentials import authenticate, authorize, record_refusal
+from tms_ca.http.credentials import authenticate, authorize, credential, record_refusal
 from tms_ca.http.cursors import encode_cursor
 from tms_ca.http.known import KnownPath
 from tms_ca.services.authentication import ChangedMeanwhile
@@ -29,6 +29,7 @@ from tms_ca.store import rows
 
 B = TypeVar("B")
 TENANT_PREFIX = "/api/v1/tenants/{tenant}/"
+_AUTHORIZATION, _CONTENT_TYPE, _CONTENT_ENCODING = hdrs.AUTHORIZATION, hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING
 _ATTEMPTS = 5  # each is spoiled only by a change of the same tenant that commits within the same few milliseconds
 
 
@@ -42,7 +43,8 @@ class Call(Generic[B]):
     path: Mapping[str, str]
     query: Mapping[str, Any]
     body: B
-    request: web.Request
+    headers: Mapping[str, str]
+    request: web.Request | None = None  # not where it is answered at once
 
 
 @record
@@ -58,6 +60,16 @@ class Ready:
     """An answer in the form of its shape already: a test compares the two."""
 
     fields: Mapping[str, object]
+
+
+@record
+class Asked:
+    """A whole request that is there."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    request_id: str
+    address: str
 
 
 @record
@@ -78,6 +90,7 @@ class Endpoint:
     name: str = ""
     text: str = field(default="", repr=False)
     hot: bool = False
+    at_once: Callable[[Call[Any]], Any] | None = None
     reading: Reading | None = field(default=None, repr=False)
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -104,7 +117,7 @@ class Endpoint:
                     await context.directory.get(rows.TENANTS, tenant)  # the tenants of all others are there
                 body = self._load_body(request, raw)
                 query = self._load_query(request)
-                result = await self.handler(Call(context, caller, tenant, path, query, body, request))
+                result = await self.handler(Call(context, caller, tenant, path, query, body, request.headers, request))
             except ChangedMeanwhile:
                 continue
             except (Unauthenticated, Denied) as error:
@@ -114,14 +127,38 @@ class Endpoint:
             return self._answer(result)
         raise Unavailable("changed_meanwhile", "the tenant changed again and again while deciding", retry_after=1)
 
+    def run_at_once(self, context: Context, asked: Asked, path: KnownPath) -> Answer | None:
+        """Return the answer where it is a plain yes that takes no waiting; None says nothing: `run` has the answer."""
+        headers = asked.headers
+        header = headers.get(_AUTHORIZATION)
+        if header is None or headers.get(_CONTENT_TYPE) != JSON or _CONTENT_ENCODING in headers:
+            return None
+        if self.at_once is None or self.reading is None:
+            return None
+        name, secret = credential(header)
+        caller = context.authentication.remembered(
+            secret, name=name, request_id=asked.request_id, address=asked.address
+        )
+        if caller is None:
+            return None
+        tenant = path["tenant"]
+        caller = authorize(context, caller, self.needs, tenant)
+        body = self.reading.quick(parse(asked.body))
+        if body is NOT_PLAIN:
+            return None
+        result = self.at_once(Call(context, caller, tenant, path, {}, body, headers))
+        if isinstance(result, Ready):
+            return Answer(self.status, orjson.dumps(result.fields))
+        return result if isinstance(result, Answer) else None
+
     def _load_body(self, request: web.Request, raw: bytes) -> Any:
         if self.reading is None:
             return None
-        if request.headers.get("Content-Type") != "application/json" and request.content_type != "application/json":
+        if request.headers.get(_CONTENT_TYPE) != JSON and request.content_type != "application/json":
             raise UnsupportedMedia(
                 "unsupported_media_type", f"expected application/json, got {request.content_type[:100]!r}"
             )
-        if "Content-Encoding" in request.headers:
+        if _CONTENT_ENCODING in request.headers:
             raise UnsupportedMedia("unsupported_media_type", "send the body as it is, without Content-Encoding")
         value = parse(raw)
         loaded = self.reading.quick(value)
@@ -166,11 +203,13 @@ def endpoint(
     media: Sequence[str] = ("application/json",),
     problems: Sequence[int] = (),
     hot: bool = False,
+    at_once: Callable[[Call[Any]], Any] | None = None,
 ) -> Callable[[Callable[[Call[Any]], Awaitable[Any]]], Endpoint]:
     """Declare the decorated coroutine as an endpoint; a relative path lies within a tenant.
 
     Its name is the operationId, its docstring the summary and the description. `hot`: its service compares the
-    epoch of its facts with the caller's, so that the caller's credential may come from memory.
+    epoch of its facts with the caller's, so that the caller's credential may come from memory. `at_once` returns
+    what the endpoint would where that takes no waiting, and else None; it says yes only where the endpoint would.
     """
     whole = path if path.startswith("/") else TENANT_PREFIX + path
 
@@ -190,6 +229,7 @@ def endpoint(
             handler.__name__,
             handler.__doc__ or "",
             hot,
+            at_once,
             None if body is None else Reading(body),
         )
 

@@ -27,9 +27,9 @@ class KnownPaths:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], KnownPath] = {}
 
-    def find(self, request: web.BaseRequest) -> KnownPath | None:
-        """Return what the request's path names, or None where the router must say."""
-        return self._known.get((request.method, request.raw_path))
+    def find(self, method: str, raw_path: str) -> KnownPath | None:
+        """Return what the path of a request names, or None where the router must say."""
+        return self._known.get((method, raw_path))
 
     def learn(self, request: web.Request, endpoint: "Endpoint", names: "web.UrlMappingMatchInfo") -> None:
         """Remember what the router found."""

@@ -5,7 +5,7 @@ import ipaddress
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -29,13 +29,9 @@ HEADERS = {
 }
 
 
-def _client_address(request: web.Request, trusted: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str:
+def _client_address(remote: str, headers: Mapping[str, str], trusted: "Networks") -> str:
     """Return the address of the client; X-Forwarded-For counts only as far as named proxies wrote it."""
-    peer = request._transport_peername  # noqa: SLF001 - what request.remote finds by a longer way
-    remote = str(peer[0]) if isinstance(peer, tuple) else ""
-    if not trusted:
-        return remote
-    forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
+    forwarded = [part.strip() for part in headers.get("X-Forwarded-For", "").split(",") if part.strip()]
     for hop in [*reversed(forwarded), None]:
         try:
             address = ipaddress.ip_address(remote)
@@ -48,32 +44,36 @@ def _client_address(request: web.Request, trusted: Sequence[ipaddress.IPv4Networ
 
 
 Serve = Callable[[web.Request, str, Callable[[], Awaitable[web.StreamResponse]]], Awaitable[web.StreamResponse]]
+Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
 
 
-def around(
-    context: Context,
-    log: Log,
-    trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network],
-    closing: asyncio.Event,
-    *,
-    tls: bool,
-) -> Serve:
-    """Return what runs a request: `serve(request, name of the endpoint, what answers it)`.
+class Around:
+    """What happens around every request. Once `closing` is set, every answer is the last on its connection."""
 
-    Once `closing` is set, every answer is the last on its connection.
-    """
-    headers = dict(HEADERS)
-    if tls:
-        headers["Strict-Transport-Security"] = "max-age=31536000"
-    constant = "".join(f"{name}: {value}\r\n" for name, value in (headers | {"Cache-Control": "no-store"}).items())
-    metrics = context.metrics
+    def __init__(
+        self, context: Context, log: Log, trusted_proxies: Networks, closing: asyncio.Event, *, tls: bool
+    ) -> None:
+        self.context = context
+        self.closing = closing
+        self._log = log
+        self._trusted = trusted_proxies
+        self._headers = HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if tls else {})
+        constant = {**self._headers, "Cache-Control": "no-store"}
+        self._head = "".join(f"{name}: {value}\r\n" for name, value in constant.items()) + "X-Request-ID: "
+
+    def address(self, peer: object, headers: Mapping[str, str]) -> str:
+        """Return the address of the client behind the connection's `peer`."""
+        remote = str(peer[0]) if isinstance(peer, tuple) else ""
+        return _client_address(remote, headers, self._trusted) if self._trusted else remote
 
     async def serve(
-        request: web.Request, name: str, answer: Callable[[], Awaitable[web.StreamResponse]]
+        self, request: web.Request, name: str, answer: Callable[[], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        """Run `answer` for a request to the endpoint `name`."""
+        metrics = self.context.metrics
         begun = time.perf_counter()
         request_id = request[REQUEST_ID] = new_request_id()
-        address = request[ADDRESS] = _client_address(request, trusted_proxies)
+        address = request[ADDRESS] = self.address(request._transport_peername, request.headers)  # noqa: SLF001 - what request.remote finds by a longer way
         code, cause = "", ""
         metrics.in_flight.inc()
         try:
@@ -90,24 +90,44 @@ def around(
             response = problems.of_bug(request_id)
         finally:
             metrics.in_flight.dec()
-        status = response.status
         if isinstance(response, Answer):
-            response.head = f"{constant}X-Request-ID: {request_id}\r\n".encode()
+            self.head(response, request_id)
         else:
-            for header, value in headers.items():
+            for header, value in self._headers.items():
                 response.headers.setdefault(header, value)
             response.headers["X-Request-ID"] = request_id
             response.headers.setdefault("Cache-Control", "no-store")
-        if closing.is_set():
+        if self.closing.is_set():
             response.force_close()
+        self.note(request.method, request.path, name, response.status, begun, request_id, address, code, cause)
+        return response
+
+    def head(self, answer: Answer, request_id: str) -> None:
+        """Give `answer` the constant part of its head."""
+        answer.head = f"{self._head}{request_id}\r\n".encode()
+
+    def note(
+        self,
+        method: str,
+        path: str,
+        name: str,
+        status: int,
+        begun: float,
+        request_id: str,
+        address: str,
+        code: str = "",
+        cause: str = "",
+    ) -> None:
+        """Count and log a request that was answered; `begun` is of time.perf_counter()."""
+        metrics = self.context.metrics
         seconds = time.perf_counter() - begun
         metrics.answered(name, status, seconds)
         line: dict[str, object] = {
             "level": "error" if status >= 500 else "info",
             "at": round(time.time(), 3),
             "request_id": request_id,
-            "method": request.method,
-            "path": request.path,
+            "method": method,
+            "path": path,
             "endpoint": name,
             "status": status,
             "ms": round(seconds * 1000, 2),
@@ -118,10 +138,7 @@ def around(
             metrics.problem(code)
         if cause:
             line["error"] = cause
-        log.write(**line)
-        return response
-
-    return serve
+        self._log.write(**line)
 
 
 def middleware(serve: Serve) -> Middleware:
@@ -141,7 +158,7 @@ def shortcut(app: web.Application, serve: Serve) -> Callable[[web.Request], Awai
     context, known_paths = app[CONTEXT], app[KNOWN_PATHS]
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        path = known_paths.find(request)
+        path = known_paths.find(request.method, request.raw_path)
         if path is None or "Expect" in request.headers:
             return await app._handle(request)  # noqa: SLF001 - what aiohttp's own server would call
         return await serve(request, path.endpoint.name, lambda: path.endpoint.run(context, request, path))

@@ -10,12 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from tms_ca.http import heads
 from tms_ca.http.admission import Admission, endpoint_of
 from tms_ca.http.context import HANDLE
+from tms_ca.http.direct import DIRECT, Direct
 from tms_ca.http.guard import GUARD, Guard, TurnedAway, Watch
 from tms_ca.http.refusals import Refusals
 
@@ -44,11 +46,12 @@ _KEPT, _ENDED = _Sent(keep_alive=True), _Sent(keep_alive=False)
 
 
 class _Protocol(RequestHandler):
-    __slots__ = ("_ahead", "_came_at", "_guard", "_queued", "_refused", "_watch")
+    __slots__ = ("_ahead", "_came_at", "_direct", "_guard", "_queued", "_refused", "_watch")
 
-    def __init__(self, manager: web.Server, guard: Guard, **kwargs: Any) -> None:
+    def __init__(self, manager: web.Server, guard: Guard, direct: Direct | None, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._guard = guard
+        self._direct = direct
         self._watch: Watch | None = None
         self._queued = 0  # requests that have arrived and have not begun
         self._ahead = 0  # of the last that arrived
@@ -86,8 +89,18 @@ class _Protocol(RequestHandler):
             return  # whatever follows what was refused is not looked at
         self._came_at = _now()
         before = self._request_count
+        waiter = self._waiter
+        alone = self._direct is not None and waiter is not None and not waiter.done() and not self._messages
+        if alone:
+            self._waiter = None  # aiohttp's loop for this connection is not woken for what is answered here
         super().data_received(data)
         new = self._request_count - before
+        if alone:
+            self._waiter = waiter
+            if new:
+                if new == 1 and len(data) < heads.MOST_HEAD_BYTES and self._answered_at_once():
+                    return
+                waiter.set_result(None)  # type: ignore[union-attr] # it is there where `alone`
         if new:
             if self._task_handler is None:
                 self._wake()
@@ -106,6 +119,30 @@ class _Protocol(RequestHandler):
                 self._look_closely(new, data)
         elif data:
             self._partial(len(data))
+
+    def _answered_at_once(self) -> bool:
+        """Answer the one request that has come, if that takes no waiting."""
+        message, payload = self._messages[0]
+        if type(message) is not RawRequestMessage or payload is EMPTY_PAYLOAD or not payload.is_eof():
+            return False
+        if self._watch is not None or self._upgraded or self._paused or self.transport is None or self._direct is None:
+            return False
+        if heads.vet(message, self._guard.allowed_hosts) is not None:
+            return False
+        answer = self._direct.answer(message, payload, self.peername)
+        if answer is None:
+            return False
+        self._messages.clear()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        self.transport.write(answer)
+        # As aiohttp's own loop does after each answer: an idle connection ends at its time.
+        self._keepalive = True
+        now = self._loop.time()
+        self._next_keepalive_close_time = now + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        return True
 
     def _look_closely(self, new: int, data: bytes) -> None:
         """Check what came not in one piece, or not alone."""
@@ -268,9 +305,10 @@ class _Protocol(RequestHandler):
 
 class _Server(web.Server):
     guard: Guard
+    direct: Direct | None
 
     def __call__(self) -> RequestHandler:
-        return _Protocol(self, self.guard, loop=self._loop, **self._kwargs)
+        return _Protocol(self, self.guard, self.direct, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
@@ -287,6 +325,7 @@ class Runner(web.AppRunner):
         }  # fmt: skip
         server = _Server(handle, request_factory=made.request_factory, **made._kwargs | limits)  # type: ignore[arg-type] # noqa: SLF001 - no other way in
         server.guard = self.guard = self.app.get(GUARD) or Guard(Admission(), Refusals())
+        server.direct = self.app.get(DIRECT)
         self.guard.start(server._connections)  # type: ignore[arg-type] # noqa: SLF001 - a copy for each look would be large
         return server
 

@@ -53,16 +53,26 @@ class Authentication:
         if secret.startswith(SECRET_PREFIX["user"]):
             holder = await self._facts.session(digest)
         else:
-            holder = None if fresh else self._facts.remembered_holder(digest)
-            if holder is not None:
-                try:
-                    return self._caller(holder, digest, name, request_id, address)
-                except (Unauthenticated, Denied):
-                    pass  # what is remembered may be of yesterday; a refusal must be of now
+            remembered = None if fresh else self._remembered(digest, name, request_id, address)
+            if remembered is not None:
+                return remembered
             holder = await self._facts.holder(digest)
         if holder is None:
             raise Unauthenticated("credential_not_good", _NOT_GOOD)
         return self._caller(holder, digest, name, request_id, address)
+
+    def remembered(self, secret: str, *, name: str | None, request_id: str, address: str) -> Caller | None:
+        """Return the client or host that `secret` belonged to when it was last asked for: see `by_secret`."""
+        return self._remembered(secret_digest(secret), name, request_id, address)
+
+    def _remembered(self, digest: bytes, name: str | None, request_id: str, address: str) -> Caller | None:
+        holder = self._facts.remembered_holder(digest)
+        if holder is None:
+            return None
+        try:
+            return self._caller(holder, digest, name, request_id, address)
+        except (Unauthenticated, Denied):
+            return None  # what is remembered may be of yesterday; a refusal must be of now
 
     def _caller(self, holder: Holder, digest: bytes, name: str | None, request_id: str, address: str) -> Caller:
         now = self._clock.now()

@@ -98,6 +98,15 @@ def _holder(row: Sequence[Any]) -> Holder:
     return Holder(Role(row[0]), row[1], row[2], row[3], row[4], bool(row[5]), enabled, revoked, *row[8:])
 
 
+IssuedNow = tuple[int, KeyStanding | None, IssuedFacts]  # the tenant's epoch, the standing of the key, the rest
+
+
+def _issued_now(row: Sequence[Any] | None) -> IssuedNow | None:
+    if row is None:
+        return None
+    return row[2], None if row[3] is None else KeyStanding(row[3]), _issued_facts(row[4:])
+
+
 class FactsReader:
     """Fetch the facts of decisions through the hot path."""
 
@@ -126,17 +135,23 @@ class FactsReader:
         row = await self._epoch.get(tenant, tenant)
         return None if row is None else row[2]
 
+    def epoch_at_once(self, tenant: str) -> int | None:
+        """Return the tenant's count of changes; None where that would take waiting."""
+        row = self._epoch.at_once(tenant, tenant)
+        return None if row is None else row[2]
+
     async def standing(self, tenant: str, fingerprint: str) -> tuple[int, KeyStanding | None] | None:
         """Return the tenant's epoch and whether this key may not be certified; None when there is no such tenant."""
         row = await self._standing.get(fingerprint, tenant)
         return None if row is None else (row[2], None if row[3] is None else KeyStanding(row[3]))
 
-    async def issued(self, tenant: str, serial: int) -> tuple[int, KeyStanding | None, IssuedFacts] | None:
-        """Return the tenant's epoch, its key's standing and what is known of a certificate; None for no such serial."""
-        row = await self._issued.get(serial, tenant)
-        return (
-            None if row is None else (row[2], None if row[3] is None else KeyStanding(row[3]), _issued_facts(row[4:]))
-        )
+    async def issued(self, tenant: str, serial: int) -> IssuedNow | None:
+        """Return what is known of a certificate; None for no such serial in this tenant."""
+        return _issued_now(await self._issued.get(serial, tenant))
+
+    def issued_at_once(self, tenant: str, serial: int) -> IssuedNow | None:
+        """Return what is known of a certificate; None also where that would take waiting."""
+        return _issued_now(self._issued.at_once(serial, tenant))
 
     async def for_issue(
         self, tenant: str, client_id: str, user: str, host: str, account: str, fingerprint: str

@@ -58,6 +58,9 @@ class HotDriver(Protocol):
     async def fetch(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:
         """Run a SELECT; rows as sequences in the statement's order."""
 
+    def fetch_at_once(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:
+        """Run a SELECT without waiting; no rows where this engine cannot."""
+
     async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
         """Make `entries` durable in one commit; False for each whose tenant's epoch has grown.
 

@@ -57,6 +57,10 @@ class PostgresDriver:
         except ERRORS as error:
             raise unavailable() from error
 
+    def fetch_at_once(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:  # noqa: ARG002 - the protocol's
+        """Return nothing: every answer of PostgreSQL must be waited for."""
+        return ()
+
     async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
         """Write a group; where a tenant has changed, once more without what was decided before the change."""
         seen = _newest(entries)

@@ -27,6 +27,10 @@ class SqliteDriver:
 
     async def fetch(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:
         """Run a SELECT inline."""
+        return self.fetch_at_once(prepared, args)
+
+    def fetch_at_once(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:
+        """Run a SELECT."""
         try:
             return self._reader.execute(prepared.sql, args).fetchall()
         except sqlite3.Error as error:

@@ -34,8 +34,7 @@ class Lookup:
 
         """
         if self._inline:
-            params = {"wanted_key": key, "wanted_tenant": tenant}
-            rows = await self._driver.fetch(self._prepared, self._prepared.args(params))
+            rows = await self._driver.fetch(self._prepared, self._args(key, tenant))
             return rows[0] if rows else None
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Row | None] = loop.create_future()
@@ -43,6 +42,21 @@ class Lookup:
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._drain())
         return await future
+
+    def at_once(self, key: Hashable, tenant: str) -> Row | None:
+        """Return the row where that takes no waiting; None may also mean that it does.
+
+        Raises:
+            Unavailable: the database does not answer
+
+        """
+        if not self._inline:
+            return None
+        rows = self._driver.fetch_at_once(self._prepared, self._args(key, tenant))
+        return rows[0] if rows else None
+
+    def _args(self, key: Hashable, tenant: str) -> list[object]:
+        return [key if name == "wanted_key" else tenant for name in self._prepared.names]
 
     async def _drain(self) -> None:
         while self._waiting:

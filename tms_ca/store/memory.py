@@ -10,8 +10,8 @@ process was stopped. Only `remembered_holder` answers without asking: see there.
 from typing import Any
 
 from tms_ca.core.access import Role
-from tms_ca.core.facts import Facts, LoginFacts
-from tms_ca.store.facts import FactsReader, Holder
+from tms_ca.core.facts import Facts, IssuedFacts, LoginFacts
+from tms_ca.store.facts import FactsReader, Holder, IssuedNow
 
 MOST_TENANTS = 1_000
 MOST_ENTRIES = 50_000  # of a tenant, and of holders: some 25 MB each when full
@@ -28,6 +28,13 @@ class _Tenant:
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         self.entries: dict[_Key, Any] = {}
+
+
+def _alike(host: str, issued: IssuedFacts) -> _Key:
+    """Return what certificates have in common whose logins on `host` rest on the same."""
+    return (
+        host, issued.client_id, issued.user, issued.host, issued.account, issued.delegation_id, issued.ca_fingerprint
+    )  # fmt: skip
 
 
 class RememberedFacts:
@@ -80,32 +87,44 @@ class RememberedFacts:
 
     async def for_login(self, tenant: str, host: str, serial: int) -> LoginFacts | None:
         """Return the facts for a login check; None when there is no such tenant."""
-        of_host = (host, serial)
-        known: LoginFacts | None
-        # sshd asks twice for each login, and what is known of a certificate changes with the epoch only.
-        if (remembered := self._tenants.get(tenant)) is not None and of_host in remembered.entries:
+        if self._asked_before(tenant, host, serial):
             epoch = await self._reader.epoch(tenant)
-            if epoch is not None and (known := self._known(tenant, epoch, of_host)) is not None:
-                return known
+            if epoch is not None and (known := self._known(tenant, epoch, (host, serial))) is not None:
+                return known  # type: ignore[no-any-return]
         now = await self._reader.issued(tenant, serial)
-        if now is not None:
-            epoch, standing, issued = now
-            alike = (
-                host, issued.client_id, issued.user, issued.host, issued.account,
-                issued.delegation_id, issued.ca_fingerprint,
-            )  # fmt: skip
-            known = self._known(tenant, epoch, alike)
-            if known is not None:
-                found = LoginFacts(
-                    known.tenant, known.host, issued, known.client, known.user, known.link, known.delegation,
-                    known.ca_key_state, known.ca_key_revoked, standing, epoch,
-                )  # fmt: skip
-                self._keep(tenant, epoch, of_host, found)
-                return found
-        whole = await self._reader.for_login(tenant, host, serial)
-        if now is not None and whole is not None and whole.issued is not None:
-            self._keep(tenant, whole.epoch, alike, whole)
-        return whole
+        if now is not None and (put_together := self._login(tenant, host, serial, now)) is not None:
+            return put_together
+        found = await self._reader.for_login(tenant, host, serial)
+        if found is not None and found.issued is not None:
+            self._keep(tenant, found.epoch, _alike(host, found.issued), found)
+        return found
+
+    def for_login_at_once(self, tenant: str, host: str, serial: int) -> LoginFacts | None:
+        """Return the facts for a login check where that takes no waiting; None says nothing."""
+        if self._asked_before(tenant, host, serial):
+            epoch = self._reader.epoch_at_once(tenant)
+            if epoch is not None and (known := self._known(tenant, epoch, (host, serial))) is not None:
+                return known  # type: ignore[no-any-return]
+        now = self._reader.issued_at_once(tenant, serial)
+        return None if now is None else self._login(tenant, host, serial, now)
+
+    def _asked_before(self, tenant: str, host: str, serial: int) -> bool:
+        # sshd asks twice for each login, and what is known of a certificate changes with the epoch only.
+        known = self._tenants.get(tenant)
+        return known is not None and (host, serial) in known.entries
+
+    def _login(self, tenant: str, host: str, serial: int, now: IssuedNow) -> LoginFacts | None:
+        """Put a certificate's record together with what is known of everything that it rests on, if it is."""
+        epoch, standing, issued = now
+        known: LoginFacts | None = self._known(tenant, epoch, _alike(host, issued))
+        if known is None:
+            return None
+        found = LoginFacts(
+            known.tenant, known.host, issued, known.client, known.user, known.link, known.delegation,
+            known.ca_key_state, known.ca_key_revoked, standing, epoch,
+        )  # fmt: skip
+        self._keep(tenant, epoch, (host, serial), found)
+        return found
 
     def _known(self, tenant: str, epoch: int, key: _Key) -> Any:
         known = self._tenants.get(tenant)

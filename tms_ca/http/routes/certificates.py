@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
+from multidict import istr
+
 from schemas.certificates import (
     CertificateQuery,
     CertificateShape,
@@ -19,7 +21,9 @@ from tms_ca.core.model import CertificateRecord
 from tms_ca.http.answer import TEXT, Answer
 from tms_ca.http.cursors import decode_cursor
 from tms_ca.http.endpoint import Call, Page, Ready, endpoint
+from tms_ca.services.logins import LoginAnswer
 
+_ACCEPT = istr("Accept")  # made once: a look-up by a plain word makes one
 ANSWER_HEADER = "X-TMS-Answer"  # what a plain-text answer is bound to: nonce, account, fingerprint
 
 
@@ -64,8 +68,17 @@ async def get_certificate(call: Call[None]) -> CertificateRecord:
     )
 
 
+def check_login_at_once(call: Call[dict[str, Any]]) -> Any:
+    """Answer `check_login` where the answer is yes and takes no waiting."""
+    if call.path["host"] != call.caller.id:
+        return None
+    answer = call.context.logins.check_at_once(call.caller, call.body["account"], call.body["certificate"])
+    return None if answer is None else _yes(call, answer)
+
+
 @endpoint("POST", "hosts/{host}/principals", needs=Action.LOGIN_CHECK, body=LoginShape(), returns=LoginAnswerShape(),
-          status=200, media=("application/json", "text/plain"), problems=(400,), hot=True)  # fmt: skip
+          status=200, media=("application/json", "text/plain"), problems=(400,), hot=True,
+          at_once=check_login_at_once)  # fmt: skip
 async def check_login(call: Call[dict[str, Any]]) -> Any:
     """Ask whether a certificate opens an account on this host, now.
 
@@ -74,18 +87,21 @@ async def check_login(call: Call[dict[str, Any]]) -> Any:
     """
     if call.path["host"] != call.caller.id:
         raise Denied("host_mismatch", "the credential belongs to another host than the one in the path")
-    metrics = call.context.metrics
     try:
         answer = await call.context.logins.check(call.caller, call.body["account"], call.body["certificate"])
     except Denied as error:
-        metrics.denied.labels("logins.check", error.code).inc()
+        call.context.metrics.denied.labels("logins.check", error.code).inc()
         raise
-    metrics.logins.inc()
-    bound = f"{call.body['nonce']} {answer.account} {answer.fingerprint}"
-    if call.request.headers.get("Accept", "").startswith("text/plain"):
-        text = "".join(f"{principal}\n" for principal in answer.principals)
+    return _yes(call, answer)
+
+
+def _yes(call: Call[dict[str, Any]], answer: LoginAnswer) -> Any:
+    call.context.metrics.logins.inc()
+    if call.headers.get(_ACCEPT, "").startswith("text/plain"):
+        bound = f"{call.body['nonce']} {answer.account} {answer.fingerprint}"
+        text = "".join([f"{principal}\n" for principal in answer.principals])
         return Answer(200, text.encode(), TEXT, {ANSWER_HEADER: bound})
-    return asdict(answer)
+    return Ready({**asdict(answer), "serial": str(answer.serial)})
 
 
 def own_column(role: Role) -> str:

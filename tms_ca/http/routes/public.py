@@ -23,7 +23,7 @@ async def get_krl(call: Call[None]) -> web.Response:
         "Cache-Control": f"public, max-age={KRL_MAX_AGE_SECONDS}, must-revalidate",
         "X-KRL-Version": str(krl.version),
     }
-    if krl.etag in call.request.headers.get("If-None-Match", ""):
+    if krl.etag in call.headers.get("If-None-Match", ""):
         return web.Response(status=304, headers=headers)
     return web.Response(body=krl.blob, content_type="application/octet-stream", headers=headers)
 
@@ -63,7 +63,7 @@ async def get_readiness(call: Call[None]) -> Any:
     """
     look = await call.context.readiness.look()
     status = 200 if look.ready else 503
-    if call.request.headers.get("Accept", "").startswith("text/plain"):
+    if call.headers.get("Accept", "").startswith("text/plain"):
         return web.Response(text=look.text(), status=status)
     return web.json_response({"status": look.status, "checks": [asdict(check) for check in look.checks]}, status=status)
 
