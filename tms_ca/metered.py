@@ -40,6 +40,10 @@ class MeteredDriver:
         """Run a SELECT without waiting; where it fails, whoever then waits for it counts that."""
         return self._driver.fetch_at_once(prepared, args)
 
+    def version(self) -> bytes | None:
+        """Return what is other after any commit."""
+        return self._driver.version()
+
     async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
         """Make `entries` durable."""
         begun = time.perf_counter()

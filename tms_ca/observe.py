@@ -12,7 +12,7 @@ FLUSH_SECONDS = 0.05  # lines gather this long: a write for each would cost a te
 MOST_FIELD_CHARACTERS = 1024
 
 
-def _clean(value: object) -> object:
+def _cut(value: object) -> object:
     if isinstance(value, str) and len(value) > MOST_FIELD_CHARACTERS:
         return value[:MOST_FIELD_CHARACTERS]
     return value
@@ -21,9 +21,12 @@ def _clean(value: object) -> object:
 def json_line(fields: dict[str, object]) -> bytes:
     """Return one line of JSON; whatever came in, no control byte leaves."""
     try:
-        return orjson.dumps({name: _clean(value) for name, value in fields.items()}, default=repr) + b"\n"
+        line = orjson.dumps(fields, default=repr)
+        if len(line) > MOST_FIELD_CHARACTERS:  # a shorter line has no field that is longer
+            line = orjson.dumps({name: _cut(value) for name, value in fields.items()}, default=repr)
     except TypeError:  # a lone surrogate
-        return orjson.dumps({name: ascii(value) for name, value in fields.items()}) + b"\n"
+        line = orjson.dumps({name: ascii(_cut(value)) for name, value in fields.items()})
+    return line + b"\n"
 
 
 class Log:

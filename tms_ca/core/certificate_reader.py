@@ -72,12 +72,13 @@ def _blob_of_line(text: str) -> bytes:
     if len(text) > 2 * MAX_CERTIFICATE_BYTES:
         raise _bad(f"the certificate is longer than {2 * MAX_CERTIFICATE_BYTES} characters")
     line = text.removesuffix("\n")
-    if not line.isascii() or not line.isprintable():
-        raise _bad("expected one line of printable ASCII, `type base64 [comment]`")
     kind, _, rest = line.partition(" ")
-    encoded, _, _ = rest.partition(" ")
+    encoded, _, comment = rest.partition(" ")
     blob = decode_base64(encoded)
-    if blob is None:
+    around = kind + comment  # what is base64 is printable
+    if blob is None or not around.isascii() or not around.isprintable():
+        if not line.isascii() or not line.isprintable():
+            raise _bad("expected one line of printable ASCII, `type base64 [comment]`")
         raise _bad("the second word of the certificate is not canonical base64")
     if not blob.startswith(string(kind.encode())):
         raise _bad(f"the line says {kind[:64]!r}, its bytes say something else")

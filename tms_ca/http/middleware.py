@@ -124,13 +124,13 @@ class Around:
         metrics.answered(name, status, seconds)
         line: dict[str, object] = {
             "level": "error" if status >= 500 else "info",
-            "at": round(time.time(), 3),
+            "at": int(time.time() * 1000) / 1000,
             "request_id": request_id,
             "method": method,
             "path": path,
             "endpoint": name,
             "status": status,
-            "ms": round(seconds * 1000, 2),
+            "ms": int(seconds * 100_000) / 100,
             "address": address,
         }
         if code:

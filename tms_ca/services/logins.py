@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 
-from tms_ca.core.certificate_reader import parse_certificate, present_certificate_line
+from tms_ca.core.certificate_reader import parse_certificate_line, present_certificate_line
 from tms_ca.core.errors import NotFound
 from tms_ca.core.facts import Denial, Limits, LoginFacts, LoginGrant, LoginRequest
 from tms_ca.core.model import Caller
@@ -17,6 +17,7 @@ from tms_ca.store.hot import Entry, GroupCommit
 from tms_ca.store.memory import RememberedFacts
 
 CHECK = "logins.check"
+MOST_PRESENTED = 4096  # texts of certificates, under a kilobyte each as a rule, never over 16
 Rules = Callable[[LoginRequest, LoginFacts, Limits, int], LoginGrant | Denial]
 
 
@@ -45,6 +46,7 @@ class Logins:
         self._commits = commits
         self._limits = limits
         self._clock = clock
+        self._presented: dict[str, tuple[int, bytes]] = {}
         self._rules = rules  # core.policy.decide_login, perhaps observed
 
     async def check(self, caller: Caller, account: str, certificate: str) -> LoginAnswer:
@@ -56,22 +58,21 @@ class Logins:
             ChangedMeanwhile: something in the tenant changed since the credential was checked
 
         """
-        presented = present_certificate_line(certificate)
-        facts = await self._facts.for_login(caller.tenant, caller.id, presented.serial)
+        serial, digest = self._read(certificate)
+        facts = await self._facts.for_login(caller.tenant, caller.id, serial)
         if facts is None:
             raise NotFound("tenant_unknown", "there is no such tenant")
         require_epoch(caller, facts.epoch)
-        digest = hashlib.sha256(presented.blob).digest()
         if facts.issued is None or facts.issued.sha256 != digest:
-            parse_certificate(presented.blob)  # it is not one of ours: is it one at all?
+            parse_certificate_line(certificate)  # it is not one of ours: is it one at all?
         verdict = self._rules(LoginRequest(caller.id, account, digest), facts, self._limits, self._clock.now())
         if isinstance(verdict, Denial):
-            target = f"{account}@{caller.id} serial:{presented.serial}"
+            target = f"{account}@{caller.id} serial:{serial}"
             await self._commits.submit(
                 Entry(event(self._clock, caller, caller.tenant, CHECK, target, verdict.reason, detail=verdict.detail))
             )
             raise refusal(verdict)
-        return LoginAnswer(account, fingerprint_of(digest), presented.serial, verdict.principals)
+        return LoginAnswer(account, fingerprint_of(digest), serial, verdict.principals)
 
     def check_at_once(self, caller: Caller, account: str, certificate: str) -> LoginAnswer | None:
         """Return the same yes as `check`, where it takes no waiting. None says nothing: `check` has the answer.
@@ -80,12 +81,22 @@ class Logins:
             TmsError: what `check` would raise
 
         """
-        presented = present_certificate_line(certificate)
-        facts = self._facts.for_login_at_once(caller.tenant, caller.id, presented.serial)
+        serial, digest = self._read(certificate)
+        facts = self._facts.for_login_at_once(caller.tenant, caller.id, serial)
         if facts is None or facts.epoch != caller.epoch:
             return None
-        digest = hashlib.sha256(presented.blob).digest()
         verdict = self._rules(LoginRequest(caller.id, account, digest), facts, self._limits, self._clock.now())
         if isinstance(verdict, Denial):
             return None
-        return LoginAnswer(account, fingerprint_of(digest), presented.serial, verdict.principals)
+        return LoginAnswer(account, fingerprint_of(digest), serial, verdict.principals)
+
+    def _read(self, certificate: str) -> tuple[int, bytes]:
+        """Return the serial and the digest of a certificate; sshd hands out the same one twice for each login."""
+        known = self._presented.get(certificate)
+        if known is None:
+            presented = present_certificate_line(certificate)
+            known = presented.serial, hashlib.sha256(presented.blob).digest()
+            if len(self._presented) >= MOST_PRESENTED:
+                self._presented.clear()
+            self._presented[certificate] = known
+        return known

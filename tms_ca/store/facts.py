@@ -120,6 +120,10 @@ class FactsReader:
         self._epoch = Lookup(driver, facts_sql.epoch_one(), facts_sql.epoch_many())
         self._issued = Lookup(driver, facts_sql.issued_one(), facts_sql.issued_many())
 
+    def version(self) -> bytes | None:
+        """Return what is other after any commit of anyone; None where nothing cheap says so."""
+        return self._driver.version()
+
     async def holder(self, digest: bytes) -> Holder | None:
         """Return whose credential has this digest."""
         rows = await self._driver.fetch(self._credential, self._credential.args({"digest": digest}))

@@ -61,6 +61,9 @@ class HotDriver(Protocol):
     def fetch_at_once(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:
         """Run a SELECT without waiting; no rows where this engine cannot."""
 
+    def version(self) -> bytes | None:
+        """Return what is other after any commit of anyone than before it; None where nothing cheap says so."""
+
     async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
         """Make `entries` durable in one commit; False for each whose tenant's epoch has grown.
 

@@ -61,6 +61,9 @@ class PostgresDriver:
         """Return nothing: every answer of PostgreSQL must be waited for."""
         return ()
 
+    def version(self) -> None:
+        """Return None: only the server knows."""
+
     async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
         """Write a group; where a tenant has changed, once more without what was decided before the change."""
         seen = _newest(entries)

@@ -1,9 +1,12 @@
 """The hot path on SQLite: reads inline on the loop's thread, groups written by one thread."""
 
 import asyncio
+import contextlib
+import os
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.dialects import sqlite
@@ -12,6 +15,23 @@ from tms_ca.store.chainwriter import ChainWriter, Placed, event_row
 from tms_ca.store.engine import Database, open_sqlite
 from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, place, standing_of, tenants_of, unavailable
 from tms_ca.store.rows import certificate_row
+
+_INDEX_HEAD_BYTES = 96  # two copies of 48
+
+
+def _open_index(database: str | None) -> int | None:
+    """Return the descriptor under which SQLite itself has the index open in this process; None where that is unknown.
+
+    It is SQLite's, and stays open as long as our reader does. One of our own would be wrong: closing it would give up
+    every lock that this process holds on the file (fcntl(2), "Advisory record locking").
+    """
+    wanted = Path(f"{os.path.realpath(database or '')}-shm")
+    with contextlib.suppress(OSError):  # not Linux, or no /proc: the epoch is read from the database each time
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                if descriptor.readlink() == wanted:
+                    return int(descriptor.name)
+    return None
 
 
 class SqliteDriver:
@@ -23,6 +43,8 @@ class SqliteDriver:
         self._statements = HotStatements(self.dialect)
         self._reader = open_sqlite(database.url)
         self._writer = open_sqlite(database.url)
+        self._reader.execute("SELECT 1 FROM tenants LIMIT 1").fetchall()  # opens the index
+        self._index = _open_index(database.url.database)
         self._thread = ThreadPoolExecutor(1, "commit")
 
     async def fetch(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:
@@ -35,6 +57,15 @@ class SqliteDriver:
             return self._reader.execute(prepared.sql, args).fetchall()
         except sqlite3.Error as error:
             raise unavailable() from error
+
+    def version(self) -> bytes | None:
+        """Return the head of the index of the write-ahead log: every commit of any process changes it.
+
+        SQLite's own readers compare the same bytes to find out whether what they know is still true
+        (sqlite.org/walformat.html, section 2.1), so a head that has not changed is the snapshot of now. Where it is
+        just being written it is another one too, and the database is asked.
+        """
+        return None if self._index is None else os.pread(self._index, _INDEX_HEAD_BYTES, 0)
 
     async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
         """Write a group in the commit thread."""
@@ -79,5 +110,6 @@ class SqliteDriver:
     async def close(self) -> None:
         """Wait for the last group, then close."""
         self._thread.shutdown()
+        self._index = None
         self._reader.close()
         self._writer.close()

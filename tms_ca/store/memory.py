@@ -44,6 +44,8 @@ class RememberedFacts:
         self._reader = reader
         self._tenants: dict[str, _Tenant] = {}
         self._holders: dict[bytes, Holder] = {}
+        self._epochs: dict[str, int] = {}  # of the version of the database that is
+        self._version: bytes | None = None
 
     def remembered_holder(self, digest: bytes) -> Holder | None:
         """Return whose credential this digest was when it was last asked for, by a client or a host.
@@ -102,11 +104,25 @@ class RememberedFacts:
     def for_login_at_once(self, tenant: str, host: str, serial: int) -> LoginFacts | None:
         """Return the facts for a login check where that takes no waiting; None says nothing."""
         if self._asked_before(tenant, host, serial):
-            epoch = self._reader.epoch_at_once(tenant)
+            epoch = self._epoch_at_once(tenant)
             if epoch is not None and (known := self._known(tenant, epoch, (host, serial))) is not None:
                 return known  # type: ignore[no-any-return]
         now = self._reader.issued_at_once(tenant, serial)
         return None if now is None else self._login(tenant, host, serial, now)
+
+    def _epoch_at_once(self, tenant: str) -> int | None:
+        version = self._reader.version()  # before the epoch: a commit between the two is seen the next time
+        if version is None:
+            return self._reader.epoch_at_once(tenant)
+        if version != self._version:
+            self._version = version
+            self._epochs.clear()
+        epoch = self._epochs.get(tenant)
+        if epoch is None:
+            epoch = self._reader.epoch_at_once(tenant)
+            if epoch is not None:
+                self._epochs[tenant] = epoch
+        return epoch
 
     def _asked_before(self, tenant: str, host: str, serial: int) -> bool:
         # sshd asks twice for each login, and what is known of a certificate changes with the epoch only.
