@@ -1,6 +1,7 @@
 """The log: JSON lines on standard error, one for each request."""
 
 import asyncio
+import json
 import logging
 import sys
 import traceback
@@ -19,14 +20,21 @@ def _cut(value: object) -> object:
 
 
 def json_line(fields: dict[str, object]) -> bytes:
-    """Return one line of JSON; whatever came in, no control byte leaves."""
+    """Return one line of printable ASCII; whatever came in, it is JSON and ends no line but its own."""
     try:
         line = orjson.dumps(fields, default=repr)
         if len(line) > MOST_FIELD_CHARACTERS:  # a shorter line has no field that is longer
             line = orjson.dumps({name: _cut(value) for name, value in fields.items()}, default=repr)
     except TypeError:  # a lone surrogate
-        line = orjson.dumps({name: ascii(_cut(value)) for name, value in fields.items()})
+        line = _escaped(fields)
+    if not line.isascii() or b"\x7f" in line:  # a terminal and other readers find ends of lines and commands in these
+        line = _escaped(fields)
     return line + b"\n"
+
+
+def _escaped(fields: dict[str, object]) -> bytes:
+    text = json.dumps({name: _cut(value) for name, value in fields.items()}, default=repr, separators=(",", ":"))
+    return text.replace("\x7f", "\\u007f").encode()
 
 
 class Log:
@@ -67,7 +75,7 @@ class _JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         if record.exc_info and record.exc_info[1] is not None:
-            fields["error"] = "".join(traceback.format_exception(record.exc_info[1]))[-8000:]
+            fields["error"] = "".join(traceback.format_exception(record.exc_info[1]))[-MOST_FIELD_CHARACTERS:]
         return json_line(fields).decode().rstrip("\n")
 
 

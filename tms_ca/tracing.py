@@ -5,8 +5,10 @@ dropped, and no request waits. A span names an endpoint, a status and a request 
 """
 
 import asyncio
+import contextlib
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -47,8 +49,17 @@ class Tracing:
 
     async def close(self) -> None:
         """Send what waits, and give up where nobody takes it."""
-        sent = asyncio.get_running_loop().run_in_executor(None, self._provider.shutdown)
-        await asyncio.wait([sent], timeout=2 * SEND_SECONDS)
+        # In a thread that nothing waits for at the end of the process: the provider alone would try for minutes.
+        loop, sent = asyncio.get_running_loop(), asyncio.Event()
+
+        def send() -> None:
+            self._provider.shutdown()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody has waited
+                loop.call_soon_threadsafe(sent.set)
+
+        threading.Thread(target=send, name="last traces", daemon=True).start()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(sent.wait(), SEND_SECONDS)
 
 
 @asynccontextmanager

@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,22 +19,35 @@ def tools() -> None:
 
 
 @pytest.fixture(scope="session")
-def loads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Load]]:
+def initialised(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """A data directory to copy: making one takes longer than starting on it."""
+    service = Service(tmp_path_factory.mktemp("init") / "data")
+    service.init()
+    return service
+
+
+def copied(initialised: Service, directory: Path, **more: Any) -> Service:
+    """Return a service, not yet started, on a copy of its own."""
+    shutil.copytree(initialised.data, directory / "data")
+    return Service(directory / "data", operator=initialised.operator, **more)
+
+
+@pytest.fixture(scope="session")
+def loads(initialised: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Load]]:
     """A load at rest for each number of workers."""
     found: dict[int, Load] = {}
+    started: list[Service] = []
     try:
         for workers in (1, 2):
             directory = tmp_path_factory.mktemp(f"w{workers}")
-            service = Service(directory / "data", workers)
-            found[workers] = None
-            service.init()
+            service = copied(initialised, directory, workers=workers)
+            started.append(service)
             service.start()
             found[workers] = Load(service, directory)
         yield found
     finally:
-        for load in found.values():
-            if load is not None:
-                load.service.stop()
+        for service in started:
+            service.stop()
 
 
 @pytest.fixture(scope="session")
