@@ -21,6 +21,7 @@ class Client(threading.Thread):
     per_second: float
     keep: bool
     kind: str = "certificate"
+    certificate: str = ""  # what a login shows
     received: list[str] = field(default_factory=list)  # serials
     answers: Counter = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -64,6 +65,10 @@ class Client(threading.Thread):
             headers = {"Authorization": self.people.client, "Content-Type": "application/json"}
             body = json.dumps(self.people.body(self.public_key))
             connection.request("POST", "/api/v1/tenants/default/certificates", body, headers)
+        elif self.kind == "login":
+            headers = {"Authorization": f"Bearer {self.people.host}", "Content-Type": "application/json"}
+            body = json.dumps({"account": self.people.account, "certificate": self.certificate})
+            connection.request("POST", "/api/v1/tenants/default/hosts/h1/principals", body, headers)
         else:
             connection.request("GET", "/healthz")
         answer = connection.getresponse()
@@ -107,10 +112,12 @@ class Load:
 
 def fifty_a_second(people: People, key: str) -> Load:
     """Half of it on connections that are kept, half on fresh ones."""
-    kept = [Client(people, key, 5, keep=True) for _ in range(4)]
+    certificate = people.issue(key).json["certificate"]
+    kept = [Client(people, key, 5, keep=True) for _ in range(3)]
     kept.append(Client(people, key, 5, keep=True, kind="health"))
-    fresh = [Client(people, key, 10, keep=False), Client(people, key, 10, keep=False)]
-    return Load([*kept, *fresh, Client(people, key, 5, keep=False, kind="health")])
+    kept.append(Client(people, key, 5, keep=True, kind="login", certificate=certificate))
+    fresh = [Client(people, key, 10, keep=False), Client(people, key, 5, keep=False, kind="health")]
+    return Load([*kept, *fresh, Client(people, key, 10, keep=False, kind="login", certificate=certificate)])
 
 
 def children(service: Service) -> dict[int, str]:

@@ -88,6 +88,22 @@ def test_a_few_long_connections_are_spread_evenly(shop, count):
     assert max(split) - min(split) <= max(2, count // 5)
 
 
+def test_a_worker_that_hangs_keeps_nobody_waiting(shop):
+    opened = shop(2)
+    service = opened.service
+    hanging, other = workers(service)
+    os.kill(hanging, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        with _lines(service, 24) as lines:
+            people, body = opened.people, opened.people.body(opened.key)
+            assert {line.ask("POST", "certificates", people.client, body) for line in lines} == {201}
+            assert set(connections_of(service).values()) == {other}
+        assert time.monotonic() - begun < 5
+    finally:
+        os.kill(hanging, signal.SIGCONT)
+
+
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(shop):
     opened = shop(2)
     service = opened.service

@@ -9,6 +9,7 @@ import asyncio
 import errno
 import socket
 import ssl
+import time
 
 from aiohttp import web
 
@@ -35,6 +36,7 @@ class Acceptor:
         self._shares = shares
         self._loop = asyncio.get_running_loop()
         self._welcoming: set[asyncio.Task[None]] = set()
+        self.accepted_at = 0.0  # by the monotonic clock
         self._in_vain = 0
         self._pause: asyncio.TimerHandle | None = None
         self._counting: asyncio.TimerHandle | None = None
@@ -102,6 +104,7 @@ class Acceptor:
             if error.errno in _FULL and self._pause is None:
                 self._sleep(FULL_SECONDS)
             return error.errno == errno.ECONNABORTED
+        self.accepted_at = time.monotonic()
         connection.setblocking(False)
         task = self._loop.create_task(self._welcome(connection))
         self._welcoming.add(task)

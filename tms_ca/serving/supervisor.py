@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -60,7 +59,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGTERM, orders.put_nowait, Order.STOP)
         loop.add_signal_handler(signal.SIGINT, orders.put_nowait, Order.NOW)
         # At a terminal, SIGHUP says that the terminal is gone.
-        hang_up = partial(orders.put_nowait, Order.NOW) if sys.stdin.isatty() else self._restart.set
+        hang_up = partial(orders.put_nowait, Order.NOW) if os.isatty(0) else self._restart.set
         loop.add_signal_handler(signal.SIGHUP, hang_up)
         serving, order = asyncio.create_task(self._serve()), asyncio.create_task(orders.get())
         await asyncio.wait([serving, order], return_when=asyncio.FIRST_COMPLETED)

@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from tms_ca.tracing import open_tracing
 IDLE_SECONDS = 75.0
 GC_ALLOCATIONS = 20_000  # the default of 700 costs a tenth of the throughput and most of the p99
 BEAT_SECONDS = 1.0
-RECENT_SECONDS = 3.0  # a service that nobody has asked for so long need not wait for anybody at its end
+RECENT_SECONDS = 3.0  # where nobody is connected, and nobody has come for so long, the end need not wait
 FINISH_SECONDS = 4.0  # for what is in flight once nothing new is taken; aiohttp may take it twice
 END_SECONDS = 9.0  # whatever hangs: bar none, the process is gone by then
 RETIRED_END_SECONDS = 25.0
@@ -102,8 +101,6 @@ class Worker:
         self._log = Log()
         self._order: Order | None = None
         self._ordered = asyncio.Event()
-        self._requests = 0
-        self._requested_at = 0.0
 
     async def serve(self) -> None:
         """Serve until an order or a signal says otherwise.
@@ -141,12 +138,13 @@ class Worker:
             acceptor = Acceptor(self._listener, runner.server, tls, shares)
             acceptor.start()
             self._say_ready(leash)
-            beating = loop.create_task(self._beat(leash, runner.server))
+            beating = None if leash is None else loop.create_task(self._beat(leash))
             try:
                 await self._ordered.wait()
                 await self._end(app, context.readiness, acceptor)
             finally:
-                beating.cancel()
+                if beating is not None:
+                    beating.cancel()
                 await runner.cleanup()
                 self._log.flush()
 
@@ -165,7 +163,7 @@ class Worker:
         if self._post.role is Role.ALONE:
             loop.add_signal_handler(signal.SIGINT, self._take, Order.NOW)
             # At a terminal, SIGHUP says that the terminal is gone.
-            hang_up = partial(self._take, Order.NOW) if sys.stdin.isatty() else self._restart
+            hang_up = partial(self._take, Order.NOW) if os.isatty(0) else self._restart
             loop.add_signal_handler(signal.SIGHUP, hang_up)
             return None
         # Both come from the terminal to all of its processes, and the supervisor decides what they mean.
@@ -200,12 +198,9 @@ class Worker:
             notify(reloading())
             self._take(Order.RETIRE)
 
-    async def _beat(self, leash: Leash | None, server: web.Server) -> None:
+    async def _beat(self, leash: Leash) -> None:
         while True:
-            if server.requests_count != self._requests:
-                self._requests, self._requested_at = server.requests_count, time.monotonic()
-            if leash is not None:
-                leash.tell(BEAT)
+            leash.tell(BEAT)
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _end(self, app: web.Application, readiness: Readiness, acceptor: Acceptor) -> None:
@@ -219,7 +214,7 @@ class Worker:
             if self._post.role is Role.ALONE:
                 notify(STOPPING)
         begun = self._order
-        if acceptor.open() or time.monotonic() - self._requested_at < RECENT_SECONDS:
+        if acceptor.open() or time.monotonic() - acceptor.accepted_at < RECENT_SECONDS:
             await self._linger(manner.welcome, begun, lambda: True)
         acceptor.stop(ours=not self.again and begun is not Order.RETIRE)
         await self._linger(manner.patience, begun, acceptor.open)
