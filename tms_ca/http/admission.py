@@ -14,16 +14,16 @@ LOGIN_CHECKS = frozenset({"check_login", "login_keys"})
 ISSUING = frozenset({"issue_certificate"})
 ALWAYS = frozenset({"healthz", "readyz", "metrics"})  # those who watch must see what goes on
 
-LOGIN_CHECK_SECONDS = 0.1  # how long a login check may wait for its turn: one that is refused is a login refused
-OTHER_SECONDS = 0.05
+LOGIN_CHECK_SECONDS = 0.05  # how long a login check may wait for its turn: one that is refused is a login refused
+OTHER_SECONDS = 0.025
 COMMIT_SECONDS = 0.5  # how long a certificate may wait for its commit
 STALLED_SECONDS = 2.0  # a group that takes longer: the disk or the database does not answer
 RETRY_SECONDS = 1.0
 
 _EACH_AT_FIRST = 300e-6
-_EACH_LEAST, _EACH_MOST = 20e-6, 20e-3
-_WEIGHT = 0.05
-_ENOUGH = 32  # of fewer requests, the wait says nothing about each
+_EACH_LEAST, _EACH_MOST = 20e-6, 2e-3
+_WEIGHT = 0.02
+_ENOUGH = 32  # fewer entries than that are no queue
 _DECAY = 0.9  # for each tick without anybody waiting: what was measured in a bad moment is forgotten
 
 
@@ -46,6 +46,7 @@ class Admission:
         self._commits_late = False
         self._entries = 0
         self._per_second = 0.0
+        self._begun_at = 0.0
         self._looked_at = self._moved_at = clock()
         self._set_gate()
 
@@ -58,13 +59,24 @@ class Admission:
         patience = LOGIN_CHECK_SECONDS if endpoint in LOGIN_CHECKS else OTHER_SECONDS
         return RETRY_SECONDS if self.waiting * self.seconds_each >= patience else None
 
-    def begun(self, waited: float, ahead: int) -> None:
-        """Learn from a request that waited so many seconds for so many that were `ahead` of it."""
-        if ahead >= _ENOUGH:
+    def came(self, number: int) -> None:
+        """Count requests that have arrived; each must begin, or be `lost`."""
+        self.waiting += number
+        self._begun_at = 0.0
+
+    def lost(self, number: int) -> None:
+        """Forget requests that arrived and will not begin: their connection has ended."""
+        self.waiting -= number
+
+    def begun(self) -> None:
+        """Learn from a request that begins: how long the one before it took, where nothing was read between them."""
+        now = self._clock()
+        self.waiting -= 1
+        if self._begun_at:
             # One long pause of the whole process says nothing about each request; that it lasts, many of them say.
-            each = min(waited / ahead, 2 * self.seconds_each)
+            each = min(now - self._begun_at, 2 * self.seconds_each)
             self.seconds_each += (min(max(each, _EACH_LEAST), _EACH_MOST) - self.seconds_each) * _WEIGHT
-            self._set_gate()
+        self._begun_at = now
 
     def tick(self) -> None:
         """Look at the queue of the group commit; for a call every 50 ms or so."""

@@ -46,7 +46,7 @@ _KEPT, _ENDED = _Sent(keep_alive=True), _Sent(keep_alive=False)
 
 
 class _Protocol(RequestHandler):
-    __slots__ = ("_ahead", "_came_at", "_direct", "_guard", "_queued", "_refused", "_watch")
+    __slots__ = ("_came_at", "_direct", "_guard", "_queued", "_refused", "_watch")
 
     def __init__(self, manager: web.Server, guard: Guard, direct: Direct | None, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
@@ -54,7 +54,6 @@ class _Protocol(RequestHandler):
         self._direct = direct
         self._watch: Watch | None = None
         self._queued = 0  # requests that have arrived and have not begun
-        self._ahead = 0  # of the last that arrived
         self._came_at = 0.0
         self._refused = False
 
@@ -74,7 +73,7 @@ class _Protocol(RequestHandler):
         guard = self._guard
         if self._manager is not None:
             guard.open -= 1
-            guard.admission.waiting -= self._queued
+            guard.admission.lost(self._queued)
             self._queued = 0
         guard.awake.pop(self, None)
         guard.dozing.pop(self, None)
@@ -104,9 +103,8 @@ class _Protocol(RequestHandler):
         if new:
             if self._task_handler is None:
                 self._wake()
-            self._ahead = admission.waiting
             self._queued += new
-            admission.waiting += new
+            admission.came(new)
             message, payload = self._messages[-1]
             whole = self._watch is None and new == 1 and len(data) < heads.MOST_HEAD_BYTES
             if whole and not isinstance(message, _ErrInfo):
@@ -189,13 +187,19 @@ class _Protocol(RequestHandler):
     def _shed(self, data: bytes) -> bool:
         """Say that there is no time, if it is so, and if it can be said without having parsed `data`."""
         guard = self._guard
-        found = _WHOLE.match(data) if self.idle_since() is not None else None
-        if found is None or self.transport is None or found.end() + int(found[2] or 0) != len(data):
+        watch = self._watch
+        if self._queued or self._request_in_progress or self._refused or self._close or self.transport is None:
+            return False  # it would be said out of turn, or to nobody
+        if watch is not None and (watch.bytes or watch.payload is not None):
+            return False
+        found = _WHOLE.match(data)
+        if found is None or found.end() + int(found[2] or 0) != len(data):
             return False
         endpoint = endpoint_of(found[1])
         if guard.admission.admit(endpoint) is None:
             return False
         self._came_at = _now()
+        self._unwatch()
         self.transport.write(guard.refusals.shed(endpoint))
         self._pause_transport_reading()
         guard.box(self)
@@ -210,13 +214,15 @@ class _Protocol(RequestHandler):
         if self._queued:
             self._queued -= 1
             admission = self._guard.admission
-            admission.begun(_now() - self._came_at, self._ahead)
-            admission.waiting -= 1
+            admission.begun()
             if admission.waiting >= admission.gate and request_handler is self._request_handler:
                 request_handler = self._second_thought(request, request_handler)
         response, reset = await super()._handle_request(request, start_time, request_handler)
         # aiohttp keeps what is returned here until the next request comes, and asks it only this.
-        return _KEPT if response.keep_alive else _ENDED, reset
+        if response.keep_alive:
+            return _KEPT, reset
+        self._refused = True
+        return _ENDED, reset
 
     def _second_thought(self, request: web.BaseRequest, handler: _Handler) -> _Handler:
         """Return what says that there is no time, where that could not be said before, else `handler`."""
