@@ -5,6 +5,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.watch.conftest import copied
 from tests.watch.prometheus import wait
 from tests.watch.receiver import receiver
 from tests.world import ssh_keygen
-from tms_ca.tracing import endpoint_of
+from tms_ca.tracing import MOST_WAITING, SEND_SECONDS, endpoint_of, open_tracing
 
 pytestmark = pytest.mark.xdist_group("watch")
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -181,3 +182,13 @@ def test_where_traces_go(monkeypatch, setting, base, whole, expected):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", base)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", whole)
     assert endpoint_of(setting) == expected
+
+
+async def test_what_waits_to_be_sent_is_given_up_when_the_receiver_hangs():
+    """A full queue takes eight attempts of SEND_SECONDS each; the end of the service has time for one."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        async with open_tracing(f"http://127.0.0.1:{silent.getsockname()[1]}") as tracing:
+            for _ in range(MOST_WAITING):
+                tracing.tracer.start_span("waits").end()
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 3 * SEND_SECONDS
