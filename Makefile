@@ -1,5 +1,5 @@
 # Every target installs what it needs first; nothing is downloaded twice.
-.PHONY: help setup demo test check restarts bench openapi format clean
+.PHONY: help setup demo test check restarts bench storms openapi format clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -11,6 +11,7 @@ help:
 	@echo "make test    set up everything and run every test      (make test ARGS='-k krl' runs some)"
 	@echo "make restarts workers are restarted again and again for a minute, under load"
 	@echo "make bench   speed against its targets, half an hour   (QUICK=1: minutes; writes bench.json, docs/performance.md)"
+	@echo "make storms  slow clients, idle ones and far too many: what each does to the service"
 	@echo "make check   lint, types and the direction of dependency"
 	@echo "make openapi docs/api/openapi.json, out of the code"
 	@echo "make setup   the set-up alone: .venv/ with tms-ca, tms and pytest"
@@ -46,6 +47,10 @@ restarts: setup
 bench: setup
 	@sh deploy/debian-packages.sh bench
 	@$(PY) -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+storms: setup
+	@sh deploy/debian-packages.sh bench storms
+	@$(PY) -m tests.load $(ARGS)
 
 openapi: setup
 	@$(PY) -m tms_ca.http.openapi > docs/api/openapi.json

@@ -7,8 +7,9 @@ for group in "$@"; do
         base)  want="$want openssh-client" ;;
         venv)  want="$want python3-venv" ;;
         sshd)  want="$want openssh-client openssh-server" ;;
-        test)  want="$want postgresql openssl strace" ;;
+        test)  want="$want postgresql openssl strace wrk" ;;
         watch) want="$want prometheus" ;;
+        storms) want="$want slowhttptest" ;;
         bench) want="$want wrk postgresql" ;;
         *) echo "unknown group of packages: $group" >&2; exit 2 ;;
     esac

@@ -33,7 +33,7 @@ IDLE_ENOUGH_SECONDS = 1.0  # one that has just been answered may be about to ask
 MOST_VICTIMS = 256  # as many idle connections are looked for at once
 MOST_TURNED_AWAY = 256
 TURNED_AWAY_SECONDS = 2.0
-MOST_BACK = 100  # connections read again each tick: what those who do not wait may cost
+MOST_BACK = 100  # connections read again each tick though there is no time for them
 BOXED_SECONDS = 1.0
 SPARE_DESCRIPTORS = 256  # for the database, files, and connections that are turned away
 MOST_CONNECTIONS = 65_536
@@ -154,8 +154,10 @@ class Guard:
         self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         self.admission.tick()
         now = time.monotonic()
+        # As many as there is work to be had from, and a few who are only refused again.
+        back = MOST_BACK + max(0, 2 * self.admission.gate - self.admission.waiting)
         for count in range(len(self._boxed)):
-            if count >= MOST_BACK and now - self._boxed[0][0] < BOXED_SECONDS:
+            if count >= back and now - self._boxed[0][0] < BOXED_SECONDS:
                 break
             self._boxed.popleft()[1].read_again()
         self._ticks += 1
