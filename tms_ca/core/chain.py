@@ -11,12 +11,15 @@ from collections.abc import Iterable
 
 from tms_ca.core.model import ChainedEvent, Event
 
+# Made once: json.dumps with settings of its own makes an encoder for each call.
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 GENESIS = bytes(32)  # stands before the first event of every chain
 
 
 def canonical_detail(detail: dict[str, object]) -> str:
     """Return `detail` as the JSON text that is stored and hashed; empty for no detail."""
-    return json.dumps(detail, sort_keys=True, separators=(",", ":")) if detail else ""
+    return _sorted(detail) if detail else ""
 
 
 def event_hash(previous: bytes, chain: str, seq: int, event: Event, detail: str) -> bytes:
@@ -34,7 +37,7 @@ def event_hash(previous: bytes, chain: str, seq: int, event: Event, detail: str)
         event.request_id,
         event.address,
     )
-    return hashlib.sha256(previous + json.dumps(fields, separators=(",", ":")).encode()).digest()
+    return hashlib.sha256(previous + _compact(fields).encode()).digest()
 
 
 def append(chain: str, seq: int, previous: bytes, events: Iterable[Event]) -> list[ChainedEvent]:

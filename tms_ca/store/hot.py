@@ -7,6 +7,7 @@ durable commit: `GroupCommit` hands over what has gathered each time the group b
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Protocol
 
 from sqlalchemy import ClauseElement, bindparam, insert, select
@@ -17,6 +18,7 @@ from tms_ca.core.model import CertificateRecord, Event
 from tms_ca.core.record import record
 from tms_ca.store.chainwriter import INSERT_EVENT, MOVE_HEAD, ChainWriter, Placed
 from tms_ca.store.engine import Database
+from tms_ca.store.rows import certificate_values
 from tms_ca.store.tables import audit_events, certificates, tenants
 
 MOST_IN_A_GROUP = 256
@@ -88,7 +90,9 @@ class HotStatements:
         self.epoch = Prepared(EPOCHS, dialect)
         self.epoch_locked = Prepared(EPOCHS.with_for_update(read=True), dialect)
         self.certificate = Prepared(insert(certificates).inline(), dialect, _CERTIFICATE_COLUMNS)
+        self.certificate_values = certificate_values(self.certificate.names)
         self.event = Prepared(INSERT_EVENT, dialect, _EVENT_COLUMNS)
+        self.event_values = attrgetter(*self.event.names)
         self.head = Prepared(MOVE_HEAD, dialect, ["head_seq", "head_hash", "head_mac"])
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 from sqlalchemy.dialects import sqlite
 
-from tms_ca.store.chainwriter import ChainWriter, Placed, event_row
+from tms_ca.store.chainwriter import ChainWriter, Placed
 from tms_ca.store.engine import Database, open_sqlite
 from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, place, standing_of, tenants_of, unavailable
-from tms_ca.store.rows import certificate_row
 
 _INDEX_HEAD_BYTES = 96  # two copies of 48
 
@@ -92,13 +91,12 @@ class SqliteDriver:
             kept = [entry for entry, stands in zip(entries, standing, strict=True) if stands]
             placed = place(kept, chain) if kept else None
             if placed:
-                args = statements.certificate.args
+                values = statements.certificate_values
                 writer.executemany(
                     statements.certificate.sql,
-                    [args(certificate_row(e.certificate)) for e in kept if e.certificate is not None],
+                    [values(e.certificate) for e in kept if e.certificate is not None],
                 )
-                args = statements.event.args
-                writer.executemany(statements.event.sql, [args(event_row(row)) for row in placed.rows])
+                writer.executemany(statements.event.sql, map(statements.event_values, placed.rows))
                 writer.execute(statements.head.sql, statements.head.args(chain.head_params(placed)))
             writer.execute("COMMIT")
         except BaseException:

@@ -10,7 +10,6 @@ from tms_ca.store.engine import BUSY_SECONDS, Database
 from tms_ca.store.handover import PLAIN, SPOILED, Unpacker, event_fields, pack, plain, reachable
 from tms_ca.store.hot import Entry, SpoiledGroup, unavailable
 from tms_ca.store.hot_sqlite import SqliteDriver
-from tms_ca.store.rows import certificate_row
 
 ANSWER_SECONDS = BUSY_SECONDS + 1.0  # the writer itself waits for the lock of a change as long as any statement does
 
@@ -100,7 +99,7 @@ class WriterDriver(SqliteDriver):
         fields = event_fields(event)
         if record is None:
             return None, None, fields
-        values = self._statements.certificate.args(certificate_row(record))
+        values = self._statements.certificate_values(record)
         return entry.epoch, [value if type(value) in PLAIN else plain(value) for value in values], fields
 
     async def close(self) -> None:

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Row, Table, and_, delete, insert, select, update
@@ -53,29 +55,24 @@ def constraints_from_json(stored: Mapping[str, Any]) -> Constraints:
     )
 
 
-def certificate_row(record: CertificateRecord) -> dict[str, object]:
-    """Return the row for the driver beneath SQLAlchemy: lists are JSON text already."""
-    return {
-        "serial": record.serial,
-        "tenant": record.tenant,
-        "key_id": record.key_id,
-        "user": record.user,
-        "client_id": record.client_id,
-        "host": record.host,
-        "account": record.account,
-        "delegation_id": record.delegation_id,
-        "public_key_fingerprint": record.public_key_fingerprint,
-        "ca_fingerprint": record.ca_fingerprint,
-        "principals": json.dumps(record.principals),
-        "critical_options": json.dumps(record.critical_options),
-        "extensions": json.dumps(record.extensions),
-        "valid_after": record.valid_after,
-        "valid_before": record.valid_before,
-        "limited_by": record.limited_by,
-        "issued_at": record.issued_at,
-        "sha256": record.sha256,
-        "request_id": record.request_id,
-    }
+@lru_cache(4096)
+def _json(value: object) -> str:
+    """Return a list as JSON text; the same few come again with every certificate."""
+    return json.dumps(value)
+
+
+def certificate_values(names: Sequence[str]) -> Callable[[CertificateRecord], list[object]]:
+    """Return what makes the values of these columns for a driver beneath SQLAlchemy: lists are JSON text already."""
+    get = attrgetter(*names)
+    lists = [names.index(name) for name in ("principals", "critical_options", "extensions")]
+
+    def values(record: CertificateRecord) -> list[object]:
+        made = list(get(record))
+        for place in lists:
+            made[place] = _json(made[place])
+        return made
+
+    return values
 
 
 def _certificate(row: Mapping[Any, Any]) -> CertificateRecord:
