@@ -1,23 +1,16 @@
 """Whose address counts: the peer's, unless a proxy that the operator named says otherwise."""
 
+import asyncio
 from ipaddress import ip_network
 
 import pytest
-from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 
-from tms_ca.http.middleware import _client_address
+from tms_ca.http.context import Context
+from tms_ca.http.middleware import Around
+from tms_ca.observe import Log
 
 PROXIES = (ip_network("10.0.0.0/24"),)
-
-
-class _From:
-    """A connection from an address, as aiohttp asks its transport."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def get_extra_info(self, name: str, default=None):
-        return (self._address, 40000) if name == "peername" else default
 
 
 @pytest.mark.parametrize(
@@ -35,5 +28,6 @@ class _From:
 )
 def test_the_address(peer, forwarded, trusted, address):
     headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
-    request = make_mocked_request("GET", "/", headers=headers, transport=_From(peer))
-    assert _client_address(request, trusted) == address
+    context = Context(**dict.fromkeys(Context.__slots__))
+    around = Around(context, Log(), trusted, asyncio.Event(), tls=False)
+    assert around.address((peer, 40000), CIMultiDict(headers)) == address

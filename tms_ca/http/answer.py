@@ -1,13 +1,12 @@
 """The answer of a hot endpoint: its head is put together once for each status and kind of body."""
 
-import time
 from collections.abc import Mapping
-from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.helpers import rfc822_formatted_time
 
 Fields = Mapping[str, str] | None
 JSON = "application/json"
@@ -44,7 +43,7 @@ class Answer(web.StreamResponse):
         """Return all of it, as it goes on the wire."""
         parts = [
             status_line(self._status), self.head, b"Content-Type: ", self.media_type, b"\r\nContent-Length: ",
-            b"%d" % len(self.content), b"\r\nDate: ", _date(int(time.time())),
+            b"%d" % len(self.content), b"\r\nDate: ", rfc822_formatted_time().encode(),
         ]  # fmt: skip
         if self.fields:
             parts += [field_line(name, value) for name, value in self.fields.items()]
@@ -80,8 +79,3 @@ def field_line(name: str, value: str) -> bytes:
 def status_line(status: int) -> bytes:
     """Return the first line (RFC 9112 section 4)."""
     return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
-
-
-@lru_cache(2)
-def _date(second: int) -> bytes:
-    return formatdate(second, usegmt=True).encode()

@@ -98,7 +98,11 @@ class SqliteDriver:
                 )
                 writer.executemany(statements.event.sql, map(statements.event_values, placed.rows))
                 writer.execute(statements.head.sql, statements.head.args(chain.head_params(placed)))
-            writer.execute("COMMIT")
+            if placed:
+                with chain.committing():
+                    writer.execute("COMMIT")
+            else:
+                writer.execute("ROLLBACK")
         except BaseException:
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
