@@ -12,6 +12,8 @@ from tests.postgres import Server, free_port, server
 from tests.replicas.asking import Asking, told
 from tests.ssh.conftest import new_key
 from tests.ssh.service import People, Service
+from tms_ca.store.engine import database_url
+from tms_ca.store.postgres import Connector, Unreachable
 
 
 @contextlib.contextmanager
@@ -69,6 +71,8 @@ async def test_E_06_a_killed_primary_loses_nothing_acknowledged_and_its_standby_
         askings = [Asking(people, one.url, key) for one in (first, second)]
         running = [asyncio.create_task(one.run(["issue", "change"], 4)) for one in askings]
         await asyncio.sleep(2)
+        with pytest.raises(Unreachable):
+            await Connector(database_url(url_of(standby))).connect()
         primary.kill()
         killed = time.monotonic()
         await asyncio.sleep(1)
@@ -92,7 +96,9 @@ async def test_E_06_a_killed_primary_loses_nothing_acknowledged_and_its_standby_
             assert min(back) - promoted < 10
         assert max(asked.seconds for asked in one.asked) < 5
         between = told(one.between(killed + 0.2, promoted - 0.2))
-        assert set(between["issue"]) == {503}, "the negative twin: a standby that is none yet was not written to"
+        assert (set(between["issue"]), set(between["change"])) == ({503}, {503}), (
+            "the negative twin: a standby that is none yet was not written to"
+        )
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 

@@ -10,14 +10,17 @@ from collections import Counter
 import aiohttp
 import asyncpg
 import pytest
+from sqlalchemy import text
 
 from tests.conftest import running_world
 from tests.postgres import server
 from tests.replicas.asking import Asking, family, resident, told
 from tests.ssh.conftest import new_key
 from tests.ssh.service import People, Service
+from tms_ca.core.errors import Unavailable
 from tms_ca.store import migrate
-from tms_ca.store.engine import database_url
+from tms_ca.store.chainwriter import ChainWriter
+from tms_ca.store.engine import Database, database_url
 
 MOST_SECONDS = 5.0
 FROZEN_SECONDS = 7.0  # longer than any time-out of ours
@@ -150,6 +153,28 @@ async def test_E_05_no_task_and_no_connection_is_left_behind(database, tmp_path,
             await asyncio.sleep(0.1)
         await admin.close()
         assert (await world.context.auditing.verify()).faults == ()
+
+
+async def test_E_05_a_connection_that_owes_an_answer_is_not_used_again(database):
+    """One backend is frozen, the server is well: the statement is given up in time, and the next has another."""
+    opened = Database(database_url(database.url("postgres")), ChainWriter(b"k", 1))
+    pid_of = text("SELECT pg_backend_pid()")
+    async with opened.read() as connection:
+        pid = (await connection.execute(pid_of)).scalar_one()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        with pytest.raises(Unavailable):
+            async with opened.read() as connection:
+                await connection.execute(pid_of)
+        assert time.monotonic() - begun < MOST_SECONDS
+        begun = time.monotonic()
+        async with opened.read() as connection:
+            assert (await connection.execute(pid_of)).scalar_one() != pid
+        assert time.monotonic() - begun < 1
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        await opened.close()
 
 
 async def test_E_05_a_database_that_is_gone_is_answered_for_at_once(tmp_path, clock):

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import time
 
 import asyncpg
 import pytest
@@ -9,8 +10,10 @@ from sqlalchemy import select, update
 
 from tests.store.test_commits import counts, entry, epoch_of
 from tms_ca.core.errors import Unavailable
+from tms_ca.store.engine import database_url
 from tms_ca.store.group_statement import CERTIFICATES, EVENTS, STATEMENT
 from tms_ca.store.hot import Entry
+from tms_ca.store.postgres import Connector
 from tms_ca.store.postgres_lines import is_certain, is_spoiled
 from tms_ca.store.tables import audit_chains, audit_events, certificates, tenants
 
@@ -117,6 +120,24 @@ async def test_a_change_that_is_being_made_is_waited_for_and_voids(on_postgres):
     finally:
         await changer.close()
     assert await counts(on_postgres) == (2, 2)
+
+
+async def test_a_change_that_was_stopped_in_the_middle_is_ended_by_the_server(on_postgres):
+    """Its replica is frozen with the tenant's row in its hands; others wait no longer than a request may take."""
+    await on_postgres.furnish()
+    stopped = await Connector(database_url(on_postgres.settings.database_url)).connect()
+    try:
+        await stopped.execute("BEGIN")
+        await stopped.execute("UPDATE tenants SET epoch = epoch + 1 WHERE tenant = 'default'")
+        begun = time.monotonic()
+        body = {"delegation_id": on_postgres.delegation["id"], "reason": "test"}
+        await on_postgres.good("POST", "revocations", auth=on_postgres.operator, json=body)
+        assert time.monotonic() - begun < 5
+        assert (await on_postgres.issue()).status == 403
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await stopped.execute("COMMIT")
+    finally:
+        stopped.terminate()
 
 
 async def test_a_chain_that_is_no_longer_there_is_not_written_to(on_postgres):

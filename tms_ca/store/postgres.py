@@ -29,8 +29,9 @@ TAKEN = frozenset(
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _DRIVER = "postgresql+asyncpg"
 
-# What may go wrong between us and the server. A TimeoutError is an OSError.
-ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+# What may go wrong between us and the server. A TimeoutError is an OSError; a standby where a primary is wanted is an
+# InternalClientError.
+ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 # What the server does when we are gone or stuck: nobody waits longer for our locks than for us.
 SERVER_SETTINGS = {
