@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, ExceptionContext, event, update
+from sqlalchemy import Connection, event, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -116,12 +116,6 @@ def _postgres_engine(connector: Connector) -> AsyncEngine:
         # A server that went away has ended all its connections; asking each whether it lives would cost a round trip.
         if connection.driver_connection.is_closed():
             raise InvalidatePoolError
-
-    @event.listens_for(engine.sync_engine, "handle_error")
-    def on_error(context: ExceptionContext) -> None:
-        # An answer that did not come in time may still come: the connection is of no use for anything else.
-        if isinstance(context.original_exception, OSError):
-            context.is_disconnect = True
 
     return engine
 
