@@ -1,5 +1,5 @@
 # Every target installs what it needs first; nothing is downloaded twice.
-.PHONY: help setup demo test check restarts bench storms openapi format clean
+.PHONY: help setup demo test scale check restarts bench storms openapi format clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -10,6 +10,7 @@ help:
 	@echo "make demo    watch the main job: a certificate opens a session on a real sshd, a revocation closes the door"
 	@echo "make test    set up everything and run every test      (make test ARGS='-k krl' runs some)"
 	@echo "make restarts workers are restarted again and again for a minute, under load"
+	@echo "make scale   the tests of scale with a million certificates in the database"
 	@echo "make bench   speed against its targets, half an hour   (QUICK=1: minutes; writes bench.json, docs/performance.md)"
 	@echo "make storms  slow clients, idle ones and far too many: what each does to the service"
 	@echo "make check   lint, types and the direction of dependency"
@@ -30,6 +31,10 @@ demo: setup
 test: setup
 	@sh deploy/debian-packages.sh sshd test watch
 	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+scale: setup
+	@sh deploy/debian-packages.sh sshd test
+	@TMS_SCALE=1 $(PY) -m pytest tests/scale -s $(ARGS)
 
 check: setup
 	$(VENV)/bin/ruff check .

@@ -148,18 +148,19 @@ async def test_G_06_ssh_keygen_agrees_on_a_thousand_certificates(world, tmp_path
     lines = {}
 
     async def some(count: int) -> None:
-        for answer in await asyncio.gather(*(world.issue() for _ in range(count))):
-            lines[answer.json["serial"]] = answer.json["certificate"]
+        for _ in range(0, count, 20):
+            for answer in await asyncio.gather(*(world.issue() for _ in range(20))):
+                lines[answer.json["serial"]] = answer.json["certificate"]
 
     await some(500)
     made = await world.good("POST", "ca-keys", auth=world.operator, json={"purpose": "user"})
     await world.good("POST", f"ca-keys/{quote(made['fingerprint'], safe='')}/activate", auth=world.operator)
     await some(500)
     revoked = set(list(lines)[::2])
-    for first in range(0, len(lines), 100):
+    for first in range(0, len(lines), 40):
         await asyncio.gather(*(
             world.good("POST", "revocations", auth=world.operator, json={"serial": serial, "reason": "x"})
-            for serial in list(lines)[first : first + 100 : 2]
+            for serial in list(lines)[first : first + 40 : 2]
         ))  # fmt: skip
     (tmp_path / "krl").write_bytes((await get(world)).body)
     loaded = subprocess.run(["ssh-keygen", "-Ql", "-f", tmp_path / "krl"], capture_output=True, check=False)

@@ -99,8 +99,7 @@ async def _batches(
 ) -> AsyncIterator[Sequence[Any]]:
     """Yield the rows of `query` after the key `after`; `places` says where a row has its key."""
     while True:
-        # Said twice: the first bounds the index, the second takes up within it; both engines then seek.
-        more = query.where(key[0] >= after[0], tuple_(*key) > tuple_(*after)).limit(AT_A_TIME)
+        more = query.where(tuple_(*key) > tuple_(*after)).limit(AT_A_TIME)
         batch = (await connection.execute(more)).all()
         if batch:
             yield batch

@@ -52,7 +52,7 @@ async def page(
     rest = [name for name in filters if name not in chosen and name not in fixed]
     key = [columns[name] for name in order.key if name not in fixed]
     if after is not None:
-        lead = and_(lead, *_beyond(key, after, order.descending))
+        lead = and_(lead, tuple_(*key) < tuple_(*after) if order.descending else tuple_(*key) > tuple_(*after))
     ordered = [column.desc() for column in key] if order.descending else key
     until: list[object] | None = None
     if rest:
@@ -72,10 +72,3 @@ async def page(
 
 def _unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.coalesce(column, "") if isinstance(column.type, Text) else column
-
-
-def _beyond(key: Sequence[ColumnElement[Any]], after: Sequence[object], descending: bool) -> list[ColumnElement[bool]]:  # noqa: FBT001
-    # The first column by itself bounds the index on every engine; the whole key takes up within it.
-    if descending:
-        return [key[0] <= after[0], tuple_(*key) < tuple_(*after)]
-    return [key[0] >= after[0], tuple_(*key) > tuple_(*after)]

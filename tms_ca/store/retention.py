@@ -64,7 +64,7 @@ class Sweep:
         if self.within is not None:
             query = query.where(self.within)
         if after is not None:
-            query = query.where(self.walk[0] >= after[0], tuple_(*self.walk) > tuple_(*after))
+            query = query.where(tuple_(*self.walk) > tuple_(*after))
         width = len(self.walk)
         looked = (await connection.execute(query)).all()
         doomed: list[tuple[Any, ...]] = []

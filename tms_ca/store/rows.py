@@ -179,7 +179,11 @@ HOSTS = Shelf[Host](
     _plain(Host, addresses=tuple, ssh_host_keys=tuple, principal_format=PrincipalFormat),
 )
 LINKS = Shelf[AccountLink](
-    "account link", tables.account_links, ("tenant", "link_id"), _plain(AccountLink), (("user",), ("host",))
+    "account link",
+    tables.account_links,
+    ("tenant", "link_id"),
+    _plain(AccountLink),
+    (("user", "host"), ("user",), ("host",)),
 )
 DELEGATIONS = Shelf[Delegation](
     "delegation", tables.delegations, ("tenant", "delegation_id"), _delegation, (("user",), ("client_id",))
