@@ -41,7 +41,7 @@ class SoftwareSigner:
 
     def __init__(self, private_key: PrivateKey) -> None:
         self._key = private_key
-        # libsodium signs in two thirds of OpenSSL's time; it wants the seed and the public key together (RFC 8032).
+        # libsodium signs faster than OpenSSL; it wants the seed and the public key together (RFC 8032).
         self._ed25519 = b""
         if isinstance(private_key, ed25519.Ed25519PrivateKey):
             self._ed25519 = private_key.private_bytes_raw() + private_key.public_key().public_bytes_raw()
