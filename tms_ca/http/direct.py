@@ -10,10 +10,13 @@ import time
 from aiohttp import HttpVersion11, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
+from multidict import istr
 
 from tms_ca.http.endpoint import Asked
 from tms_ca.http.known import KnownPaths
 from tms_ca.http.middleware import Around, new_request_id
+
+_EXPECT = istr("Expect")  # made once: a look-up by a plain word makes one
 
 
 class Direct:
@@ -33,6 +36,8 @@ class Direct:
             return None
         begun = time.perf_counter()
         headers, request_id = message.headers, new_request_id()
+        if _EXPECT in headers:
+            return None  # 100 Continue goes first
         address = around.address(peer, headers)
         try:
             body = b"".join(payload._buffer)  # noqa: SLF001 - reading would leave nothing for the long way
