@@ -144,7 +144,14 @@ class RememberedFacts:
 
     def _known(self, tenant: str, epoch: int, key: _Key) -> Any:
         known = self._tenants.get(tenant)
-        return known.entries.get(key) if known is not None and known.epoch == epoch else None
+        if known is None or known.epoch == epoch:
+            return None if known is None else known.entries.get(key)
+        if known.epoch > epoch:
+            # Asked before a change that another request has seen already; or a backup was put back, a standby lost the
+            # last changes: then the same numbers will be counted once more, for other facts.
+            del self._tenants[tenant]
+            self._holders.clear()
+        return None
 
     def _keep(self, tenant: str, epoch: int, key: _Key, facts: Facts | LoginFacts) -> None:
         known = self._tenants.get(tenant)
