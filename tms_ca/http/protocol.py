@@ -4,7 +4,6 @@ What is refused before it is a request is a problem like every other, without ve
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -20,29 +19,10 @@ from tms_ca.http.context import HANDLE
 from tms_ca.http.direct import DIRECT, Direct
 from tms_ca.http.guard import GUARD, Guard, TurnedAway, Watch
 from tms_ca.http.refusals import Refusals
+from tms_ca.http.sent import ENDED, KEPT
 
-_PLAIN_FIELD = (
-    rb"(?!content-length|transfer-encoding|expect|connection: (?!keep-alive)|upgrade)[A-Za-z0-9-]++: [\x20-\x7e]*+\r\n"
-)
-# One whole request in one piece, beyond doubt: only such a one is answered without having been parsed.
-_WHOLE = re.compile(
-    rb"((?:GET|POST) /[\x21-\x7e]* HTTP/1\.1\r\n)"
-    rb"(?:" + _PLAIN_FIELD + rb")*+(?:content-length: ([0-9]{1,5})\r\n)?+(?:" + _PLAIN_FIELD + rb")*+\r\n",
-    re.IGNORECASE,
-)
 _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _now = time.monotonic
-
-
-class _Sent(web.StreamResponse):
-    """Stands for an answer that has been sent."""
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._keep_alive = keep_alive
-
-
-_KEPT, _ENDED = _Sent(keep_alive=True), _Sent(keep_alive=False)
 
 
 class _Protocol(RequestHandler):
@@ -192,7 +172,7 @@ class _Protocol(RequestHandler):
             return False  # it would be said out of turn, or to nobody
         if watch is not None and (watch.bytes or watch.payload is not None):
             return False
-        found = _WHOLE.match(data)
+        found = heads.WHOLE.match(data)
         if found is None or found.end() + int(found[2] or 0) != len(data):
             return False
         endpoint = endpoint_of(found[1])
@@ -220,9 +200,9 @@ class _Protocol(RequestHandler):
         response, reset = await super()._handle_request(request, start_time, request_handler)
         # aiohttp keeps what is returned here until the next request comes, and asks it only this.
         if response.keep_alive:
-            return _KEPT, reset
+            return KEPT, reset
         self._refused = True
-        return _ENDED, reset
+        return ENDED, reset
 
     def _second_thought(self, request: web.BaseRequest, handler: _Handler) -> _Handler:
         """Return what says that there is no time, where that could not be said before, else `handler`."""
