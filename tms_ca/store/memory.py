@@ -15,7 +15,8 @@ from tms_ca.store.facts import FactsReader, Holder, IssuedNow
 
 MOST_TENANTS = 1_000
 MOST_ENTRIES = 50_000  # of a tenant, and of holders: some 25 MB each when full
-
+MOST_SERIAL = 2**63 - 1  # a certificate may say more; no database takes it, and none of ours says it
+_NOBODYS = 0
 
 _Key = tuple[str | int, ...]
 
@@ -89,6 +90,8 @@ class RememberedFacts:
 
     async def for_login(self, tenant: str, host: str, serial: int) -> LoginFacts | None:
         """Return the facts for a login check; None when there is no such tenant."""
+        if serial > MOST_SERIAL:
+            serial = _NOBODYS
         if self._asked_before(tenant, host, serial):
             epoch = await self._reader.epoch(tenant)
             if epoch is not None and (known := self._known(tenant, epoch, (host, serial))) is not None:
@@ -103,6 +106,8 @@ class RememberedFacts:
 
     def for_login_at_once(self, tenant: str, host: str, serial: int) -> LoginFacts | None:
         """Return the facts for a login check where that takes no waiting; None says nothing."""
+        if serial > MOST_SERIAL:
+            return None
         if self._asked_before(tenant, host, serial):
             epoch = self._epoch_at_once(tenant)
             if epoch is not None and (known := self._known(tenant, epoch, (host, serial))) is not None:
