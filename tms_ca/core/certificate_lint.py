@@ -7,6 +7,7 @@ itself. Only the grammars of core.names are shared, which the builder does not u
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from struct import Struct, error
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def _require(met: bool, rule: str) -> None:  # noqa: FBT001 - the condition is t
 
 def _next(content: bytes, at: int) -> tuple[bytes, int]:
     start = at + 4
-    end = start + int(_LENGTH.unpack_from(content, at)[0])
+    end: int = start + _LENGTH.unpack_from(content, at)[0]
     if end > len(content):
         raise LintError(f"a string at offset {at} runs past the end")
     return content[start:end], end
@@ -69,10 +70,13 @@ def _next(content: bytes, at: int) -> tuple[bytes, int]:
 
 def _strings(content: bytes) -> list[bytes]:
     strings = []
-    at = 0
-    while at < len(content):
-        text, at = _next(content, at)
-        strings.append(text)
+    at, end = 0, len(content)
+    while at < end:
+        size = _LENGTH.unpack_from(content, at)[0]
+        at += 4 + size
+        if at > end:
+            raise LintError(f"a string at offset {at - 4 - size} runs past the end")
+        strings.append(content[at - size : at])
     return strings
 
 
@@ -128,17 +132,24 @@ def _lint(tbs: bytes, intent: CertificateFields) -> None:
     signature_key, at = _next(tbs, at)
     _require(at == len(tbs), "something follows the CA key")
     _require_authority(signature_key, subject, intent)
-    authority = _strings(signature_key)
+    authority = _authority(signature_key)
     room = 4 + len(authority[2]) + 20 if authority[0] == b"ssh-rsa" else 180  # the longest is that of nistp521
     _require(len(tbs) + room <= MAX_CERTIFICATE_BYTES, "the certificate would be over 8 KiB")
 
 
-def _require_authority(signature_key: bytes, subject: list[bytes], intent: CertificateFields) -> None:
+@lru_cache(64)
+def _authority(signature_key: bytes) -> list[bytes]:
+    """Return the strings of a key that may be a CA's; the same key signs again and again."""
     authority = _strings(signature_key)
-    _require(signature_key == intent.ca_key.blob, "the CA key is not the one that was meant")
-    _require(authority[0] == intent.ca_key.algorithm.encode(), "the CA key is of another type than was meant")
     _require(not authority[0].startswith(b"sk-"), "a FIDO key cannot be a CA key")
     _require_key(authority)
+    return authority
+
+
+def _require_authority(signature_key: bytes, subject: list[bytes], intent: CertificateFields) -> None:
+    authority = _authority(signature_key)
+    _require(signature_key == intent.ca_key.blob, "the CA key is not the one that was meant")
+    _require(authority[0] == intent.ca_key.algorithm.encode(), "the CA key is of another type than was meant")
     _require(authority != subject, "the CA key must not be certified by itself")
 
 

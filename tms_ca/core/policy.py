@@ -142,6 +142,8 @@ def _live(request: IssueRequest, offered: tuple[DelegationFacts, ...], now: int)
     """Return the live delegations for this host and account: those that allow the request first, the longest first."""
     matching = [d for d in offered if matches(d.host, request.host) and _for_account(d.account, request.account)]
     live = [d for d in matching if _status(d, now) is DelegationStatus.APPROVED]
+    if len(live) == 1:
+        return live
     if live:
         return sorted(
             live,

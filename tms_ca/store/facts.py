@@ -101,6 +101,13 @@ def _holder(row: Sequence[Any]) -> Holder:
 IssuedNow = tuple[int, KeyStanding | None, IssuedFacts]  # the tenant's epoch, the standing of the key, the rest
 
 
+StandingNow = tuple[int, KeyStanding | None]  # the tenant's epoch, the standing of the key
+
+
+def _standing_now(row: Sequence[Any] | None) -> StandingNow | None:
+    return None if row is None else (row[2], None if row[3] is None else KeyStanding(row[3]))
+
+
 def _issued_now(row: Sequence[Any] | None) -> IssuedNow | None:
     if row is None:
         return None
@@ -144,10 +151,13 @@ class FactsReader:
         row = self._epoch.at_once(tenant, tenant)
         return None if row is None else row[2]
 
-    async def standing(self, tenant: str, fingerprint: str) -> tuple[int, KeyStanding | None] | None:
+    async def standing(self, tenant: str, fingerprint: str) -> StandingNow | None:
         """Return the tenant's epoch and whether this key may not be certified; None when there is no such tenant."""
-        row = await self._standing.get(fingerprint, tenant)
-        return None if row is None else (row[2], None if row[3] is None else KeyStanding(row[3]))
+        return _standing_now(await self._standing.get(fingerprint, tenant))
+
+    def standing_at_once(self, tenant: str, fingerprint: str) -> StandingNow | None:
+        """Return the same; None also where that would take waiting."""
+        return _standing_now(self._standing.at_once(fingerprint, tenant))
 
     async def issued(self, tenant: str, serial: int) -> IssuedNow | None:
         """Return what is known of a certificate; None for no such serial in this tenant."""
