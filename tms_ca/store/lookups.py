@@ -55,15 +55,15 @@ class Lookup:
         rows = self._driver.fetch_at_once(self._prepared, self._args(key, tenant))
         return rows[0] if rows else None
 
-    def _args(self, key: Hashable, tenant: str) -> list[object]:
-        return [key if name == "wanted_key" else tenant for name in self._prepared.names]
+    def _args(self, key: object, tenant: object) -> list[object]:
+        return self._prepared.args({"wanted_key": key, "wanted_tenant": tenant})
 
     async def _drain(self) -> None:
         while self._waiting:
             asked, self._waiting = self._waiting, {}
             try:
-                params = {"wanted_key": [key for key, _ in asked], "wanted_tenant": [tenant for _, tenant in asked]}
-                rows = await self._driver.fetch(self._prepared, self._prepared.args(params))
+                args = self._args([key for key, _ in asked], [tenant for _, tenant in asked])
+                rows = await self._driver.fetch(self._prepared, args)
             except Exception as error:  # noqa: BLE001 - whatever it is, every waiting request must hear of it
                 for future in _open(asked.values()):
                     future.set_exception(error)
