@@ -56,6 +56,7 @@ class Answer(web.StreamResponse):
             self._keep_alive = request.keep_alive and request.version >= (1, 1)
         writer: AbstractStreamWriter = request.writer
         await writer.write(self.render(keep_alive=self._keep_alive))
+        await writer.drain()  # who does not read its answers is not answered again: they would fill the memory
         return writer
 
     async def write_eof(self, data: bytes = b"") -> None:
