@@ -22,7 +22,7 @@ from tms_ca.app import build_app, open_context
 from tms_ca.cli.init import local_operator
 from tms_ca.core.access import Role
 from tms_ca.core.model import ALL_TENANTS
-from tms_ca.http.protocol import Runner
+from tms_ca.http.runner import Runner
 from tms_ca.observe import Log
 from tms_ca.settings import DEFAULT_TEXT, MASTER_KEY_FILE, SETTINGS_FILE, load_settings
 from tms_ca.store import migrate, rows

@@ -17,7 +17,7 @@ from tests.hot.line import Line, request
 from tests.world import World
 from tms_ca.app import build_app, open_context
 from tms_ca.http.direct import DIRECT
-from tms_ca.http.protocol import Runner
+from tms_ca.http.runner import Runner
 from tms_ca.observe import Log
 
 

@@ -13,7 +13,7 @@ from tests.load.wire import Said
 from tms_ca.core.errors import Malformed
 from tms_ca.http import body as bodies
 from tms_ca.http.body import MOST_PLAIN_BYTES, parse, read
-from tms_ca.http.protocol import Runner
+from tms_ca.http.runner import Runner
 
 
 class Twice(Exception):

@@ -8,7 +8,7 @@ somebody still waits for. Issuing is asked twice: what it puts into the queue of
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Protocol
 
 LOGIN_CHECKS = frozenset({"check_login", "login_keys"})
 ISSUING = frozenset({"issue_certificate"})
@@ -31,7 +31,10 @@ class Queue(Protocol):
     """What Admission looks at of the group commit."""
 
     entries: int
-    _waiting: list[Any]
+
+    @property
+    def waiting(self) -> int:
+        """Return how many entries wait."""
 
 
 class Admission:
@@ -88,7 +91,7 @@ class Admission:
         self._set_gate()
 
     def _look(self, commits: Queue, now: float) -> None:
-        length, done = len(commits._waiting), commits.entries - self._entries  # noqa: SLF001 - it tells nobody else
+        length, done = commits.waiting, commits.entries - self._entries
         seconds = now - self._looked_at
         self._looked_at, self._entries = now, commits.entries
         if done or not length:

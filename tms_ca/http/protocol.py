@@ -14,18 +14,18 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from tms_ca.http import heads
-from tms_ca.http.admission import Admission, endpoint_of
-from tms_ca.http.context import HANDLE
-from tms_ca.http.direct import DIRECT, Direct
-from tms_ca.http.guard import GUARD, Guard, TurnedAway, Watch
-from tms_ca.http.refusals import Refusals
+from tms_ca.http.admission import endpoint_of
+from tms_ca.http.direct import Direct
+from tms_ca.http.guard import Guard, TurnedAway, Watch
 from tms_ca.http.sent import ENDED, KEPT
 
 _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _now = time.monotonic
 
 
-class _Protocol(RequestHandler):
+class Connection(RequestHandler):
+    """A connection that the guard watches, and that answers at once what it can."""
+
     __slots__ = ("_came_at", "_direct", "_guard", "_queued", "_refused", "_watch")
 
     def __init__(self, manager: web.Server, guard: Guard, direct: Direct | None, **kwargs: Any) -> None:
@@ -38,6 +38,7 @@ class _Protocol(RequestHandler):
         self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or turn it away."""
         guard = self._guard
         if not guard.room():
             stream = cast("asyncio.Transport", transport)
@@ -50,6 +51,7 @@ class _Protocol(RequestHandler):
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget it."""
         guard = self._guard
         if self._manager is not None:
             guard.open -= 1
@@ -61,6 +63,7 @@ class _Protocol(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Take bytes: shed, answer at once, or leave to the task."""
         admission = self._guard.admission
         if admission.waiting >= admission.gate and self._shed(data):
             return
@@ -222,6 +225,7 @@ class _Protocol(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - aiohttp's signature; it repeats what was sent
     ) -> web.StreamResponse:
+        """Return the answer to what is not HTTP, and to a bug."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
         # Without the exception's text: it is the line that was sent, and that may hold a credential.
@@ -287,35 +291,3 @@ class _Protocol(RequestHandler):
         if self._watch is not None:
             self._watch = None
             self._guard.watched.pop(self, None)
-
-
-class _Server(web.Server):
-    guard: Guard
-    direct: Direct | None
-
-    def __call__(self) -> RequestHandler:
-        return _Protocol(self, self.guard, self.direct, loop=self._loop, **self._kwargs)
-
-
-class Runner(web.AppRunner):
-    """web.AppRunner, with our limits, and our answers to what is not HTTP."""
-
-    __slots__ = ("guard",)
-
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        handle = self.app.get(HANDLE, made.request_handler)
-        limits = {
-            "max_line_size": heads.MOST_LINE_BYTES, "max_field_size": heads.MOST_HEAD_BYTES,
-            "max_headers": heads.MOST_FIELDS,
-        }  # fmt: skip
-        server = _Server(handle, request_factory=made.request_factory, **made._kwargs | limits)  # type: ignore[arg-type] # noqa: SLF001 - no other way in
-        server.guard = self.guard = self.app.get(GUARD) or Guard(Admission(), Refusals())
-        server.direct = self.app.get(DIRECT)
-        self.guard.start(server._connections)  # type: ignore[arg-type] # noqa: SLF001 - a copy for each look would be large
-        return server
-
-    async def cleanup(self) -> None:
-        """Stop serving."""
-        await super().cleanup()
-        self.guard.stop()

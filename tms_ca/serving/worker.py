@@ -21,7 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from tms_ca.app import CLOSING, build_app, open_context, public_url
-from tms_ca.http.protocol import Runner
+from tms_ca.http.runner import Runner
 from tms_ca.observe import Log
 from tms_ca.services.readiness import Readiness
 from tms_ca.serving.acceptor import Acceptor

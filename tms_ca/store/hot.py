@@ -136,6 +136,11 @@ class GroupCommit:
         self.groups = 0
         self.entries = 0
 
+    @property
+    def waiting(self) -> int:
+        """Return how many entries wait for their group."""
+        return len(self._waiting)
+
     async def submit(self, entry: Entry) -> bool:
         """Make `entry` durable.
 
