@@ -1,0 +1,134 @@
+"""Login checks by one service process after a revocation was answered by another: never yes.
+
+TMS_TEST_ROUNDS=200 runs as many rounds as the promise is made for; the default is the short form.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from random import Random
+
+import pytest
+
+from tests.hot.line import Line, request
+from tests.ssh.conftest import new_key
+from tests.ssh.service import People, Service
+
+ROUNDS = int(os.environ.get("TMS_TEST_ROUNDS", "18"))
+CHECKERS = 2  # on each process
+TENANT = "/api/v1/tenants/default/"
+
+
+class Checks:
+    """Checkers at both processes, each over one connection that is kept, and when they were told yes."""
+
+    def __init__(self, people: People, ports: list[int]) -> None:
+        self.people, self.ports = people, ports
+        self.certificate = ("", "")  # serial, text
+        self.yes: list[tuple[float, int, str]] = []  # asked at, of which process, serial
+        self.no = 0
+        self.odd: set[bytes] = set()
+        self.stop = asyncio.Event()
+
+    async def check(self, line: Line) -> int:
+        serial, text = self.certificate
+        body = {"account": self.people.account, "certificate": text, "nonce": "00"}
+        asked = time.monotonic()
+        said = await line.ask(request(f"{TENANT}hosts/h1/principals", body, self.people.host))
+        if said.status == 200:
+            self.yes.append((asked, line.port, serial))
+        elif said.status == 403:
+            self.no += 1
+        elif said.code != "changed_meanwhile":
+            self.odd.add(said.body)
+        return said.status
+
+    async def keep_asking(self, port: int) -> None:
+        line = Line(port)
+        while not self.stop.is_set():
+            await self.check(line)
+            await asyncio.sleep(0)
+        line.close()
+
+
+async def post(port: int, path: str, auth: str, body: object, method: str = "POST") -> tuple[int, bytes]:
+    line = Line(port)
+    said = await line.ask(request(TENANT + path, body, auth, method=method))
+    line.close()
+    return said.status, said.body
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def two(request, tmp_path):
+    """Two service processes on one database; on SQLite one of them is two workers and a writer."""
+    environment = {}
+    if request.param == "postgres":
+        environment["TMS_CA_DATABASE_URL"] = await request.getfixturevalue("postgres").fresh(template="template0")
+    wanted = request.config.getoption("--db")
+    if wanted not in {"both", request.param}:
+        pytest.skip(f"--db {wanted}")
+    first = Service(tmp_path / "data", workers=2 if request.param == "sqlite" else 1, environment=environment)
+    await asyncio.to_thread(first.init)
+    second = Service(first.data, environment=environment, operator=first.operator)
+    with contextlib.ExitStack() as stack:
+        for one in (first, second):
+            stack.enter_context(one)
+            await asyncio.to_thread(one.start)
+        people = People(first, "alice")
+        await asyncio.to_thread(people.furnish)
+        yield people, [int(one.url.rpartition(":")[2]) for one in (first, second)], new_key(tmp_path, "id").public
+
+
+async def test_A_05_A_06_no_process_lets_in_what_another_one_has_revoked(two):
+    people, ports, public_key = two
+    checks = Checks(people, ports)
+    operator = people.service.operator
+    dice = Random(8)
+    refused_from: dict[str, float] = {}
+
+    async def certify() -> None:
+        async with asyncio.timeout(10):
+            while (made := await asyncio.to_thread(people.issue, public_key)).status != 201:
+                await asyncio.sleep(0.005)
+        checks.certificate = made.json["serial"], made.json["certificate"].strip()
+
+    await certify()
+    running = [asyncio.create_task(checks.keep_asking(port)) for port in ports for _ in range(CHECKERS)]
+    lines = [Line(port) for port in ports]
+    for number in range(ROUNDS):
+        here, there = ports[number % 2], ports[1 - number % 2]
+        serial = checks.certificate[0]
+        for line in lines:
+            async with asyncio.timeout(10):
+                while await checks.check(line) != 200:
+                    await asyncio.sleep(0.002)
+        await asyncio.sleep(dice.random() * 0.01)
+        if number % 3 == 2:
+            status, said = await post(here, "users/alice", operator, {"enabled": False}, "PATCH")
+            assert status == 200, said
+        else:
+            status, said = await post(here, "revocations", operator, {"serial": serial, "reason": "race"})
+            assert status == 201, said
+        refused_from[serial] = time.monotonic()
+        for _ in range(2):
+            for line in lines:
+                assert await checks.check(line) == 403
+        if number % 3 == 2:
+            status, said = await post(there, "users/alice", operator, {"enabled": True}, "PATCH")
+            assert status == 200, said
+            refused_from[serial] = float("inf")  # it is good again
+        await certify()
+    checks.stop.set()
+    await asyncio.gather(*running)
+    for line in lines:
+        line.close()
+    late = [one for one in checks.yes if one[0] > refused_from.get(one[2], float("inf"))]
+    assert late == []
+    assert checks.odd == set()
+    # The race was run: both processes said yes under most of the certificates, up to their last moments.
+    for port in ports:
+        close = {s for at, of, s in checks.yes if of == port and s in refused_from and refused_from[s] - at < 0.1}
+        lasting = [s for s in refused_from if refused_from[s] != float("inf")]
+        assert len(close) > len(lasting) // 2
+    print(f"{ROUNDS} rounds, {len(checks.yes)} times yes, {checks.no} times no: 0 late")
