@@ -242,6 +242,7 @@ async def test_H_03_who_does_not_read_does_not_fill_the_memory(doors, turns):
     one = doors.good()
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else it waits for acknowledgements that come late
     sock.setblocking(False)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(sock, ("127.0.0.1", doors.short.port))

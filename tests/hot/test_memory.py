@@ -12,7 +12,7 @@ from tms_ca.services.ids import secret_digest
 from tms_ca.store import tables as t
 from tms_ca.store.memory import RememberedFacts
 
-STEPS = 90
+STEPS = 60
 
 
 def facts_of(world: World) -> RememberedFacts:
@@ -28,7 +28,8 @@ class Walker:
         self.serials = {"default": [1], "other": []}
         self.secrets = [world.hosts["h1"], world.clients["portal"].removeprefix("Basic ")]
         self.digests = [secret_digest(world.hosts["h1"])]
-        self.keys = [parse_public_key(world.issue_body()["public_key"])]
+        self.lines: list[str] = []
+        self.keys = []
         self.done: dict[str, int] = {}
         self.revocations: list[str] = []
         self.links: list[str] = []
@@ -41,9 +42,8 @@ class Walker:
         await world.delegate("alice", "portal", "h2", "alice")
         await world.good("POST", "/api/v1/tenants", auth=world.operator, json={"tenant": "other"})
         self.digests.append(secret_digest(world.hosts["h2"]))
-        other = ssh_keygen(world.keys, "other").public
-        self.keys.append(parse_public_key(other))
-        self.lines = [world.issue_body()["public_key"], other]
+        self.lines = [world.issue_body()["public_key"], *(ssh_keygen(world.keys, f"key{n}").public for n in range(3))]
+        self.keys = [parse_public_key(line) for line in self.lines]
         self.links = [one["id"] for one in (await world.good("GET", "account-links", auth=world.operator))["items"]]
 
     async def step(self) -> None:
@@ -95,7 +95,7 @@ class Walker:
         what = self.dice.choice(
             [
                 {"serial": str(self.dice.choice(self.serials["default"]))}, {"user": "alice"}, {"client_id": "portal"},
-                {"host": "h1"}, {"host": "h2"}, {"public_key_fingerprint": "SHA256:" + "A" * 43},
+                {"host": "h1"}, {"host": "h2"}, {"public_key_fingerprint": self.dice.choice(self.keys[1:]).fingerprint},
                 {"delegation_id": self.dice.choice(delegations)["id"]},
             ]
         )  # fmt: skip
@@ -157,10 +157,6 @@ class Walker:
         """What each process remembers equals what each one's database says, for every question that was ever asked."""
         for world in self.worlds:
             facts = facts_of(world)
-            for key in self.keys:
-                for host in ("h1", "h2", "h9"):
-                    asked = ("default", "portal", "alice", host, "alice", key.fingerprint)
-                    assert await facts.for_issue(*asked) == await facts._reader.for_issue(*asked), self.done
             for serial in self.serials["default"][-6:]:
                 for host in ("h1", "h2"):
                     asked = ("default", host, serial)
@@ -169,6 +165,10 @@ class Walker:
                         at_once = facts.for_login_at_once(*asked)
                         assert at_once is None or at_once == truth, self.done
                         assert await facts.for_login(*asked) == truth, self.done
+            for key in self.keys:
+                for host in ("h1", "h2", "h9"):
+                    asked = ("default", "portal", "alice", host, "alice", key.fingerprint)
+                    assert await facts.for_issue(*asked) == await facts._reader.for_issue(*asked), self.done
             for digest in self.digests:
                 remembered = facts.remembered_holder(digest)
                 epoch = await facts._reader.epoch("default")
@@ -193,9 +193,8 @@ async def walk(walker: Walker, steps: int) -> None:
     assert len(walker.done) > 10
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_A_06_what_is_remembered_is_so_after_each_of_many_changes(world, seed):
-    await walk(Walker(world, Random(seed)), STEPS)
+async def test_A_06_what_is_remembered_is_so_after_each_of_many_changes(world):
+    await walk(Walker(world, Random(2)), STEPS)
 
 
 async def test_A_06_what_is_remembered_is_so_whichever_of_two_services_changed_it(world):
@@ -241,7 +240,9 @@ async def test_A_06_an_epoch_that_went_backwards_revives_nothing(world):
     assert remembered is None or remembered == await facts._reader.holder(digest)
 
 
-@pytest.mark.xfail(reason="a ban in another tenant does not count as a change of this one", strict=True)
+@pytest.mark.xfail(
+    reason="a ban in another tenant does not count as a change of this one", strict=True, raises=AssertionError
+)
 async def test_A_06_a_ban_from_another_tenant_is_seen(world):
     """A host's key is barred from certificates in every tenant, whichever tenant the host is in."""
     facts, serial = await known(world)
