@@ -227,3 +227,21 @@ async def in_pieces(port: int, pieces: list[bytes]) -> Said:
         return await line.answer()
     finally:
         line.close()
+
+
+@pytest.mark.parametrize("how", ["pieces", "chunked"])
+async def test_H_03_after_413_the_connection_ends_with_the_body(echo, how):
+    """Not ten seconds later, which is how long aiohttp waits for a rest that does not come."""
+    ended = 0
+    for seed in range(12):
+        head, *rest = framed(bytes(80_000), how, Random(seed))
+        line = Line(echo)
+        try:
+            await line.send([b"POST /ours HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + head, *rest])
+            assert (await line.answer()).status == 413
+            assert await line.ended(2)
+            ended += 1
+        except ConnectionError:
+            pass  # it ended even before
+        line.close()
+    assert ended

@@ -204,7 +204,7 @@ class Connection(RequestHandler):
         # aiohttp keeps what is returned here until the next request comes, and asks it only this.
         if response.keep_alive:
             return KEPT, reset
-        self._refused = True
+        self._refused = request.content.is_eof()  # the rest of a body still comes: aiohttp waits for it, then closes
         return ENDED, reset
 
     def _second_thought(self, request: web.BaseRequest, handler: _Handler) -> _Handler:
