@@ -49,6 +49,7 @@ LOGIN_FACTS = LoginFacts(
         "alice",
         "dlg_1",
         "SHA256:ca",
+        "SHA256:key",
         ("alice@h1",),
         NOW - 60,
         NOW + HOUR,

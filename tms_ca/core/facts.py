@@ -224,6 +224,7 @@ class IssuedFacts:
     account: str
     delegation_id: str
     ca_fingerprint: str
+    public_key_fingerprint: str
     principals: tuple[str, ...]
     valid_after: int
     valid_before: int

@@ -38,9 +38,11 @@ def _principals(text: str) -> tuple[str, ...]:
 
 
 def _issued_facts(row: Sequence[Any]) -> IssuedFacts:
+    sha256, client, user, host, account, delegation, ca, key, principals, after, before, revocation = row
     return IssuedFacts(
-        row[0], row[1], row[2], row[3], row[4], row[5], row[6], _principals(row[7]), row[8], row[9], row[10] is not None
-    )
+        sha256, client, user, host, account, delegation, ca, key, _principals(principals), after, before,
+        revocation is not None,
+    )  # fmt: skip
 
 
 def _tenant_facts(row: Sequence[Any]) -> TenantFacts:
@@ -124,7 +126,6 @@ class FactsReader:
         self._credential = Prepared(facts_sql.credential(), driver.dialect)
         self._session = Prepared(facts_sql.session(), driver.dialect)
         self._standing = Lookup(driver, facts_sql.standing_one(), facts_sql.standing_many())
-        self._epoch = Lookup(driver, facts_sql.epoch_one(), facts_sql.epoch_many())
         self._issued = Lookup(driver, facts_sql.issued_one(), facts_sql.issued_many())
 
     def version(self) -> bytes | None:
@@ -140,16 +141,6 @@ class FactsReader:
         """Return whose session has this digest."""
         rows = await self._driver.fetch(self._session, self._session.args({"digest": digest}))
         return _holder(rows[0]) if rows else None
-
-    async def epoch(self, tenant: str) -> int | None:
-        """Return the tenant's count of changes; None when there is no such tenant."""
-        row = await self._epoch.get(tenant, tenant)
-        return None if row is None else row[2]
-
-    def epoch_at_once(self, tenant: str) -> int | None:
-        """Return the tenant's count of changes; None where that would take waiting."""
-        row = self._epoch.at_once(tenant, tenant)
-        return None if row is None else row[2]
 
     async def standing(self, tenant: str, fingerprint: str) -> StandingNow | None:
         """Return the tenant's epoch and whether this key may not be certified; None when there is no such tenant."""

@@ -45,6 +45,7 @@ _ISSUED = (
     certificates.c.account,
     certificates.c.delegation_id,
     certificates.c.ca_fingerprint,
+    certificates.c.public_key_fingerprint,
     certificates.c.principals,
     certificates.c.valid_after,
     certificates.c.valid_before,
@@ -214,20 +215,6 @@ def _wanted() -> Any:
     """Return the keys of many requests as a table, on PostgreSQL."""
     arrays = (bindparam(name, type_=ARRAY(Text)) for name in _KEY_AND_TENANT)
     return func.unnest(*arrays).table_valued(*_KEY_AND_TENANT).render_derived()
-
-
-def epoch_one() -> Select[Any]:
-    """Return (tenant, tenant, epoch)."""
-    wanted = bindparam("wanted_tenant", type_=Text())
-    return select(tenants.c.tenant, tenants.c.tenant.label("again"), tenants.c.epoch).where(tenants.c.tenant == wanted)
-
-
-def epoch_many() -> Select[Any]:
-    """Return the rows of `epoch_one` for an array of tenants."""
-    wanted = bindparam("wanted_tenant", type_=ARRAY(Text))
-    return select(tenants.c.tenant, tenants.c.tenant.label("again"), tenants.c.epoch).where(
-        tenants.c.tenant == func.any(wanted)
-    )
 
 
 def standing_one() -> Select[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tms_ca.core.access import Role
 from tms_ca.core.facts import Facts, IssuedFacts, LoginFacts
-from tms_ca.store.facts import FactsReader, Holder, IssuedNow
+from tms_ca.store.facts import FactsReader, Holder, IssuedNow, StandingNow
 
 MOST_TENANTS = 1_000
 MOST_ENTRIES = 50_000  # of a tenant, and of holders: some 25 MB each when full
@@ -45,7 +45,7 @@ class RememberedFacts:
         self._reader = reader
         self._tenants: dict[str, _Tenant] = {}
         self._holders: dict[bytes, Holder] = {}
-        self._epochs: dict[str, int] = {}  # of the version of the database that is
+        self._standings: dict[tuple[str, str], StandingNow] = {}  # at this version of the database
         self._version: bytes | None = None
 
     def remembered_holder(self, digest: bytes) -> Holder | None:
@@ -92,10 +92,11 @@ class RememberedFacts:
         """Return the facts for a login check; None when there is no such tenant."""
         if serial > MOST_SERIAL:
             serial = _NOBODYS
-        if self._asked_before(tenant, host, serial):
-            epoch = await self._reader.epoch(tenant)
-            if epoch is not None and (known := self._known(tenant, epoch, (host, serial))) is not None:
-                return known  # type: ignore[no-any-return]
+        before = self._asked_before(tenant, host, serial)
+        if before is not None:
+            known = self._still(tenant, host, serial, await self._reader.standing(tenant, before))
+            if known is not None:
+                return known
         now = await self._reader.issued(tenant, serial)
         if now is not None and (put_together := self._login(tenant, host, serial, now)) is not None:
             return put_together
@@ -108,31 +109,40 @@ class RememberedFacts:
         """Return the facts for a login check where that takes no waiting; None says nothing."""
         if serial > MOST_SERIAL:
             return None
-        if self._asked_before(tenant, host, serial):
-            epoch = self._epoch_at_once(tenant)
-            if epoch is not None and (known := self._known(tenant, epoch, (host, serial))) is not None:
-                return known  # type: ignore[no-any-return]
+        before = self._asked_before(tenant, host, serial)
+        if before is not None:
+            known = self._still(tenant, host, serial, self._standing_at_once(tenant, before))
+            if known is not None:
+                return known
         now = self._reader.issued_at_once(tenant, serial)
         return None if now is None else self._login(tenant, host, serial, now)
 
-    def _epoch_at_once(self, tenant: str) -> int | None:
-        version = self._reader.version()  # before the epoch: a commit between the two is seen the next time
-        if version is None:
-            return self._reader.epoch_at_once(tenant)
-        if version != self._version:
-            self._version = version
-            self._epochs.clear()
-        epoch = self._epochs.get(tenant)
-        if epoch is None:
-            epoch = self._reader.epoch_at_once(tenant)
-            if epoch is not None:
-                self._epochs[tenant] = epoch
-        return epoch
-
-    def _asked_before(self, tenant: str, host: str, serial: int) -> bool:
-        # sshd asks twice for each login, and what is known of a certificate changes with the epoch only.
+    def _asked_before(self, tenant: str, host: str, serial: int) -> str | None:
+        """Return the fingerprint of the certificate's key where its facts are remembered: sshd asks twice a login."""
         known = self._tenants.get(tenant)
-        return known is not None and (host, serial) in known.entries
+        facts: LoginFacts | None = None if known is None else known.entries.get((host, serial))
+        return None if facts is None or facts.issued is None else facts.issued.public_key_fingerprint
+
+    def _standing_at_once(self, tenant: str, fingerprint: str) -> StandingNow | None:
+        version = self._reader.version()  # before the rest: a commit between the two is seen the next time
+        if version is None:
+            return self._reader.standing_at_once(tenant, fingerprint)
+        if version != self._version or len(self._standings) >= MOST_ENTRIES:
+            self._version = version
+            self._standings.clear()
+        standing = self._standings.get((tenant, fingerprint))
+        if standing is None:
+            standing = self._reader.standing_at_once(tenant, fingerprint)
+            if standing is not None:
+                self._standings[tenant, fingerprint] = standing
+        return standing
+
+    def _still(self, tenant: str, host: str, serial: int, now: StandingNow | None) -> LoginFacts | None:
+        """Return what is remembered of a certificate if it is all true at the epoch and with the standing of now."""
+        if now is None:
+            return None
+        known: LoginFacts | None = self._known(tenant, now[0], (host, serial))
+        return known if known is not None and known.key_standing is now[1] else None
 
     def _login(self, tenant: str, host: str, serial: int, now: IssuedNow) -> LoginFacts | None:
         """Put a certificate's record together with what is known of everything that it rests on, if it is."""
