@@ -88,17 +88,16 @@ SWITCHES = {
 }
 
 
-@pytest.mark.parametrize("path", SWITCHES)
-async def test_A_06_a_credential_that_became_bad_is_refused_at_once_and_taken_at_once_when_it_is_good(world, path):
-    bad, good, status = SWITCHES[path]
+async def test_A_06_a_credential_that_became_bad_is_refused_at_once_and_taken_at_once_when_it_is_good(world):
     certificate = (await world.issue()).json["certificate"]
-    for _ in range(5):
-        assert (await world.check(certificate)).status == 200
-        await world.good("PATCH", path, auth=world.operator, json=bad)
-        assert (await world.check(certificate)).status == status
-        await world.good("PATCH", path, auth=world.operator, json=good)
-        assert (await world.check(certificate)).status == 200
-        assert (await world.issue()).status == 201
+    for path, (bad, good, status) in SWITCHES.items():
+        for _ in range(3):
+            assert (await world.check(certificate)).status == 200
+            await world.good("PATCH", path, auth=world.operator, json=bad)
+            assert (await world.check(certificate)).status == status
+            await world.good("PATCH", path, auth=world.operator, json=good)
+            assert (await world.check(certificate)).status == 200
+            assert (await world.issue()).status == 201
 
 
 async def test_A_06_a_secret_that_was_taken_back_opens_nothing_more(world):

@@ -4,8 +4,6 @@ import asyncio
 import base64
 import struct
 
-import pytest
-
 from tests.unit.sshkeys import packed
 
 
@@ -20,13 +18,13 @@ def says(certificate: str, serial: int) -> str:
     return f"{kind} {base64.b64encode(changed).decode()}"
 
 
-@pytest.mark.parametrize("serial", [0, 1, 2**31, 2**53, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1])
-async def test_A_05_a_serial_that_is_none_of_ours_is_refused(world, serial):
+async def test_A_05_a_serial_that_is_none_of_ours_is_refused(world):
     certificate = (await world.issue()).json["certificate"].strip()
-    assert (await world.check(certificate)).status == 200
-    for _ in range(2):
-        refused = await world.check(says(certificate, serial))
-        assert (refused.status, refused.code) == (403, "certificate_unknown"), refused.json
+    for serial in (0, 1, 2**31, 2**53, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1):
+        assert (await world.check(certificate)).status == 200
+        for _ in range(2):
+            refused = await world.check(says(certificate, serial))
+            assert (refused.status, refused.code) == (403, "certificate_unknown"), (serial, refused.json)
     assert (await world.check(certificate)).status == 200
 
 
