@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -12,12 +11,9 @@ import pytest
 
 from tests.hot.committer import Committer
 from tests.hot.conftest import another
+from tests.hot.follower import Follower, descriptors, opened, truth
 from tms_ca.store import hot_sqlite
-from tms_ca.store.chainwriter import ChainWriter
-from tms_ca.store.engine import Database, database_url, open_sqlite
-from tms_ca.store.facts import FactsReader
-from tms_ca.store.hot_sqlite import SqliteDriver
-from tms_ca.store.memory import RememberedFacts
+from tms_ca.store.engine import database_url, open_sqlite
 
 ADD = "UPDATE tenants SET epoch = epoch + 1"
 CHECKPOINTS = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"]
@@ -34,51 +30,6 @@ def path(tmp_path, sqlite_template) -> Path:
     )
     connection.close()
     return tmp_path / "tms.db"
-
-
-@contextmanager
-def opened(path: Path):
-    database = Database(database_url(f"sqlite:///{path}"), ChainWriter(b"k" * 32, 0))
-    driver = SqliteDriver(database)
-    try:
-        yield driver
-    finally:
-        driver._thread.shutdown()
-        driver._index = None
-        driver._reader.close()
-        driver._writer.close()
-
-
-def truth(driver: SqliteDriver) -> int:
-    return driver._reader.execute("SELECT epoch FROM tenants").fetchone()[0]
-
-
-def descriptors(path: Path) -> list[int]:
-    """Return this process's descriptors of the index of `path`."""
-    found = []
-    for one in Path("/proc/self/fd").iterdir():
-        try:
-            target = os.readlink(one)
-        except FileNotFoundError:
-            continue
-        if target.removesuffix(" (deleted)") == f"{path}-shm":
-            found.append(int(one.name))
-    return found
-
-
-class Follower:
-    """Believes in an epoch for as long as the version is the same."""
-
-    def __init__(self, driver: SqliteDriver) -> None:
-        self.facts = RememberedFacts(FactsReader(driver))
-        self.driver = driver
-        self.kept = self.asked = 0
-
-    def check(self) -> None:
-        before = self.facts._version
-        assert self.facts._standing_at_once("default", "SHA256:none")[0] == truth(self.driver)
-        self.asked += 1
-        self.kept += self.facts._version == before
 
 
 def test_A_06_the_version_is_another_after_each_commit_and_the_same_without(path):
@@ -216,7 +167,7 @@ def test_A_06_locks_are_still_held_after_another_driver_has_ended(path):
 
 _OPENS = """
 import sys
-from tests.hot.test_version import opened, truth
+from tests.hot.follower import opened, truth
 from pathlib import Path
 with opened(Path(sys.argv[1])) as driver:
     for _ in range(50):
