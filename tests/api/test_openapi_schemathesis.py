@@ -20,7 +20,7 @@ CONFIG = """
 
 [checks.negative_data_rejection]
 # 413 is a refusal too.
-expected-statuses = [400, 401, 403, 404, 405, 409, 413, 415, 429]
+expected-statuses = [400, 401, 403, 404, 405, 409, 413, 414, 415, 429, 431]
 """
 
 

@@ -41,7 +41,7 @@ class Prometheus:
         return {one["labels"]["alertname"]: one["state"] for one in self.api("alerts")["alerts"]}
 
 
-def wait(what: Any, seconds: float = 15.0) -> Any:
+def wait(what: Any, seconds: float = 60.0) -> Any:
     """Return what `what` returns once it is true."""
     until = time.monotonic() + seconds
     while not (found := what()):
