@@ -99,6 +99,7 @@ credentials = Table(
     Column("subject", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
+    Column("node", Text),  # of a host: the machine that made it for itself; none where an admin made it
     Index(None, "tenant", "role", "subject"),
     Index(None, "expires_at"),
 )
@@ -295,6 +296,8 @@ revocations = Table(
     Column("certificates", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("lifted_at", BigInteger),
+    Column("change", BigInteger),  # the count in krls.wanted that it came with: krl_versions says which KRL has it
+    Column("at_ms", BigInteger),  # Unix milliseconds, to tell how fast hosts had it
     PrimaryKeyConstraint("tenant", "revocation_id"),
     Index(None, "tenant", "selector", "value", "revocation_id"),
     Index(None, "tenant", "selector", "revocation_id"),
@@ -364,6 +367,87 @@ krls = Table(
     Column("stale_at", BigInteger, nullable=False),  # from then on an entry has ended and could be dropped
     Column("blob", LargeBinary, nullable=False),
     _belongs(["tenant"], "tenants"),
+)
+
+join_tokens = Table(
+    "join_tokens",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),  # SHA-256 of 256 random bits
+    _tenant(),
+    Column("host", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    UniqueConstraint("tenant", "host"),
+    Index(None, "expires_at"),
+    _belongs(["tenant", "host"], "hosts"),
+)
+
+host_nodes = Table(
+    "host_nodes",
+    metadata,
+    # The machines behind a host's name, and what each last said of itself: NULL until it has.
+    _tenant(),
+    Column("host", Text, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("ssh_host_keys", Json, nullable=False),
+    Column("joined_at", BigInteger),  # NULL for one that has only reported
+    Column("reported_ms", BigInteger),
+    Column("user_ca_fingerprints", Json),
+    Column("krl_version", BigInteger),
+    Column("trust_epoch", BigInteger),
+    Column("clock_offset_ms", BigInteger),
+    Column("openssh_version", Text),
+    Column("tms_host_version", Text),
+    Column("when_away", Text),
+    PrimaryKeyConstraint("tenant", "host", "node"),
+    _belongs(["tenant", "host"], "hosts"),
+)
+
+krl_versions = Table(
+    "krl_versions",
+    metadata,
+    _tenant(),
+    Column("version", BigInteger, nullable=False),
+    Column("changes", BigInteger, nullable=False),  # the last change that this version covers
+    Column("generated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "version"),
+    Index(None, "tenant", "changes"),
+    _belongs(["tenant"], "tenants"),
+)
+
+krl_sightings = Table(
+    "krl_sightings",
+    metadata,
+    _tenant(),
+    Column("host", Text, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("krl_version", BigInteger, nullable=False),
+    Column("first_ms", BigInteger, nullable=False),  # when the node first said that it has this version
+    PrimaryKeyConstraint("tenant", "host", "node", "krl_version"),
+    Index(None, "first_ms"),
+    _belongs(["tenant", "host", "node"], "host_nodes"),
+)
+
+host_certificates = Table(
+    "host_certificates",
+    metadata,
+    # History, as `certificates`: no foreign keys.
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("serial", BigInteger, nullable=False),
+    _tenant(),
+    Column("host", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("public_key_fingerprint", Text, nullable=False),
+    Column("ca_fingerprint", Text, nullable=False),
+    Column("principals", Json, nullable=False),
+    Column("valid_after", BigInteger, nullable=False),
+    Column("valid_before", BigInteger, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("request_id", Text, nullable=False),
+    UniqueConstraint("serial"),
+    Index(None, "tenant", "host", "id"),
+    Index(None, "tenant", "valid_before"),
 )
 
 audit_events = Table(
