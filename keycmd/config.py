@@ -1,14 +1,27 @@
-"""The helpers' configuration: `key = value` lines in a file that only root (or the helper's own user) can write."""
+"""What the host's programs are told: `key = value` lines in a file that only root (or the caller) can write."""
 
 import os
 import stat
 
 DEFAULT_PATH = "/etc/tms/host.conf"
-KEYS = ("url", "tenant", "host", "token_file", "ca_file", "timeout_seconds")
 REQUIRED = ("url", "tenant", "host", "token_file")
+DEFAULTS = {
+    "ca_file": "",
+    "timeout_seconds": "5",
+    "when_away": "closed",
+    "when_krl_stale": "keep",
+    "poll_seconds": "30",
+    "report_seconds": "10",
+    "state_dir": "/var/lib/tms-host",
+    "run_dir": "/run/tms-host",
+    "ca_lines": "no",
+    "sessions": "off",
+}
+KEYS = REQUIRED + tuple(DEFAULTS)
 SYSTEM_CA = "system"
-DEFAULT_TIMEOUT = "5"
 LONGEST_TIMEOUT = 30.0
+MOST_ADDRESSES = 8
+LONGEST_AWAY_MINUTES = 1440
 NOT_WRITABLE_BY_OTHERS = 0o022
 NOT_READABLE_BY_OTHERS = 0o077
 _MOST_BYTES = 16384
@@ -20,35 +33,74 @@ _HOST = _LOWER | frozenset(".-")
 _TOKEN = _LETTERS | frozenset("_-")
 _DOMAIN = _LETTERS | frozenset(".-")
 _IPV6 = frozenset("0123456789abcdefABCDEF:.")
+_DIGITS = frozenset("0123456789")
+_PATH = _LETTERS | frozenset("/._-")
 
 
 class ConfigError(Exception):
     """The configuration is not usable; the text names file, line and key."""
 
 
+class Address:
+    """Where a service is asked: its scheme, name and port, and all of it as the Host header says it."""
+
+    __slots__ = ("authority", "name", "port", "secure")
+
+    def __init__(self, secure, name, port, authority):
+        self.secure = secure
+        self.name = name
+        self.port = port
+        self.authority = authority
+
+
 class Config:
-    """What the file says, checked; `values` maps each key to its value and the place where it stands."""
+    """What the file says, checked; `values` maps each key to its value and the place where it stands.
+
+    `addresses` are those of one service, in the order in which they are tried; `away_minutes` is 0 where nobody is
+    let in while the service is away; `token` is None until `load` has read it.
+    """
 
     def __init__(self, values):
-        self.secure, self.address, self.port, self.authority = _url(*values["url"])
+        self.addresses = _addresses(*values["url"])
         self.tenant = _name(*values["tenant"], _TENANT, 24)
         self.host = _name(*values["host"], _HOST, 63)
-        self.timeout = _timeout(*values["timeout_seconds"])
-        self.token = _token(*values["token_file"])
+        self.timeout = _seconds(*values["timeout_seconds"], 0.1, LONGEST_TIMEOUT)
+        self.poll_seconds = _seconds(*values["poll_seconds"], 5, 3600)
+        self.report_seconds = _seconds(*values["report_seconds"], 5, 3600)
+        self.when_away, self.away_minutes = _when_away(*values["when_away"])
+        self.when_krl_stale = _word(*values["when_krl_stale"], ("keep", "refuse"))
+        self.sessions = _word(*values["sessions"], ("off", "pam", "wrapper"))
+        self.ca_lines = _word(*values["ca_lines"], ("no", "yes")) == "yes"
+        self.state_dir = _directory(*values["state_dir"])
+        self.run_dir = _directory(*values["run_dir"])
+        self.token_file, self.token_where = values["token_file"]
+        self.token = None
         self.ca_pem = None
         ca_file, where = values["ca_file"]
-        if self.secure and not ca_file:
+        secure = any(address.secure for address in self.addresses)
+        if secure and not ca_file:
             raise ConfigError("%s is missing: name the PEM file of the service's CA, or say `system`" % where)
-        if self.secure and ca_file != SYSTEM_CA:
+        if secure and ca_file != SYSTEM_CA:
             # Read here rather than by OpenSSL: whoever can write this file can be the service.
             self.ca_pem = read_owned(ca_file, NOT_WRITABLE_BY_OTHERS, _MOST_CA_BYTES, where)
 
 
 def load(path):
-    """Return the Config of a file.
+    """Return the Config of a file, with the host's credential.
 
     Raises:
         ConfigError: it, or a file that it names, is not as it must be
+    """
+    config = load_without_token(path)
+    config.token = _token(config.token_file, config.token_where)
+    return config
+
+
+def load_without_token(path):
+    """Return the Config of a file whose credential this process may have no right to read.
+
+    Raises:
+        ConfigError: as for `load`
     """
     values = {}
     for number, text in enumerate(read_owned(path, NOT_WRITABLE_BY_OTHERS, _MOST_BYTES, "config").split("\n"), 1):
@@ -68,8 +120,8 @@ def load(path):
     for key in REQUIRED:
         if key not in values:
             raise ConfigError("%s: %s is missing" % (path, key))
-    values.setdefault("ca_file", ("", "%s: ca_file" % path))
-    values.setdefault("timeout_seconds", (DEFAULT_TIMEOUT, path))
+    for key, value in DEFAULTS.items():
+        values.setdefault(key, (value, "%s: %s" % (path, key)))
     return Config(values)
 
 
@@ -112,8 +164,16 @@ def is_loopback(address):
     return address == "::1"
 
 
+def _addresses(urls, where):
+    """Return an Address for each URL, in their order."""
+    found = [_url(url, where) for url in urls.split()]
+    if len(found) > MOST_ADDRESSES or len({(one.name, one.port) for one in found}) != len(found):
+        raise ConfigError("%s names more than %d addresses, or one twice" % (where, MOST_ADDRESSES))
+    return found
+
+
 def _url(url, where):
-    """Return (secure, address, port, authority) of the service's URL."""
+    """Return the Address of a URL."""
     wrong = ConfigError("%s is %r, expected https://NAME[:PORT]" % (where, url[:100]))
     scheme, _, rest = url.partition("://")
     authority, _, path = rest.partition("/")
@@ -133,7 +193,7 @@ def _url(url, where):
         raise wrong
     if not secure and not is_loopback(address):
         raise ConfigError("%s is plain http to %s; only 127.x.x.x and [::1] may be" % (where, address))
-    return secure, address, int(port), authority
+    return Address(secure, address, int(port), authority)
 
 
 def _name(value, where, alphabet, longest):
@@ -143,14 +203,40 @@ def _name(value, where, alphabet, longest):
     return value
 
 
-def _timeout(value, where):
+def _seconds(value, where, least, most):
     try:
         seconds = float(value)
     except ValueError:
         seconds = 0.0
-    if not 0.1 <= seconds <= LONGEST_TIMEOUT:  # NaN is refused here too
-        raise ConfigError("%s is %r, expected seconds from 0.1 to %d" % (where, value[:20], LONGEST_TIMEOUT))
+    if not least <= seconds <= most:  # NaN is refused here too
+        raise ConfigError("%s is %r, expected seconds from %g to %g" % (where, value[:20], least, most))
     return seconds
+
+
+def _word(value, where, words):
+    if value not in words:
+        raise ConfigError("%s is %r, expected %s" % (where, value[:20], " or ".join(words)))
+    return value
+
+
+def _when_away(value, where):
+    """Return the text and its minutes; 0 for `closed`."""
+    words = value.split()
+    if words == ["closed"]:
+        return "closed", 0
+    digits = words[1] if len(words) == 2 and words[0] == "cached" else ""
+    if not _DIGITS.issuperset(digits) or not 1 <= len(digits) <= 4 or not 1 <= int(digits) <= LONGEST_AWAY_MINUTES:
+        raise ConfigError(
+            "%s is %r, expected closed, or cached and 1 to %d minutes" % (where, value[:20], LONGEST_AWAY_MINUTES)
+        )
+    return "cached %d" % int(digits), int(digits)
+
+
+def _directory(value, where):
+    """Check an absolute path without surprises."""
+    if not value.startswith("/") or not _PATH.issuperset(value) or ".." in value.split("/") or len(value) > 80:
+        raise ConfigError("%s is %r, expected an absolute path of up to 80 plain characters" % (where, value[:100]))
+    return value.rstrip("/") or "/"
 
 
 def _token(path, where):

@@ -52,14 +52,20 @@ class Question:
         Raises:
             ServiceError: an account or a certificate that cannot be one
         """
-        if not 1 <= len(account) <= 32 or account[0] not in _ACCOUNT_FIRST or not _ACCOUNT.issuperset(account):
+        if not valid_account(account):
             raise ServiceError("the account's name is not one that the service knows")
         if certificate_type not in CERTIFICATE_TYPES:
             raise ServiceError("not a certificate of a known type")
         self.account = account
         self.certificate = "%s %s" % (certificate_type, certificate)
         self.fingerprint = fingerprint(certificate)
-        self.stage = "starting"  # what it is waiting for, for the log of one that waits in vain
+        self.nonce = binascii.b2a_hex(os.urandom(16)).decode("ascii")
+        self.call = Call()
+
+    def body(self):
+        """Return the JSON that the service is sent."""
+        # Every value was checked against an alphabet without quotes and backslashes.
+        return '{"account":"%s","certificate":"%s","nonce":"%s"}' % (self.account, self.certificate, self.nonce)
 
     def ask(self, config, deadline):
         """Return the text of the service's yes, which is bound to this question; `deadline` is on time.monotonic().
@@ -68,38 +74,57 @@ class Question:
             Refused: a clean no
             ServiceError: anything else
         """
-        nonce = binascii.b2a_hex(os.urandom(16)).decode("ascii")
-        # Every value was checked against an alphabet without quotes and backslashes.
-        body = '{"account":"%s","certificate":"%s","nonce":"%s"}' % (self.account, self.certificate, nonce)
-        request = (
-            "POST /api/v1/tenants/%s/hosts/%s/principals HTTP/1.1\r\n"
-            "Host: %s\r\nAuthorization: Bearer %s\r\nAccept: text/plain\r\nContent-Type: application/json\r\n"
-            "Content-Length: %d\r\nConnection: close\r\n\r\n%s"
-        ) % (config.tenant, config.host, config.authority, config.token, len(body), body)
-        status, headers, answer = split_answer(self._exchange(config, request.encode("ascii"), deadline))
-        kind = headers.get("content-type", "").partition(";")[0].rstrip(" ")
-        if status == 403 and kind == "application/problem+json":
-            raise Refused(refusal_code(answer))
-        if status != 200 or kind != "text/plain":
-            raise ServiceError("the service answered %d %s" % (status, kind[:40]))
-        if headers.get("x-tms-answer") != "%s %s %s" % (nonce, self.account, self.fingerprint):
-            raise ServiceError("the answer belongs to another question")
-        try:
-            return answer.decode("ascii")
-        except UnicodeDecodeError as error:
-            raise ServiceError("the answer is not ASCII") from error
+        path = "/api/v1/tenants/%s/hosts/%s/principals" % (config.tenant, config.host)
+        return self.judge(*self.call.send(config, path, self.body(), deadline))
 
-    def _exchange(self, config, request, deadline):
+    def judge(self, status, headers, answer):
+        """Return the text of a yes, as `ask` does, of an answer that has come."""
+        return bound_answer(status, headers, answer, "%s %s %s" % (self.nonce, self.account, self.fingerprint))
+
+
+class Call:
+    """One request over one connection of its own; `stage` is what it is waiting for, for the log."""
+
+    def __init__(self):
+        self.stage = "starting"
+
+    def send(self, config, path, body, deadline):
+        """Return (status, headers, body) of the first address that answers; all of them share the deadline.
+
+        An address that cannot be reached, talks nonsense or answers with 5xx is passed over for the next.
+
+        Raises:
+            ServiceError: none of them gave an answer that can be believed
+        """
+        for number, address in enumerate(config.addresses, 1):
+            others = len(config.addresses) - number
+            request = (
+                "POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nAccept: text/plain\r\n"
+                "Content-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+            ) % (path, address.authority, config.token, len(body), body)
+            turn = time.monotonic() + _left(deadline) / (others + 1)
+            try:
+                answered = split_answer(self._exchange(config, address, request.encode("ascii"), turn))
+            except ServiceError:
+                if not others:
+                    raise
+                continue
+            if answered[0] < 500 or not others:
+                return answered
+        raise ServiceError("no address to ask")
+
+    def _exchange(self, config, address, request, deadline):
         """Send `request`; return all that comes until the service closes."""
         connection = None
         try:
-            self.stage = "resolving %s" % config.address
+            self.stage = "resolving %s" % address.name
             # Bytes, because a str makes Python import its IDNA tables first.
-            found = socket.getaddrinfo(config.address.encode("ascii"), config.port, 0, socket.SOCK_STREAM)
+            found = socket.getaddrinfo(address.name.encode("ascii"), address.port, 0, socket.SOCK_STREAM)
             connection = self._connect(found, deadline)
-            if config.secure:
+            if address.secure:
                 self.stage = "in the TLS handshake"
-                connection = _with_tls(connection, config, _left(deadline))
+                connection.settimeout(_left(deadline))
+                connection = tls_context(config.ca_pem).wrap_socket(connection, server_hostname=address.name)
             self.stage = "waiting for the answer"
             connection.settimeout(_left(deadline))
             connection.sendall(request)
@@ -141,7 +166,12 @@ def _left(deadline):
     return left
 
 
-def _with_tls(plain, config, seconds):
+def tls_context(ca_pem):
+    """Return what checks a service's chain and name; `ca_pem` None takes the system's CAs.
+
+    Raises:
+        OSError: the text holds no certificate (an ssl.SSLError is one)
+    """
     import ssl  # the most expensive import of all, so only where it is needed
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks the chain and the name
@@ -149,12 +179,16 @@ def _with_tls(plain, config, seconds):
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # novermin
     else:  # Python 3.6
         context.options |= ssl.OP_NO_SSLv3 | ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
-    if config.ca_pem is None:
+    if ca_pem is None:
         context.load_default_certs()
     else:
-        context.load_verify_locations(cadata=config.ca_pem)
-    plain.settimeout(seconds)
-    return context.wrap_socket(plain, server_hostname=config.address)
+        context.load_verify_locations(cadata=ca_pem)
+    return context
+
+
+def valid_account(account):
+    """Tell whether this may be the name of an account."""
+    return 1 <= len(account) <= 32 and account[0] in _ACCOUNT_FIRST and _ACCOUNT.issuperset(account)
 
 
 def fingerprint(certificate):
@@ -181,7 +215,23 @@ def split_answer(received):
         ServiceError: not one, cut short, longer than it says, or of a length that it does not say
     """
     head, separator, body = received.partition(b"\r\n\r\n")
-    if not separator or len(head) > MOST_HEAD_BYTES:
+    if not separator:
+        raise ServiceError("the answer has no end of its head")
+    status, headers, length = read_head(head)
+    if length != len(body):
+        raise ServiceError("the answer is not as long as it says")
+    if len(body) > MOST_ANSWER_BYTES:
+        raise ServiceError("the answer is larger than any true one")
+    return status, headers, body
+
+
+def read_head(head):
+    """Return (status, headers with lower-case names, length of the body) of an HTTP/1.1 answer's head.
+
+    Raises:
+        ServiceError: not one, or of a length that it does not say
+    """
+    if len(head) > MOST_HEAD_BYTES:
         raise ServiceError("the answer has no end of its head")
     lines = head.decode("latin-1").split("\r\n")
     if not all(" " <= character <= "~" for line in lines for character in line):
@@ -189,6 +239,7 @@ def split_answer(received):
     version, _, rest = lines[0].partition(" ")
     if version != "HTTP/1.1" or not rest[:3].isdigit() or len(rest[:3]) != 3 or rest[3:4] not in ("", " "):
         raise ServiceError("the answer is not HTTP/1.1")
+    status = int(rest[:3])
     headers = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
@@ -196,12 +247,30 @@ def split_answer(received):
         if not colon or not name or " " in name or (name in _ONCE and name in headers):
             raise ServiceError("the answer's head has a bad line, or one of its own twice")
         headers[name] = value.strip(" ")
-    length = headers.get("content-length", "")
-    if "transfer-encoding" in headers or not length.isdigit() or len(length) > 6 or int(length) != len(body):
+    length = headers.get("content-length", "0" if status in (204, 304) else "")
+    if "transfer-encoding" in headers or not length.isdigit() or len(length) > 9:
         raise ServiceError("the answer is not as long as it says")
-    if len(body) > MOST_ANSWER_BYTES:
-        raise ServiceError("the answer is larger than any true one")
-    return int(rest[:3]), headers, body
+    return status, headers, 0 if status in (204, 304) else int(length)
+
+
+def bound_answer(status, headers, answer, bound):
+    """Return the text of a yes that names the question: its X-TMS-Answer is `bound`.
+
+    Raises:
+        Refused: a clean no
+        ServiceError: anything else
+    """
+    kind = headers.get("content-type", "").partition(";")[0].rstrip(" ")
+    if status == 403 and kind == "application/problem+json":
+        raise Refused(refusal_code(answer))
+    if status != 200 or kind != "text/plain":
+        raise ServiceError("the service answered %d %s" % (status, kind[:40]))
+    if headers.get("x-tms-answer") != bound:
+        raise ServiceError("the answer belongs to another question")
+    try:
+        return answer.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise ServiceError("the answer is not ASCII") from error
 
 
 def refusal_code(body):

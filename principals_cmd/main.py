@@ -75,7 +75,7 @@ def ask_in_time(question, config, deadline):
 
     _thread.start_new_thread(work, ())
     if not done.acquire(True, max(0.0, deadline - time.monotonic())):
-        raise ServiceError("no answer in time: " + question.stage)
+        raise ServiceError("no answer in time: " + question.call.stage)
     if isinstance(results[0], BaseException):
         raise results[0]
     return results[0]

@@ -19,7 +19,8 @@ def good(helper):
 
 def test_a_good_file_loads(good):
     config = load(str(good))
-    assert (config.secure, config.address, config.port) == (True, "tms.example.org", 443)
+    (address,) = config.addresses
+    assert (address.secure, address.name, address.port) == (True, "tms.example.org", 443)
     assert (config.tenant, config.host, config.token, config.timeout) == ("default", "h1", TOKEN, 2.0)
 
 
@@ -73,8 +74,8 @@ def test_a_missing_key_is_named(good, key):
     ],
 )  # fmt: skip
 def test_a_url_that_is_taken(helper, url, expected):
-    config = load(str(helper.configure(url, ca_file="system")))
-    assert (config.secure, config.address, config.port) == expected
+    (address,) = load(str(helper.configure(url, ca_file="system"))).addresses
+    assert (address.secure, address.name, address.port) == expected
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
