@@ -55,6 +55,13 @@ class KeyState(StrEnum):
     RETIRED = "retired"
 
 
+class OnRevocation(StrEnum):
+    """What becomes of open sessions that rest on what was taken back."""
+
+    LEAVE = "leave"
+    END = "end"
+
+
 class Selector(StrEnum):
     """What a revocation names."""
 
@@ -94,6 +101,9 @@ class Tenant:
     default_ttl_seconds: int
     max_ttl_seconds: int
     created_at: int
+    on_revocation: OnRevocation = OnRevocation.LEAVE
+    warning_seconds: int = 30  # between the warning at the terminal and the end of a session
+    end_at_expiry: bool = False  # sessions end with their certificate and with the MFA window, too
 
 
 @record
@@ -147,6 +157,18 @@ class Identity:
 
 
 @record
+class Restrictions:
+    """What a login may do less than its certificate says; the default takes nothing away."""
+
+    restrict: bool = False  # no forwarding, no terminal, no user rc
+    source_address: tuple[str, ...] = ()  # canonical CIDR; empty: from anywhere
+    force_command: str | None = None
+    permit_open: tuple[str, ...] = ()  # HOST:PORT; empty: wherever the certificate allows
+    expiry: bool = False  # tell sshd when the tightest grant ends
+    by_admin: bool = False  # set by an admin: its user cannot take it back
+
+
+@record
 class Host:
     """A named login target."""
 
@@ -158,6 +180,7 @@ class Host:
     enabled: bool
     created_at: int
     revocation_id: str | None
+    restrictions: Restrictions | None = None
 
 
 @record
@@ -182,6 +205,7 @@ class Constraints:
     source_address: tuple[str, ...] = ()  # canonical CIDR; empty: from anywhere
     force_command: str | None = None
     extensions: tuple[str, ...] = ()  # what a certificate may carry
+    max_uses: int | None = None  # real logins; None: any number
 
 
 NO_EXTRAS = Constraints()
@@ -208,6 +232,8 @@ class Delegation:
     decided_at: int | None
     starts_at: int | None
     expires_at: int | None
+    uses_left: int | None = None  # None: any number of logins
+    restrictions: Restrictions | None = None
 
     def status_at(self, now: int) -> DelegationStatus:
         """Return the status at `now`."""
@@ -238,6 +264,32 @@ class CertificateRecord:
     sha256: bytes  # of the whole certificate: what a host presents must be this one, to the byte
     request_id: str
     revocation_id: str | None = None
+
+
+@record
+class Login:
+    """A login that a host told of: not a question of sshd, a session that was opened."""
+
+    id: int  # in the order in which they were told
+    tenant: str
+    login_id: str
+    host: str
+    node: str
+    account: str
+    user: str
+    client_id: str
+    delegation_id: str
+    serial: int
+    key_id: str
+    public_key_fingerprint: str
+    remote_address: str | None
+    started_at: int
+    ended_at: int | None
+    end_reason: str | None
+    late: bool
+    counted: bool
+    uses_left: int | None
+    told_at: int | None
 
 
 @record

@@ -17,7 +17,7 @@ from tms_ca.services.ids import new_id, new_user_code
 from tms_ca.services.journal import event
 from tms_ca.store import rows
 from tms_ca.store.engine import Database, Transaction
-from tms_ca.store.rows import constraints_to_json
+from tms_ca.store.rows import constraints_to_json, restrictions_to_json
 
 PENDING_SECONDS = 24 * 3600  # a request that nobody answers ends after a day
 
@@ -233,6 +233,7 @@ def _narrowed(asked: Delegation, wish: Narrowing) -> Delegation:
 def _row(delegation: Delegation) -> dict[str, object]:
     values = {name: getattr(delegation, name) for name in fields_of(type(delegation))}
     values["constraints"] = constraints_to_json(delegation.constraints)
+    values["restrictions"] = restrictions_to_json(delegation.restrictions)
     values["host_like"] = like_pattern(delegation.host)
     values["account_like"] = like_pattern(delegation.account)
     return values

@@ -23,7 +23,9 @@ from tms_ca.core.model import (
     Identity,
     KeyPurpose,
     KeyState,
+    OnRevocation,
     PrincipalFormat,
+    Restrictions,
     Revocation,
     Selector,
     Tenant,
@@ -33,6 +35,8 @@ from tms_ca.core.record import fields_of
 from tms_ca.store import pages, tables
 
 R = TypeVar("R")
+NO_RESTRICTIONS = Restrictions()
+WARNING_SECONDS = 30  # of a tenant that was made before there were warnings
 
 
 def constraints_to_json(constraints: Constraints) -> dict[str, object]:
@@ -42,6 +46,7 @@ def constraints_to_json(constraints: Constraints) -> dict[str, object]:
         "source_address": list(constraints.source_address),
         "force_command": constraints.force_command,
         "extensions": list(constraints.extensions),
+        "max_uses": constraints.max_uses,
     }
 
 
@@ -52,7 +57,23 @@ def constraints_from_json(stored: Mapping[str, Any]) -> Constraints:
         source_address=tuple(stored["source_address"]),
         force_command=stored["force_command"],
         extensions=tuple(stored["extensions"]),
+        max_uses=stored.get("max_uses"),  # of a release before it, none
     )
+
+
+def restrictions_to_json(restrictions: Restrictions | None) -> dict[str, object] | None:
+    """Return what a column `restrictions` holds."""
+    if restrictions is None or restrictions == NO_RESTRICTIONS:
+        return None
+    return {name: getattr(restrictions, name) for name in fields_of(Restrictions)}
+
+
+def restrictions_from_json(stored: Mapping[str, Any] | None) -> Restrictions | None:
+    """Return the restrictions of a stored object; None where there are none."""
+    if stored is None:
+        return None
+    lists = {name: tuple(stored[name]) for name in ("source_address", "permit_open")}
+    return Restrictions(**{**stored, **lists})
 
 
 @lru_cache(4096)
@@ -162,10 +183,21 @@ def _delegation(row: Mapping[Any, Any]) -> Delegation:
     fields = {name: row[name] for name in fields_of(Delegation)}
     fields["status"] = DelegationStatus(row["status"])
     fields["constraints"] = constraints_from_json(row["constraints"])
+    fields["restrictions"] = restrictions_from_json(row["restrictions"])
     return Delegation(**fields)
 
 
-TENANTS = Shelf[Tenant]("tenant", tables.tenants, ("tenant",), _plain(Tenant))
+TENANTS = Shelf[Tenant](
+    "tenant",
+    tables.tenants,
+    ("tenant",),
+    _plain(
+        Tenant,
+        on_revocation=lambda value: OnRevocation(value or OnRevocation.LEAVE),
+        warning_seconds=lambda value: WARNING_SECONDS if value is None else value,
+        end_at_expiry=bool,
+    ),
+)
 ADMINS = Shelf[Admin]("admin", tables.admins, ("tenant", "admin_id"), _plain(Admin))
 CLIENTS = Shelf[Client]("client", tables.clients, ("tenant", "client_id"), _plain(Client, redirect_uris=tuple))
 USERS = Shelf[User]("user", tables.users, ("tenant", "user"), _plain(User))
@@ -176,7 +208,13 @@ HOSTS = Shelf[Host](
     "host",
     tables.hosts,
     ("tenant", "host"),
-    _plain(Host, addresses=tuple, ssh_host_keys=tuple, principal_format=PrincipalFormat),
+    _plain(
+        Host,
+        addresses=tuple,
+        ssh_host_keys=tuple,
+        principal_format=PrincipalFormat,
+        restrictions=restrictions_from_json,
+    ),
 )
 LINKS = Shelf[AccountLink](
     "account link",

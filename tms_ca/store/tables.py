@@ -76,6 +76,10 @@ tenants = Table(
     Column("created_at", BigInteger, nullable=False),
     # Grows with every change of anything in the tenant but certificates: a decision is void once it has grown.
     Column("epoch", BigInteger, nullable=False),
+    # What becomes of open sessions: NULL is what a tenant has that was made before these were.
+    Column("on_revocation", Text),
+    Column("warning_seconds", Integer),
+    Column("end_at_expiry", Boolean),
 )
 
 admins = Table(
@@ -197,6 +201,7 @@ hosts = Table(
     Column("enabled", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revocation_id", Text),
+    Column("restrictions", Json),
     PrimaryKeyConstraint("tenant", "host"),
     _belongs(["tenant"], "tenants"),
 )
@@ -242,6 +247,8 @@ delegations = Table(
     Column("decided_at", BigInteger),
     Column("starts_at", BigInteger),
     Column("expires_at", BigInteger),
+    Column("restrictions", Json),
+    Column("uses_left", Integer),  # NULL: any number of logins
     PrimaryKeyConstraint("tenant", "delegation_id"),
     UniqueConstraint("tenant", "user_code"),
     Index(None, "tenant", "user", "client_id"),
@@ -283,6 +290,46 @@ certificates = Table(
     Index(None, "tenant", "id"),
     Index(None, "tenant", "valid_before"),  # what has not ended, and what ended long ago
 )
+
+logins = Table(
+    "logins",
+    metadata,
+    # History, as certificates are: no foreign keys.
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    _tenant(),
+    Column("login_id", Text, nullable=False),  # chosen by the host, so that telling twice counts once
+    Column("host", Text, nullable=False),
+    Column("node", Text, nullable=False),  # which machine, where several are one host
+    Column("account", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("client_id", Text, nullable=False),
+    Column("delegation_id", Text, nullable=False),
+    Column("serial", BigInteger, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("public_key_fingerprint", Text, nullable=False),
+    Column("remote_address", Text),
+    Column("started_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("end_reason", Text),
+    Column("late", Boolean, nullable=False),  # it had happened before it was told
+    Column("counted", Boolean, nullable=False),
+    Column("uses_left", Integer),  # of the delegation, after this one
+    Column("told_at", BigInteger),  # when its host first heard that it must end
+    UniqueConstraint("tenant", "host", "login_id"),
+    Index(None, "tenant", "id"),
+    Index(None, "tenant", "client_id", "id"),
+    Index(None, "tenant", "user", "id"),
+    Index(None, "tenant", "host", "id"),
+    Index(None, "tenant", "delegation_id", "id"),
+    Index(None, "tenant", "ended_at", "id"),
+)
+for _name, _columns in (("open_node", ("tenant", "host", "node", "id")), ("open_serial", ("serial",))):
+    Index(
+        f"ix_logins_{_name}",
+        *(logins.c[column] for column in _columns),
+        sqlite_where=logins.c.ended_at.is_(None),
+        postgresql_where=logins.c.ended_at.is_(None),
+    )
 
 revocations = Table(
     "revocations",
