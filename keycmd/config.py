@@ -16,6 +16,7 @@ DEFAULTS = {
     "run_dir": "/run/tms-host",
     "ca_lines": "no",
     "sessions": "off",
+    "node": "",
 }
 KEYS = REQUIRED + tuple(DEFAULTS)
 SYSTEM_CA = "system"
@@ -73,6 +74,8 @@ class Config:
         self.ca_lines = _word(*values["ca_lines"], ("no", "yes")) == "yes"
         self.state_dir = _directory(*values["state_dir"])
         self.run_dir = _directory(*values["run_dir"])
+        node, where = values["node"]
+        self.node = _name(node or _machine(), where, _HOST, 63)
         self.token_file, self.token_where = values["token_file"]
         self.token = None
         self.ca_pem = None
@@ -230,6 +233,12 @@ def _when_away(value, where):
             "%s is %r, expected closed, or cached and 1 to %d minutes" % (where, value[:20], LONGEST_AWAY_MINUTES)
         )
     return "cached %d" % int(digits), int(digits)
+
+
+def _machine():
+    """Return the first label of this machine's own name, where it can be a node's."""
+    name = os.uname().nodename.partition(".")[0].lower()
+    return name if 1 <= len(name) <= 63 and _HOST.issuperset(name) and name[0] in _LOWER else "node"
 
 
 def _directory(value, where):
