@@ -42,6 +42,7 @@ FACT_ROWS = [
     ("key_standing", KeyStanding.REVOKED, R.KEY_REVOKED),
     ("ca_key", None, R.CA_KEY_MISSING),
     ("link.expires_at", NOW + 59, R.LIFETIME_TOO_SHORT),
+    ("delegations.uses_left", 0, R.USES_EXHAUSTED),
 ]
 
 
@@ -101,7 +102,9 @@ def test_every_reason_of_an_issue_has_a_row():
         R.SOURCE_ADDRESS_NOT_ALLOWED,
         R.FORCE_COMMAND_NOT_ALLOWED,
     }
-    login_only = {reason for reason in R if reason.startswith("certificate_")} | {R.CA_KEY_NOT_TRUSTED}
+    login_only = {reason for reason in R if reason.startswith("certificate_")} | {
+        R.CA_KEY_NOT_TRUSTED, R.SOURCES_DISJOINT, R.COMMANDS_DIFFER, R.DESTINATIONS_DISJOINT,
+    }  # fmt: skip
     assert covered == set(R) - login_only
 
 

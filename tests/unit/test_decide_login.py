@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.facts import DELEGATION, DIGEST, HOUR, LOGIN, LOGIN_FACTS, NOW, changed
 from tms_ca.core.facts import DenialReason, KeyStanding, Limits, LoginGrant
-from tms_ca.core.model import DelegationStatus, KeyState, PrincipalFormat
+from tms_ca.core.model import DelegationStatus, KeyState, PrincipalFormat, Restrictions
 from tms_ca.core.policy import decide_login
 
 R = DenialReason
@@ -49,6 +49,15 @@ ROWS = [
     ("host.principal_format", PrincipalFormat.ACCOUNT, R.PRINCIPAL_NOT_ALLOWED),
     ("issued.principals", (), R.PRINCIPAL_NOT_ALLOWED),
     ("issued.principals", ("alice@h1 ", "*", ""), R.PRINCIPAL_NOT_ALLOWED),
+    ("delegation.uses_left", 0, R.USES_EXHAUSTED),
+    ("delegation.uses_left", -1, R.USES_EXHAUSTED),
+]
+# What a restriction must agree with, and does not; tests/logins/test_restrictions.py has the rest.
+OWN = {"force-command": "true", "source-address": "10.0.0.0/8"}
+RESTRICTED_ROWS = [
+    (Restrictions(source_address=("192.0.2.0/24",)), R.SOURCES_DISJOINT),
+    (Restrictions(force_command="false"), R.COMMANDS_DIFFER),
+    (Restrictions(permit_open=("db:5432",)), R.DESTINATIONS_DISJOINT),
 ]
 
 
@@ -60,6 +69,14 @@ def test_the_baseline_is_granted():
 def test_one_bad_fact_denies(path, value, reason):
     verdict = decide_login(LOGIN, changed(LOGIN_FACTS, path, value), Limits(), NOW)
     assert getattr(verdict, "reason", None) is reason
+
+
+@pytest.mark.parametrize(("rule", "reason"), RESTRICTED_ROWS)
+def test_a_restriction_that_cannot_be_kept_denies(rule, reason):
+    facts = changed(LOGIN_FACTS, "issued.critical_options", tuple(OWN.items()))
+    facts = changed(facts, "host.restrictions", Restrictions(permit_open=("web:443",)))
+    assert isinstance(decide_login(LOGIN, facts, Limits(), NOW), LoginGrant)
+    assert decide_login(LOGIN, changed(facts, "delegation.restrictions", rule), Limits(), NOW).reason is reason
 
 
 @pytest.mark.parametrize(("field", "value", "reason"), [
@@ -80,7 +97,7 @@ def test_every_reason_of_a_login_has_a_row():
         R.DELEGATION_OTHER_HOST, R.DELEGATION_OTHER_ACCOUNT, R.RESERVATION_UNKNOWN, R.SOURCE_ADDRESS_NOT_ALLOWED,
         R.FORCE_COMMAND_NOT_ALLOWED, R.EXTENSION_NOT_ALLOWED, R.CA_KEY_MISSING, R.LIFETIME_TOO_SHORT,
     }  # fmt: skip
-    assert {row[2] for row in ROWS} == set(R) - issue_only
+    assert {row[2] for row in ROWS} | {row[1] for row in RESTRICTED_ROWS} == set(R) - issue_only
 
 
 def test_an_early_host_may_be_behind_by_the_backdating_and_no_more():

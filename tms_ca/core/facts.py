@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from tms_ca.core.model import Constraints, DelegationStatus, KeyState, PrincipalFormat
+from tms_ca.core.model import Constraints, DelegationStatus, KeyState, PrincipalFormat, Restrictions
 from tms_ca.core.record import record
 
 HARD_MAX_SECONDS = 24 * 3600  # no certificate lives longer, whatever a setting says
@@ -53,6 +53,10 @@ class DenialReason(StrEnum):
     CERTIFICATE_OTHER_HOST = "certificate_other_host"
     CERTIFICATE_OTHER_ACCOUNT = "certificate_other_account"
     CA_KEY_NOT_TRUSTED = "ca_key_not_trusted"
+    USES_EXHAUSTED = "uses_exhausted"
+    SOURCES_DISJOINT = "sources_disjoint"
+    COMMANDS_DIFFER = "commands_differ"
+    DESTINATIONS_DISJOINT = "destinations_disjoint"
 
 
 class LimitedBy(StrEnum):
@@ -143,6 +147,7 @@ class HostFacts:
     enabled: bool
     revoked: bool
     principal_format: PrincipalFormat
+    restrictions: Restrictions | None = None
 
 
 @record
@@ -165,6 +170,8 @@ class DelegationFacts:
     starts_at: int | None
     expires_at: int | None
     constraints: Constraints
+    restrictions: Restrictions | None = None
+    uses_left: int | None = None  # None: any number of logins
 
 
 @record
@@ -229,6 +236,7 @@ class IssuedFacts:
     valid_after: int
     valid_before: int
     revoked: bool
+    critical_options: tuple[tuple[str, str], ...] = ()
 
 
 @record
@@ -253,3 +261,5 @@ class LoginGrant:
     """Yes: the principals that the host may accept for the account."""
 
     principals: tuple[str, ...]
+    options: str = ""  # restrictions, as sshd reads them before a principal
+    limited: bool = False  # the delegation is for a number of logins

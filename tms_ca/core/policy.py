@@ -31,6 +31,7 @@ from tms_ca.core.facts import (
 from tms_ca.core.model import Constraints, DelegationStatus, KeyState, status_at
 from tms_ca.core.names import RESERVED_ACCOUNTS, matches, valid_principal
 from tms_ca.core.record import record
+from tms_ca.core.restrictions import options_line
 
 
 def decide(request: IssueRequest, facts: Facts, limits: Limits, now: int) -> Grant | Denial:
@@ -119,6 +120,11 @@ _KEY_DENIALS = {
     KeyStanding.REVOKED: Denial(DenialReason.KEY_REVOKED, "this public key is revoked; make a new key pair"),
 }
 
+_USED_UP = Denial(
+    DenialReason.USES_EXHAUSTED,
+    "the delegation was for a number of logins, and all of them are used; ask the user for a new one",
+)
+
 _STATUS_DENIALS = {
     # In the order in which they help: what can still become a yes is said before what cannot.
     DelegationStatus.PENDING: Denial(
@@ -141,7 +147,10 @@ def _status(delegation: DelegationFacts, now: int) -> DelegationStatus:
 def _live(request: IssueRequest, offered: tuple[DelegationFacts, ...], now: int) -> list[DelegationFacts] | Denial:
     """Return the live delegations for this host and account: those that allow the request first, the longest first."""
     matching = [d for d in offered if matches(d.host, request.host) and _for_account(d.account, request.account)]
-    live = [d for d in matching if _status(d, now) is DelegationStatus.APPROVED]
+    approved = [d for d in matching if _status(d, now) is DelegationStatus.APPROVED]
+    live = [d for d in approved if d.uses_left is None or d.uses_left > 0]
+    if approved and not live:
+        return _USED_UP
     if len(live) == 1:
         return live
     if live:
@@ -322,4 +331,30 @@ def decide_login(request: LoginRequest, facts: LoginFacts, limits: Limits, now: 
             DenialReason.PRINCIPAL_NOT_ALLOWED,
             "the host names its principals in another way than when the certificate was issued; ask for a new one",
         )
-    return LoginGrant((expected,))
+    found, place = facts.delegation, facts.host
+    if found.uses_left is not None and found.uses_left <= 0:
+        return _USED_UP
+    if found.restrictions is None and place.restrictions is None:
+        return LoginGrant((expected,), "", found.uses_left is not None)
+    options = options_line((place.restrictions, found.restrictions), issued.critical_options, login_ends(facts))
+    if isinstance(options, Denial):
+        return options
+    return LoginGrant((expected,), options, found.uses_left is not None)
+
+
+def login_ends(facts: LoginFacts) -> int:
+    """Return when the tightest grant ends that a certificate's logins rest on, in Unix seconds; 0 where one is gone."""
+    issued, delegation, link, user, client = (
+        facts.issued, facts.delegation, facts.link, facts.user, facts.client
+    )  # fmt: skip
+    if issued is None or delegation is None or link is None or user is None or client is None:
+        return 0
+    ends = [
+        issued.valid_before,
+        delegation.expires_at or 0,
+        link.expires_at,
+        (user.mfa_verified_at or 0) + facts.tenant.mfa_window_seconds,
+    ]
+    if client.expires_at is not None:
+        ends.append(client.expires_at)
+    return min(ends)

@@ -29,6 +29,8 @@ class LoginAnswer:
     fingerprint: str  # of the whole certificate, as presented
     serial: int
     principals: tuple[str, ...]
+    options: str = ""  # restrictions, as they stand before a principal
+    limited: bool = False  # the delegation is for a number of logins
 
 
 class Logins:
@@ -72,7 +74,7 @@ class Logins:
                 Entry(event(self._clock, caller, caller.tenant, CHECK, target, verdict.reason, detail=verdict.detail))
             )
             raise refusal(verdict)
-        return LoginAnswer(account, fingerprint_of(digest), serial, verdict.principals)
+        return _answer(account, digest, serial, verdict)
 
     def check_at_once(self, caller: Caller, account: str, certificate: str) -> LoginAnswer | None:
         """Return the same yes as `check`, where it takes no waiting. None says nothing: `check` has the answer.
@@ -88,7 +90,7 @@ class Logins:
         verdict = self._rules(LoginRequest(caller.id, account, digest), facts, self._limits, self._clock.now())
         if isinstance(verdict, Denial):
             return None
-        return LoginAnswer(account, fingerprint_of(digest), serial, verdict.principals)
+        return _answer(account, digest, serial, verdict)
 
     def _read(self, certificate: str) -> tuple[int, bytes]:
         """Return the serial and the digest of a certificate; sshd hands out the same one twice for each login."""
@@ -100,3 +102,7 @@ class Logins:
                 self._presented.clear()
             self._presented[certificate] = known
         return known
+
+
+def _answer(account: str, digest: bytes, serial: int, grant: LoginGrant) -> LoginAnswer:
+    return LoginAnswer(account, fingerprint_of(digest), serial, grant.principals, grant.options, grant.limited)

@@ -19,12 +19,12 @@ from tms_ca.core.facts import (
     TenantFacts,
     UserFacts,
 )
-from tms_ca.core.model import Constraints, DelegationStatus, KeyState, PrincipalFormat
+from tms_ca.core.model import Constraints, DelegationStatus, KeyState, PrincipalFormat, Restrictions
 from tms_ca.core.record import record
 from tms_ca.store import facts_sql
 from tms_ca.store.hot import HotDriver, Prepared
 from tms_ca.store.lookups import Lookup
-from tms_ca.store.rows import constraints_from_json
+from tms_ca.store.rows import constraints_from_json, restrictions_from_json
 
 
 @lru_cache(4096)
@@ -37,11 +37,21 @@ def _principals(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
 
 
+@lru_cache(4096)
+def _options(text: str) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in json.loads(text))
+
+
+@lru_cache(4096)
+def _restrictions(text: str) -> Restrictions | None:
+    return restrictions_from_json(json.loads(text))
+
+
 def _issued_facts(row: Sequence[Any]) -> IssuedFacts:
-    sha256, client, user, host, account, delegation, ca, key, principals, after, before, revocation = row
+    sha256, client, user, host, account, delegation, ca, key, principals, after, before, revocation, options = row
     return IssuedFacts(
         sha256, client, user, host, account, delegation, ca, key, _principals(principals), after, before,
-        revocation is not None,
+        revocation is not None, _options(options),
     )  # fmt: skip
 
 
@@ -58,7 +68,10 @@ def _user_facts(row: Sequence[Any]) -> UserFacts | None:
 
 
 def _host_facts(row: Sequence[Any]) -> HostFacts | None:
-    return None if row[12] is None else HostFacts(bool(row[12]), row[13] is not None, PrincipalFormat(row[14]))
+    if row[12] is None:
+        return None
+    restrictions = None if row[30] is None else _restrictions(row[30])
+    return HostFacts(bool(row[12]), row[13] is not None, PrincipalFormat(row[14]), restrictions)
 
 
 def _link_facts(row: Sequence[Any]) -> LinkFacts | None:
@@ -73,8 +86,9 @@ def _delegation_facts(row: Sequence[Any]) -> DelegationFacts | None:
     if row[20] is None:
         return None
     return DelegationFacts(
-        row[20], row[21], row[22], DelegationStatus(row[23]), row[24], row[25], row[26], _constraints(row[27])
-    )
+        row[20], row[21], row[22], DelegationStatus(row[23]), row[24], row[25], row[26], _constraints(row[27]),
+        None if row[28] is None else _restrictions(row[28]), row[29],
+    )  # fmt: skip
 
 
 @record
@@ -114,6 +128,23 @@ def _issued_now(row: Sequence[Any] | None) -> IssuedNow | None:
     if row is None:
         return None
     return row[2], None if row[3] is None else KeyStanding(row[3]), _issued_facts(row[4:])
+
+
+def login_facts(row: Sequence[Any]) -> LoginFacts:
+    """Return the facts of a row of `facts_sql.login`, as a driver beneath SQLAlchemy has it: lists are JSON text."""
+    return LoginFacts(
+        tenant=_tenant_facts(row),
+        host=_host_facts(row),
+        issued=None if row[31] is None else _issued_facts(row[31:]),
+        client=_client_facts(row),
+        user=_user_facts(row),
+        link=_link_facts(row),
+        delegation=_delegation_facts(row),
+        ca_key_state=None if row[17] is None else KeyState(row[17]),
+        ca_key_revoked=row[18] is not None,
+        key_standing=_key_standing(row),
+        epoch=row[0],
+    )
 
 
 class FactsReader:
@@ -191,19 +222,4 @@ class FactsReader:
         rows = await self._driver.fetch(
             self._login, self._login.args({"tenant": tenant, "host": host, "serial": serial})
         )
-        if not rows:
-            return None
-        row = rows[0]
-        return LoginFacts(
-            tenant=_tenant_facts(row),
-            host=_host_facts(row),
-            issued=None if row[28] is None else _issued_facts(row[28:]),
-            client=_client_facts(row),
-            user=_user_facts(row),
-            link=_link_facts(row),
-            delegation=_delegation_facts(row),
-            ca_key_state=None if row[17] is None else KeyState(row[17]),
-            ca_key_revoked=row[18] is not None,
-            key_standing=_key_standing(row),
-            epoch=row[0],
-        )
+        return login_facts(rows[0]) if rows else None

@@ -50,6 +50,7 @@ _ISSUED = (
     certificates.c.valid_after,
     certificates.c.valid_before,
     revoked_certificates.c.revocation_id,
+    certificates.c.critical_options,
 )
 _DELEGATION = (
     delegations.c.delegation_id,
@@ -60,6 +61,9 @@ _DELEGATION = (
     delegations.c.starts_at,
     delegations.c.expires_at,
     delegations.c.constraints,
+    delegations.c.restrictions,
+    delegations.c.uses_left,
+    hosts.c.restrictions,
 )
 
 

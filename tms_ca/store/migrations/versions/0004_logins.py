@@ -13,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 # Nullable without a default: the release before this one goes on writing these tables, and NULL is "as before".
-ADDED: tuple[tuple[str, str, type[sa.types.TypeEngine[object]]], ...] = (
+ADDED: tuple[tuple[str, str, type[sa.Text | sa.Integer | sa.Boolean]], ...] = (
     ("tenants", "on_revocation", sa.Text),
     ("tenants", "warning_seconds", sa.Integer),
     ("tenants", "end_at_expiry", sa.Boolean),
@@ -61,11 +61,11 @@ def upgrade() -> None:
     )
     for columns in INDEXES:
         op.create_index(op.f("_".join(("ix", "logins", *columns))), "logins", list(columns))
-    for name, columns in (("open_node", ["tenant", "host", "node", "id"]), ("open_serial", ["serial"])):
+    for name, open_columns in (("open_node", ["tenant", "host", "node", "id"]), ("open_serial", ["serial"])):
         op.create_index(
             f"ix_logins_{name}",
             "logins",
-            columns,
+            open_columns,
             sqlite_where=sa.text("ended_at IS NULL"),
             postgresql_where=sa.text("ended_at IS NULL"),
         )
