@@ -1,5 +1,5 @@
 # Every target installs what it needs first; nothing is downloaded twice.
-.PHONY: help setup demo test scale check restarts bench storms openapi format clean
+.PHONY: help setup demo test scale check restarts bench storms openapi host-packages format clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -14,6 +14,7 @@ help:
 	@echo "make bench   speed against its targets, half an hour   (QUICK=1: minutes; writes bench.json, docs/performance.md)"
 	@echo "make storms  slow clients, idle ones and far too many: what each does to the service"
 	@echo "make check   lint, types and the direction of dependency"
+	@echo "make host-packages  what is installed on hosts, as .deb, .rpm and .tar.gz in build/host/"
 	@echo "make openapi docs/api/openapi.json, out of the code"
 	@echo "make setup   the set-up alone: .venv/ with tms-ca, tms and pytest"
 
@@ -59,6 +60,10 @@ storms: setup
 
 openapi: setup
 	@$(PY) -m tms_ca.http.openapi > docs/api/openapi.json
+
+host-packages: setup
+	@sh deploy/debian-packages.sh packages
+	@$(PY) -m deploy.host_packages
 
 clean:
 	rm -rf $(VENV) build dist bench.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,6 +10,8 @@ for group in "$@"; do
         test)  want="$want postgresql openssl strace wrk" ;;
         watch) want="$want prometheus" ;;
         storms) want="$want slowhttptest" ;;
+        packages) want="$want rpm" ;;
+        hosts) want="$want rpm debootstrap checkpolicy semodule-utils selinux-policy-dev systemd" ;;
         bench) want="$want wrk postgresql" ;;
         *) echo "unknown group of packages: $group" >&2; exit 2 ;;
     esac
