@@ -15,10 +15,12 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)
 SERIAL = r"^[1-9][0-9]{0,18}$"
 FINGERPRINT = r"^SHA256:[A-Za-z0-9+/]{43}$"
 ID = r"^[a-z]{2,8}_[a-z2-7]{20}$"
+LOGIN_ID = r"^[0-9a-f]{32}$"
 _SERIAL = re.compile(SERIAL)
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _FINGERPRINT = re.compile(FINGERPRINT)
 _ID = re.compile(ID)
+_LOGIN_ID = re.compile(LOGIN_ID)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -109,6 +111,11 @@ def valid_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def valid_login_id(text: str) -> bool:
+    """Tell whether `text` is an id that a host gave to a login."""
+    return _LOGIN_ID.fullmatch(text) is not None
+
+
 def _kind(value: object) -> str:
     return f"{value[:40]!r}" if isinstance(value, str) else f"a JSON {type(value).__name__}"
 
@@ -139,6 +146,7 @@ def _no_control(value: str) -> None:
 _TENANT = Named("a tenant", names.valid_tenant, "1-24 of a-z 0-9 -", names.TENANT)
 _CLIENT = Named("a client_id", names.valid_client_id, "1-32 of A-Z a-z 0-9 . _ -", names.CLIENT_ID)
 _USER = Named("a user", names.valid_user, "1-48 of A-Z a-z 0-9 . _ @ + -", names.USER)
+_NODE = Named("a machine", names.valid_node, "1-63 of A-Z a-z 0-9 . _ -", names.NODE)
 _HOST = Named("a host", names.valid_host, "1-63 of a-z 0-9 . -", names.HOST)
 _ACCOUNT = Named("an account", names.valid_account, "1-32 of a-z 0-9 . _ -, first a letter or _", names.ACCOUNT)
 _HOST_PATTERN = Named(
@@ -167,6 +175,11 @@ def user_field(**options: Any) -> fields.String:
 def host_field(**options: Any) -> fields.String:
     """Return a field for a host's name."""
     return fields.String(validate=_HOST, **options)
+
+
+def node_field(**options: Any) -> fields.String:
+    """Return a field for the name of one of the machines of a host."""
+    return fields.String(validate=_NODE, **options)
 
 
 def account_field(**options: Any) -> fields.String:
@@ -205,6 +218,11 @@ def id_field(**options: Any) -> fields.String:
     return fields.String(validate=Named("an id", valid_id, "such as dlg_ and 20 of a-z 2-7", ID), **options)
 
 
+def login_field(**options: Any) -> fields.String:
+    """Return a field for an id that a host gave to a login."""
+    return fields.String(validate=Named("a login_id", valid_login_id, "32 of 0-9 a-f", LOGIN_ID), **options)
+
+
 class ListQuery(Shape):
     """The query of every list."""
 
@@ -219,12 +237,14 @@ _PATH: Mapping[str, tuple[Callable[[str], bool], str]] = {
     "admin_id": (names.valid_client_id, names.CLIENT_ID),
     "user": (names.valid_user, names.USER),
     "host": (names.valid_host, names.HOST),
+    "node": (names.valid_node, names.NODE),
     "serial": (valid_serial, SERIAL),
     "fingerprint": (valid_fingerprint, FINGERPRINT),
     "delegation_id": (valid_id, ID),
     "link_id": (valid_id, ID),
     "revocation_id": (valid_id, ID),
     "credential_id": (valid_id, ID),
+    "login_id": (valid_login_id, LOGIN_ID),
 }
 PATH_NAMES = {name: valid for name, (valid, _) in _PATH.items()}
 PATH_PATTERNS = {name: pattern for name, (_, pattern) in _PATH.items()}

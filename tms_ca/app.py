@@ -29,11 +29,16 @@ from tms_ca.services.cakeys import CaKeys
 from tms_ca.services.clock import Clock, SystemClock
 from tms_ca.services.delegations import Delegations
 from tms_ca.services.directory import Directory
+from tms_ca.services.enrolment import Enrolment
+from tms_ca.services.hostcerts import HostCertificateIssuer
 from tms_ca.services.issuance import Issuance
 from tms_ca.services.logins import Logins
 from tms_ca.services.people import Passwords, People
 from tms_ca.services.records import Records
 from tms_ca.services.revocation import Revocations
+from tms_ca.services.session_ends import SessionEnds
+from tms_ca.services.sessions import Sessions
+from tms_ca.services.trust import Trust
 from tms_ca.services.upkeep import Upkeep
 from tms_ca.settings import Settings
 from tms_ca.store import migrate
@@ -122,14 +127,17 @@ def _services(
         facts, commits = RememberedFacts(reader), GroupCommit(driver, database, chain)
         issuance = Issuance(facts, commits, ring, limits, clock)
         logins = Logins(facts, commits, limits, clock)
+        sessions = Sessions(database, facts, commits, limits, clock)
     else:
         tracer = tracing.tracer
         facts, commits = TracedFacts(reader, tracer), TracedCommits(driver, database, chain, tracer=tracer)
         rules, signing = TracedRules(tracer), TracedKeyRing(ring, tracer)
         issuance = Issuance(facts, commits, signing, limits, clock, rules.decide)
         logins = Logins(facts, commits, limits, clock, rules.decide_login)
+        sessions = Sessions(database, facts, commits, limits, clock, rules.decide_login)
     keys = CaKeys(database, vault, clock)
     krls = MeteredKrls(database, clock, metrics)
+    host_certificates = HostCertificateIssuer(database, ring, clock)
     return Context(
         clock=clock,
         limits=limits,
@@ -140,6 +148,8 @@ def _services(
         authentication=Authentication(facts, clock),
         issuance=issuance,
         logins=logins,
+        sessions=sessions,
+        session_ends=SessionEnds(database, facts, clock),
         revocations=Revocations(database, clock),
         krls=krls,
         records=Records(database),
@@ -150,6 +160,9 @@ def _services(
         auditing=Auditing(database, vault),
         readiness=MeteredReadiness(metrics, database, keys, ring, krls, vault, clock),
         upkeep=Upkeep(database, vault, clock, settings.retention),
+        enrolment=Enrolment(database, keys, host_certificates, clock),
+        host_certificates=host_certificates,
+        trust=Trust(database, ring, krls, clock),
         tracing=tracing,
     )
 

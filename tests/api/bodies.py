@@ -92,6 +92,15 @@ def good_bodies(world) -> dict[str, dict[str, Any]]:
             "ssh_host_keys": [key],
             "enabled": True,
         },
+        "invite_host": {"lifetime_seconds": 900},
+        "join": {
+            "join_token": "tms_j_" + "A" * 43,
+            "credential_sha256": "0" * 64,
+            "node": "login1",
+            "ssh_host_keys": [key],
+        },
+        "renew_credential": {"credential_sha256": "0" * 64, "node": "login1"},
+        "issue_host_certificates": {"public_keys": [key]},
         "create_link": {
             "user": "alice",
             "host": "h1",
@@ -127,6 +136,7 @@ def path_of(world, endpoint: Endpoint, **others: str) -> str:
         "admin_id": "nobody",
         "user": "alice",
         "host": "h1",
+        "node": "login1",
         "serial": "12345",
         "fingerprint": "SHA256:" + "A" * 43,
         "delegation_id": world.delegation["id"],

@@ -1,5 +1,6 @@
 """A-01: every operation, every kind of caller, in its own tenant and in another: the answer that the table says."""
 
+import re
 from collections import Counter
 from itertools import product
 
@@ -17,6 +18,7 @@ NAMES = {
     "admin_id": "nobody",
     "user": "nobody",
     "host": "h9",
+    "node": "login9",
     "serial": "12345",
     "fingerprint": "SHA256:" + "A" * 43,
     "delegation_id": "dlg_" + "a" * 20,
@@ -24,6 +26,7 @@ NAMES = {
     "revocation_id": "rev_" + "a" * 20,
     "credential_id": "sec_" + "a" * 20,
 }
+OF_ITSELF = re.compile("hosts/h9/(?=principals|credential$|certificates|reports|nodes/)")
 AUTHORIZATION_CODES = {
     *("credential_needed", "credential_not_good", "credential_malformed"),
     *("tenant_mismatch", "role_not_allowed", "mfa_required", "host_mismatch", "not_yours"),
@@ -69,7 +72,7 @@ def _asked(method, path, tenant):
     if method == "DELETE" and path.endswith("/identities"):
         path += "?issuer=https://idp.example&subject=nobody"
     # A host may ask about itself alone.
-    return path.format(tenant=tenant, **NAMES).replace("hosts/h9/principals", "hosts/h1/principals")
+    return OF_ITSELF.sub("hosts/h1/", path.format(tenant=tenant, **NAMES))
 
 
 async def _ask(world, auth, method, path, tenant):

@@ -165,6 +165,11 @@ ED_POINT = parse_public_key(public_line("ed25519")).blob[-32:]
 P256_POINT = parse_public_key(public_line("nistp256")).blob[-65:]
 P384_POINT = parse_public_key(public_line("nistp384")).blob[-97:]
 
+A_HOST = {
+    "type": CertType.HOST, "principals": ("h1", "h1.example.org"), "critical_options": (), "extensions": (),
+    "valid_after": 1_799_999_700, "valid_before": 1_800_000_000 + 30 * 86400,
+}  # fmt: skip
+
 # Each is built faithfully, and breaks one rule.
 FORBIDDEN = {
     "nonce of 31 bytes": {"nonce": bytes(31)},
@@ -175,8 +180,13 @@ FORBIDDEN = {
     "serial 2**64 - 1": {"serial": 2**64 - 1},
     "type 0": {"type": 0, "critical_options": (), "extensions": ()},
     "type 3": {"type": 3, "critical_options": (), "extensions": ()},
-    "host with options": {"type": CertType.HOST},
-    "host with extensions alone": {"type": CertType.HOST, "critical_options": ()},
+    "host with options": {**A_HOST, "critical_options": (("force-command", "x"),)},
+    "host that is an account": {**A_HOST, "principals": ("alice@h1",)},
+    "host in upper case": {**A_HOST, "principals": ("H1",)},
+    "host with a star": {**A_HOST, "principals": ("*.example.org",)},
+    "host for more than 90 days": {**A_HOST, "valid_after": 1, "valid_before": 2 + 90 * 86400},
+    "host with a FIDO key": {**A_HOST, "public_key": key(public_line("sk-ed25519"))},
+    "host with extensions": {**A_HOST, "extensions": ("permit-pty",)},
     "key id empty": {"key_id": ""},
     "key id of 129": {"key_id": "k" * 129},
     "key id with newline": {"key_id": "t=a\n"},
@@ -269,7 +279,9 @@ def test_B_02_no_hostile_principal_passes_the_lint():
         {"key_id": "k" * 128},
         {"critical_options": (), "extensions": ()},
         {"critical_options": (("force-command", "x" * 4096),)},
-        {"type": CertType.HOST, "critical_options": (), "extensions": ()},
+        {**A_HOST},
+        {**A_HOST, "principals": ("10.0.0.1", "::1", "fe80::1", "a_b", "h" * 128)},
+        {**A_HOST, "valid_after": 1, "valid_before": 1 + 90 * 86400},
         {"public_key": key(rsa(3072))},
         {"public_key": key(rsa(8192))},
     ],

@@ -37,6 +37,8 @@ class Action(StrEnum):
     REVOCATION_READ = "revocations.read"
     REVOCATION_LIFT = "revocations.lift"
     LOGIN_CHECK = "logins.check"
+    LOGIN_REPORT = "logins.report"
+    LOGIN_READ = "logins.read"
     DELEGATION_REQUEST = "delegations.request"
     DELEGATION_READ = "delegations.read"
     DELEGATION_DECIDE = "delegations.decide"
@@ -59,6 +61,9 @@ class Action(StrEnum):
     IDENTITY_WRITE = "identities.write"
     HOST_READ = "hosts.read"
     HOST_WRITE = "hosts.write"
+    HOST_INVITE = "hosts.invite"
+    HOST_SELF = "hosts.self"
+    NODE_REMOVE = "nodes.remove"
     LINK_READ = "account-links.read"
     LINK_WRITE = "account-links.write"
     CA_KEY_READ = "ca-keys.read"
@@ -78,6 +83,8 @@ ACCESS: Mapping[Action, Mapping[Role, Reach]] = {
     Action.REVOCATION_READ: _ADMINS,
     Action.REVOCATION_LIFT: _ADMINS,
     Action.LOGIN_CHECK: {Role.HOST: Reach.OWN},
+    Action.LOGIN_REPORT: {Role.HOST: Reach.OWN},
+    Action.LOGIN_READ: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
     Action.DELEGATION_REQUEST: {Role.CLIENT: Reach.OWN},
     Action.DELEGATION_READ: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
     Action.DELEGATION_DECIDE: {Role.USER: Reach.OWN_MFA},
@@ -100,6 +107,9 @@ ACCESS: Mapping[Action, Mapping[Role, Reach]] = {
     Action.IDENTITY_WRITE: _ADMINS,
     Action.HOST_READ: {**_ADMINS, Role.HOST: Reach.OWN},
     Action.HOST_WRITE: _ADMINS,
+    Action.HOST_INVITE: _ADMINS,
+    Action.HOST_SELF: {Role.HOST: Reach.OWN},
+    Action.NODE_REMOVE: {**_ADMINS, Role.HOST: Reach.OWN},
     Action.LINK_READ: {**_ADMINS, Role.USER: Reach.OWN},
     Action.LINK_WRITE: _ADMINS,
     Action.CA_KEY_READ: _ADMINS,

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from tms_ca.core.certificate import CertificateFields
 
 MAX_CERTIFICATE_BYTES = 8192
+MAX_HOST_SECONDS = 90 * 24 * 3600  # of a host's certificate; bounds what a stolen host key is good for
 
 _LENGTH = Struct(">I")
 _SERIAL_AND_TYPE = Struct(">QI")
 _VALIDITY = Struct(">QQ")
+_USER = 1
 _PRINCIPAL = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9._@+:=-]{0,127}")
+_HOST_PRINCIPAL = re.compile(rb"[a-z0-9:][a-z0-9._:-]{0,127}")  # a name in lower case, or an address
 _KEY_ID = re.compile(rb"[ -~]{1,128}")
 _APPLICATION = re.compile(rb"ssh:[ -~]*")
 
@@ -109,8 +112,9 @@ def _lint(tbs: bytes, intent: CertificateFields) -> None:
     )
     _require(1 <= len(principals) <= 64, "a certificate has 1 to 64 principals")
     _require(len(set(principals)) == len(principals), "a principal is there twice")
+    grammar = _PRINCIPAL if number == _USER else _HOST_PRINCIPAL
     for principal in principals:
-        _require(_PRINCIPAL.fullmatch(principal) is not None, "a principal has a character that is not allowed")
+        _require(grammar.fullmatch(principal) is not None, "a principal has a character that is not allowed")
 
     after, before = _VALIDITY.unpack_from(tbs, at)
     at += _VALIDITY.size
@@ -125,7 +129,8 @@ def _lint(tbs: bytes, intent: CertificateFields) -> None:
     packed, at = _next(tbs, at)
     extensions = _strings(packed)
     _require_extensions(extensions[::2], extensions[1::2], intent)
-    _require(number == 1 or not (critical or extensions), "a host certificate has no options")
+    if number != _USER:
+        _require_host(subject, before - after, critical + extensions)
 
     reserved, at = _next(tbs, at)
     _require(not reserved, "the reserved field must be empty")
@@ -135,6 +140,13 @@ def _lint(tbs: bytes, intent: CertificateFields) -> None:
     authority = _authority(signature_key)
     room = 4 + len(authority[2]) + 20 if authority[0] == b"ssh-rsa" else 180  # the longest is that of nistp521
     _require(len(tbs) + room <= MAX_CERTIFICATE_BYTES, "the certificate would be over 8 KiB")
+
+
+def _require_host(subject: list[bytes], seconds: int, options: list[bytes]) -> None:
+    """Check what holds for hosts' certificates alone."""
+    _require(not options, "a host certificate has no options")
+    _require(seconds <= MAX_HOST_SECONDS, "a host certificate is valid for at most 90 days")
+    _require(not subject[0].startswith(b"sk-"), "a FIDO key cannot be a host's")
 
 
 @lru_cache(64)

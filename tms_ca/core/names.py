@@ -15,6 +15,7 @@ TENANT = r"^[a-z0-9][a-z0-9-]{0,23}$"
 CLIENT_ID = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$"
 USER = r"^[A-Za-z0-9_][A-Za-z0-9._@+-]{0,47}$"
 HOST = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
+NODE = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 ACCOUNT = r"^[a-z_][a-z0-9_.-]{0,31}$"
 HOST_PATTERN = r"^[a-z0-9*]([a-z0-9.*-]{0,61}[a-z0-9*])?$"
 ACCOUNT_PATTERN = r"^[a-z_*][a-z0-9_.*-]{0,31}$"
@@ -29,6 +30,7 @@ _TENANT = re.compile(TENANT)
 _CLIENT_ID = re.compile(CLIENT_ID)
 _USER = re.compile(USER)
 _HOST = re.compile(HOST)
+_NODE = re.compile(NODE)
 _ACCOUNT = re.compile(ACCOUNT)
 _HOST_PATTERN = re.compile(HOST_PATTERN)
 _ACCOUNT_PATTERN = re.compile(ACCOUNT_PATTERN)
@@ -81,6 +83,11 @@ def valid_user(text: str) -> bool:
 def valid_host(text: str) -> bool:
     """Tell whether `text` may name a host."""
     return _HOST.fullmatch(text) is not None
+
+
+def valid_node(text: str) -> bool:
+    """Tell whether `text` may name one of the machines of a host."""
+    return _NODE.fullmatch(text) is not None
 
 
 def valid_account(text: str) -> bool:

@@ -14,6 +14,8 @@ from tms_ca.services.cakeys import CaKeys
 from tms_ca.services.clock import Clock
 from tms_ca.services.delegations import Delegations
 from tms_ca.services.directory import Directory
+from tms_ca.services.enrolment import Enrolment
+from tms_ca.services.hostcerts import HostCertificateIssuer
 from tms_ca.services.issuance import Issuance
 from tms_ca.services.krl import Krls
 from tms_ca.services.logins import Logins
@@ -21,6 +23,9 @@ from tms_ca.services.people import People
 from tms_ca.services.readiness import Readiness
 from tms_ca.services.records import Records
 from tms_ca.services.revocation import Revocations
+from tms_ca.services.session_ends import SessionEnds
+from tms_ca.services.sessions import Sessions
+from tms_ca.services.trust import Trust
 from tms_ca.services.upkeep import Upkeep
 from tms_ca.store.hot import GroupCommit
 from tms_ca.tracing import Tracing
@@ -40,6 +45,8 @@ class Context:
     authentication: Authentication
     issuance: Issuance
     logins: Logins
+    sessions: Sessions
+    session_ends: SessionEnds
     revocations: Revocations
     krls: Krls
     records: Records
@@ -50,6 +57,9 @@ class Context:
     auditing: Auditing
     readiness: Readiness
     upkeep: Upkeep
+    enrolment: Enrolment
+    host_certificates: HostCertificateIssuer
+    trust: Trust
     tracing: Tracing | None = None
 
 

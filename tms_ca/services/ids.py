@@ -8,7 +8,14 @@ import secrets
 _CODE_ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"
 _CODE_LENGTH = 10  # 43 bits: RFC 8628 section 5.2 asks for enough to make guessing hopeless
 
-SECRET_PREFIX = {"operator": "tms_o_", "admin": "tms_a_", "client": "tms_c_", "host": "tms_h_", "user": "tms_s_"}
+SECRET_PREFIX = {
+    "operator": "tms_o_",
+    "admin": "tms_a_",
+    "client": "tms_c_",
+    "host": "tms_h_",
+    "user": "tms_s_",
+    "join": "tms_j_",
+}
 
 
 def new_id(kind: str) -> str:
