@@ -30,7 +30,7 @@ demo: setup
 	@$(PY) deploy/demo.py
 
 test: setup
-	@sh deploy/debian-packages.sh sshd test watch
+	@sh deploy/debian-packages.sh sshd test watch hosts
 	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 scale: setup

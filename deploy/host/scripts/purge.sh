@@ -1,5 +1,5 @@
 # What the join made, when nothing of us shall stay. The user stays, so that its number is never given to another.
-rm -f /etc/tms/host.conf /etc/tms/token
+rm -f /etc/tms/host.conf /etc/tms/token /etc/tms/service-ca.pem
 rm -rf /run/tms-host
 reload_sshd() {
     /usr/sbin/sshd -t || return 1
