@@ -5,7 +5,10 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("keycmd", "principals_cmd")
+MODULES = (  # what the helper imports, and nothing else of the host's programs
+    *(f"keycmd/{name}.py" for name in ("__init__", "config", "lines", "quick", "service", "unverified")),
+    *(f"principals_cmd/{name}.py" for name in ("__init__", "main")),
+)
 ENTRY = "principals_cmd/__main__.py"
 SHEBANG = b"#!/usr/bin/python3 -I\n"
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
@@ -17,10 +20,7 @@ def build(outdir: Path) -> Path:
     target = outdir / "tms-principals.pyz"
     temporary = target.with_suffix(".new")
     files = {"__main__.py": (ROOT / ENTRY).read_bytes()}
-    for package in PACKAGES:
-        for path in (ROOT / package).glob("*.py"):
-            if path.name != "__main__.py":
-                files[f"{package}/{path.name}"] = path.read_bytes()
+    files.update({name: (ROOT / name).read_bytes() for name in MODULES})
     with temporary.open("wb") as file:
         file.write(SHEBANG)
         with zipfile.ZipFile(file, "w") as archive:

@@ -14,7 +14,9 @@ import syslog
 import time
 
 from keycmd.config import DEFAULT_PATH, LONGEST_TIMEOUT, ConfigError, load
+from keycmd.lines import valid_line
 from keycmd.service import Question, Refused, ServiceError
+from keycmd.unverified import about
 
 try:
     import _signal as signal  # `signal` without its enums, which take as long to make as all else here
@@ -25,25 +27,25 @@ IDENT = "tms-principals"
 USAGE = "expected [--config PATH] ACCOUNT CERTIFICATE-TYPE CERTIFICATE, from sshd's %u %t %k"
 MOST_LINES = 256
 GRACE_SECONDS = 0.25
-_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
-_PRINCIPAL = _FIRST | frozenset(".@+:=-")
-
-
-def valid_principal(text):
-    """Tell whether `text` may be printed: no blank, comma, `#`, quote or control character ever is."""
-    return 1 <= len(text) <= 128 and text[0] in _FIRST and _PRINCIPAL.issuperset(text)
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@+:=-")
 
 
 def checked(answer):
-    """Return the principals of an answer, one a line.
+    """Return the lines of an answer: principals, or options and a principal.
 
     Raises:
-        ServiceError: none, too many, one that is not a plain principal, or a last line that was cut
+        ServiceError: none, too many, one that may not be printed, or a last line that was cut
     """
     lines = answer.split("\n")
-    if lines.pop() != "" or not 1 <= len(lines) <= MOST_LINES or not all(valid_principal(line) for line in lines):
+    if lines.pop() != "" or not 1 <= len(lines) <= MOST_LINES or not all(valid_line(line) for line in lines):
         raise ServiceError("the answer holds no principals, too many, or something else")
     return lines
+
+
+def shown(lines):
+    """Return the principals of an answer's lines for the log, and whether they come with options."""
+    principals = ",".join(line.rpartition(" ")[2] for line in lines)
+    return "principals=%s%s" % (principals, " restricted=yes" if any(" " in line for line in lines) else "")
 
 
 def end_after(seconds):
@@ -86,34 +88,37 @@ def log(priority, text):
     syslog.syslog(priority, "".join(c if " " <= c <= "~" else "?" for c in text[:1000]))
 
 
-def run(arguments):
-    """Do it; return the exit status."""
-    started = time.monotonic()
+def run(arguments, started=None):
+    """Do it; return the exit status. `started` is when the process began, on time.monotonic()."""
+    if started is None:
+        started = time.monotonic()
     end_after(LONGEST_TIMEOUT)  # until the configuration says less
     path = DEFAULT_PATH
     if len(arguments) == 5 and arguments[0] == "--config":
         path, arguments = arguments[1], arguments[2:]
+    syslog.openlog(IDENT, syslog.LOG_PID, syslog.LOG_AUTHPRIV)
     if len(arguments) != 3:
         log(syslog.LOG_ERR, "failed reason=%s" % USAGE)
         return 1
     # No blank survives, so that a name cannot pose as another field of the line.
-    about = "account=%s" % "".join(c if c in _PRINCIPAL else "?" for c in arguments[0][:64])
+    account = "account=%s" % "".join(c if c in _PLAIN else "?" for c in arguments[0][:64])
+    question, host = None, ""
     try:
         config = load(path)
-        end_after(config.timeout + GRACE_SECONDS)
+        host = "host=%s " % config.host
+        end_after(max(0.01, started + config.timeout + GRACE_SECONDS - time.monotonic()))
         question = Question(*arguments)
-        about = "host=%s %s certificate=%s" % (config.host, about, question.fingerprint)
-        principals = checked(ask_in_time(question, config, started + config.timeout))
-        output = "".join(line + "\n" for line in principals).encode("ascii")
+        lines = checked(ask_in_time(question, config, started + config.timeout))
+        output = "".join(line + "\n" for line in lines).encode("ascii")
         if os.write(1, output) != len(output):
             raise ServiceError("sshd did not take the whole answer")
     except Refused as refusal:
-        log(syslog.LOG_NOTICE, "refused %s code=%s" % (about, refusal))
+        log(syslog.LOG_NOTICE, "refused %s%s code=%s" % (host, about(question), refusal))
         return 0
     except (ConfigError, ServiceError, OSError) as error:
-        log(syslog.LOG_ERR, "failed %s reason=%s" % (about, error))
+        log(syslog.LOG_ERR, "failed %s%s reason=%s" % (host, about(question) if question else account, error))
         return 1
-    log(syslog.LOG_INFO, "allowed %s principals=%s" % (about, ",".join(principals)))
+    log(syslog.LOG_INFO, "allowed %s%s %s" % (host, about(question), shown(lines)))
     return 0
 
 
@@ -121,7 +126,6 @@ def main():
     """Run, and turn whatever was not thought of into a refusal."""
     status = 1
     try:
-        syslog.openlog(IDENT, syslog.LOG_PID, syslog.LOG_AUTHPRIV)
         status = run(sys.argv[1:])
     except BaseException as error:
         log(syslog.LOG_ERR, "failed reason=unexpected %s: %s" % (type(error).__name__, error))

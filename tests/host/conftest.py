@@ -12,6 +12,7 @@ from deploy.build_pyz import build
 
 # As sshd gives it: the environment of the helper's account and nothing else.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "USER": "tms-helper", "LOGNAME": "tms-helper", "HOME": "/nonexistent"}
+KEY_ID = "t=default;c=portal;u=alice;r=0190-a"  # as the service makes them
 TOKEN = "tms_h_0123456789abcdefghijklmnopqrstuvwxyzABCDEF0"
 
 
@@ -72,7 +73,7 @@ def certificate(tmp_path_factory) -> str:
     where = tmp_path_factory.mktemp("certificate")
     for name in ("ca", "id"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", where / name], check=True)
-    command = ["ssh-keygen", "-q", "-s", where / "ca", "-I", "k", "-n", "alice@h1", "-z", "7", "-V", "-1m:+1h"]
+    command = ["ssh-keygen", "-q", "-s", where / "ca", "-I", KEY_ID, "-n", "alice@h1", "-z", "7", "-V", "-1m:+1h"]
     subprocess.run([*command, where / "id.pub"], check=True)
     return (where / "id-cert.pub").read_text().strip()
 

@@ -12,7 +12,10 @@ from tests.host.test_faults import true_answer
 
 AUTHPRIV = 10  # the facility's number in RFC 5424
 INFO, NOTICE, ERROR = 6, 5, 3
-SHA256 = r"SHA256:[A-Za-z0-9+/]{43}"
+ABOUT = (
+    r"host=h1 account=alice certificate=SHA256:[A-Za-z0-9+/]{43}"
+    r" serial=7 key_id=t=default;c=portal;u=alice;r=0190-a user=alice client=portal"
+)
 
 
 @pytest.fixture
@@ -40,7 +43,12 @@ def ask(helper, tmp_path):
 def test_a_yes(ask):
     severity, text = ask(true_answer)
     assert severity == INFO
-    assert re.fullmatch(rf"allowed host=h1 account=alice certificate={SHA256} principals=alice@h1", text)
+    assert re.fullmatch(rf"allowed {ABOUT} principals=alice@h1", text)
+
+
+def test_a_yes_with_options(ask):
+    _, text = ask(lambda q: answer(b'restrict,from="10.0.0.0/8" alice@h1\nb@h1\n', bound=q.bound))
+    assert re.fullmatch(rf"allowed {ABOUT} principals=alice@h1,b@h1 restricted=yes", text)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,7 @@ def test_a_yes(ask):
 def test_a_no_with_its_code(ask, body, code):
     severity, text = ask(lambda _: answer(body, status="403 Forbidden", kind="application/problem+json"))
     assert severity == NOTICE
-    assert re.fullmatch(rf"refused host=h1 account=alice certificate={SHA256} code={code}", text)
+    assert re.fullmatch(rf"refused {ABOUT} code={code}", text)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +83,7 @@ def test_a_no_with_its_code(ask, body, code):
 def test_a_fault_with_its_reason(ask, lie, reason):
     severity, text = ask(lie, timeout_seconds="0.5")
     assert severity == ERROR
-    assert re.fullmatch(rf"failed host=h1 account=alice certificate={SHA256} reason=({reason})", text)
+    assert re.fullmatch(rf"failed {ABOUT} reason=({reason})", text)
 
 
 def test_a_configuration_fault_names_file_line_and_key(ask):
@@ -91,4 +99,6 @@ def test_a_configuration_fault_names_file_line_and_key(ask):
 def test_G_04_a_hostile_account_forges_nothing(ask, account):
     severity, text = ask(true_answer, account)
     assert severity == ERROR
-    assert re.fullmatch(r"failed account=[A-Za-z0-9._@+:=?-]{1,64} reason=the account's name is not one .*", text)
+    assert re.fullmatch(
+        r"failed host=h1 account=[A-Za-z0-9._@+:=?-]{1,64} reason=the account's name is not one .*", text
+    )
