@@ -33,7 +33,7 @@ def _command(value: str) -> None:
         raise ValidationError(error.detail) from error
 
 
-class _Checked(fields.List[str]):
+class Checked(fields.List[str]):
     """A list of words that a rule of the core checks and makes canonical."""
 
     one: fields.String
@@ -53,7 +53,7 @@ class _Checked(fields.List[str]):
         raise NotImplementedError
 
 
-class SourceAddresses(_Checked):
+class SourceAddresses(Checked):
     """CIDR networks: sshd refuses host bits that are set."""
 
     one = fields.String(metadata={"description": "An address or a network such as 10.0.0.0/8"})
@@ -63,7 +63,7 @@ class SourceAddresses(_Checked):
         return check_source_addresses(words)
 
 
-class Extensions(_Checked):
+class Extensions(Checked):
     """Certificate extensions such as permit-pty."""
 
     one = fields.String(metadata={"enum": sorted(KNOWN_EXTENSIONS)})
@@ -187,3 +187,5 @@ class LoginAnswerShape(Shape):
     serial = Serial()
     fingerprint = fields.String()
     principals = fields.List(fields.String())
+    options = fields.String(metadata={"description": "Restrictions, as sshd reads them before a principal; or empty"})
+    limited = fields.Boolean(metadata={"description": "The delegation is for a number of logins"})

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from tms_ca.core.errors import NotFound
-from tms_ca.core.model import Caller, CertificateRecord, Revocation, Selector
+from tms_ca.core.model import Caller, CertificateRecord, Login, Revocation, Selector
 from tms_ca.services.directory import own_filter
-from tms_ca.store import revocations, rows
+from tms_ca.store import logins, revocations, rows
 from tms_ca.store.engine import Database
 
 
@@ -37,6 +37,13 @@ class Records:
             return await revocations.certificate_page(
                 connection, tenant, {**filters, **own_filter(caller, own)}, before, limit
             )
+
+    async def logins(
+        self, caller: Caller, own: str, tenant: str, filters: Mapping[str, object], before: int | None, limit: int
+    ) -> tuple[list[Login], int | None]:
+        """Return a page of logins, newest first."""
+        async with self._database.read() as connection:
+            return await logins.page(connection, tenant, {**filters, **own_filter(caller, own)}, before, limit)
 
     async def revocations(
         self, tenant: str, filters: Mapping[str, object], after: Sequence[object] | None, limit: int

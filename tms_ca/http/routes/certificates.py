@@ -25,6 +25,7 @@ from tms_ca.services.logins import LoginAnswer
 
 _ACCEPT = istr("Accept")  # made once: a look-up by a plain word makes one
 ANSWER_HEADER = "X-TMS-Answer"  # what a plain-text answer is bound to: nonce, account, fingerprint
+_LIMITED = {"X-TMS-Uses": "limited"}  # such a yes is good for now only
 
 
 @endpoint("POST", "certificates", needs=Action.CERTIFICATE_ISSUE, body=IssueShape(), returns=IssuedShape(), status=201,
@@ -83,7 +84,8 @@ async def check_login(call: Call[dict[str, Any]]) -> Any:
     """Ask whether a certificate opens an account on this host, now.
 
     sshd's AuthorizedPrincipalsCommand asks through the helper. Yes is 200 with the principals, or one a line for
-    `Accept: text/plain`; no is 403 with the `code` of the rule that refused. Nothing is counted or consumed.
+    `Accept: text/plain`, each after its restrictions as sshd reads them; no is 403 with the `code` of the rule that
+    refused. Nothing is counted or consumed. `X-TMS-Uses: limited`: the delegation is for a number of logins.
     """
     if call.path["host"] != call.caller.id:
         raise Denied("host_mismatch", "the credential belongs to another host than the one in the path")
@@ -99,8 +101,9 @@ def _yes(call: Call[dict[str, Any]], answer: LoginAnswer) -> Any:
     call.context.metrics.logins.inc()
     if call.headers.get(_ACCEPT, "").startswith("text/plain"):
         bound = f"{call.body['nonce']} {answer.account} {answer.fingerprint}"
-        text = "".join([f"{principal}\n" for principal in answer.principals])
-        return Answer(200, text.encode(), TEXT, {ANSWER_HEADER: bound})
+        before = f"{answer.options} " if answer.options else ""
+        text = "".join([f"{before}{principal}\n" for principal in answer.principals])
+        return Answer(200, text.encode(), TEXT, {ANSWER_HEADER: bound, **(_LIMITED if answer.limited else {})})
     return Ready({**asdict(answer), "serial": str(answer.serial)})
 
 

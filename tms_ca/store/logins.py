@@ -1,0 +1,131 @@
+"""Login records, the count of a delegation's logins, and the facts of a login inside a transaction."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tms_ca.core.facts import LoginFacts
+from tms_ca.core.model import Login
+from tms_ca.core.record import fields_of
+from tms_ca.store import facts_sql, pages
+from tms_ca.store.facts import login_facts
+from tms_ca.store.tables import certificates, delegations, logins, tenants
+
+LOST = "lost"  # the reason of an end that nobody reported: the node no longer has the session
+MOST_OPEN = 10_000  # sessions of a node that are looked at
+_NEWEST_FIRST = pages.Order(("id",), (("delegation_id",), ("user",), ("host",), ("client_id",)), descending=True)
+_LOGIN = facts_sql.login()
+_FIELDS = fields_of(Login)
+
+
+def _login(row: Any) -> Login:
+    return Login(**{name: row[name] for name in _FIELDS})
+
+
+async def find(connection: AsyncConnection, tenant: str, host: str, login_id: str) -> Login | None:
+    """Return the record of a login of this host."""
+    c = logins.c
+    query = select(logins).where(c.tenant == tenant, c.host == host, c.login_id == login_id)
+    row = (await connection.execute(query)).mappings().first()
+    return None if row is None else _login(row)
+
+
+async def hold_tenant(connection: AsyncConnection, tenant: str) -> None:
+    """Let changes of the tenant wait until this transaction is done (SQLite: there is no other writer anyway)."""
+    await connection.execute(select(tenants.c.epoch).where(tenants.c.tenant == tenant).with_for_update(read=True))
+
+
+async def facts_within(connection: AsyncConnection, tenant: str, host: str, serial: int) -> LoginFacts | None:
+    """Return the facts of a login as this transaction sees them; None when there is no such tenant."""
+    statement = _LOGIN.params(tenant=tenant, host=host, serial=serial)
+    row = (await connection.execute(statement)).first()
+    # What SQLAlchemy has read of JSON is text again, as the drivers beneath it have it.
+    return None if row is None else login_facts([_text(value) for value in row])
+
+
+def _text(value: object) -> object:
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+async def take_use(connection: AsyncConnection, tenant: str, delegation_id: str) -> int | None:
+    """Count a login against its delegation; return how many are left, None where none was."""
+    c = delegations.c
+    taken = (
+        update(delegations)
+        .where(c.tenant == tenant, c.delegation_id == delegation_id, c.uses_left > 0)
+        .values(uses_left=c.uses_left - 1)
+        .returning(c.uses_left)
+    )
+    left: int | None = (await connection.execute(taken)).scalar_one_or_none()
+    return left
+
+
+async def key_id_of(connection: AsyncConnection, serial: int) -> str:
+    """Return the key ID of a certificate on record."""
+    query = select(certificates.c.key_id).where(certificates.c.serial == serial)
+    return str((await connection.execute(query)).scalar_one())
+
+
+async def add(connection: AsyncConnection, **values: object) -> None:
+    """Insert a login.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: the host has told of it before
+
+    """
+    await connection.execute(insert(logins).values(**values))
+
+
+async def change(connection: AsyncConnection, ids: Sequence[int], **values: object) -> None:
+    """Change rows by their numbers; a statement for each, on one connection and in one round trip where that goes."""
+    if ids:
+        statement = update(logins).where(logins.c.id == bindparam("of_id")).values(**values)
+        await connection.execute(statement, [{"of_id": one} for one in ids])
+
+
+async def open_of_node(connection: AsyncConnection, tenant: str, host: str, node: str) -> list[Login]:
+    """Return the logins of a node that have not ended, oldest first."""
+    c = logins.c
+    query = (
+        select(logins)
+        .where(c.tenant == tenant, c.host == host, c.node == node, c.ended_at.is_(None))
+        .order_by(c.id)
+        .limit(MOST_OPEN)
+    )
+    return [_login(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def lost_of(
+    connection: AsyncConnection, tenant: str, host: str, node: str, login_ids: Sequence[str]
+) -> list[Login]:
+    """Return those of `login_ids` that were closed because the node had not named them."""
+    if not login_ids:
+        return []
+    c = logins.c
+    query = select(logins).where(
+        c.tenant == tenant, c.host == host, c.login_id.in_(login_ids), c.node == node, c.end_reason == LOST
+    )
+    return [_login(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def page(
+    connection: AsyncConnection, tenant: str, filters: Mapping[str, object], before: int | None, limit: int
+) -> tuple[list[Login], int | None]:
+    """Return logins, newest first, from below row `before`; and the row to go on from."""
+    found, following = await pages.page(
+        connection,
+        select(logins),
+        logins,
+        _NEWEST_FIRST,
+        {"tenant": tenant},
+        filters,
+        None if before is None else [before],
+        limit,
+    )
+    return (
+        [_login(row._mapping) for row in found],  # noqa: SLF001 - SQLAlchemy's documented name
+        None if following is None else int(str(following[0])),
+    )
