@@ -181,7 +181,7 @@ def load_last(content, tenant):
         fields = json.loads(content.decode("ascii"))
         text, signature = fields["bundle"], fields["signature"]
     except (ValueError, KeyError, TypeError) as error:
-        raise TrustError("trust.json does not hold a bundle") from error
+        raise TrustError("trust.json does not hold a bundle: run `tms-host join` again") from error
     return parse(text, signature, tenant)
 
 
@@ -201,6 +201,11 @@ def read_keys(content):
     except UnicodeDecodeError as error:
         raise TrustError("a file of public keys holds something else than ASCII") from error
     return [_key(" ".join(line.split(" ")[:2]), "a line") for line in lines if line.strip() and line[0] != "#"]
+
+
+def digest(content):
+    """Return the SHA-256 of a KRL's bytes as the bundle has it; None of None."""
+    return None if content is None else sha256(content).hexdigest()
 
 
 def fingerprint(key):

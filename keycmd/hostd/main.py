@@ -5,11 +5,11 @@ import os
 import sys
 
 from keycmd.config import DEFAULT_PATH, ConfigError, load
-from keycmd.hostd import answers, sessions
+from keycmd.hostd import answers, certificates, report, sessions, trust
 from keycmd.hostd.daemon import Daemon
 from keycmd.hostd.journal import ERROR, log
 
-PARTS = (answers, sessions)  # each has register(daemon)
+PARTS = (answers, sessions, trust, report, certificates)  # each has register(daemon)
 USAGE = "usage: tms-hostd [--config PATH]"
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # for the few programs that parts run
 

@@ -1,0 +1,1 @@
+"""tms-host, the administrator's command on a host: join, rotate, leave, status."""

@@ -1,0 +1,47 @@
+"""`tms-host rotate`: a new host credential takes the old one's place, and no question is refused in between."""
+
+from keycmd import files
+from keycmd.admin import daemon, service
+from keycmd.admin.join import new_credential
+from keycmd.admin.places import AdminError
+from keycmd.config import ConfigError, load
+
+
+def rotate(places):
+    """Make a credential, let the service know its digest, use it, and have the others of this machine dropped.
+
+    Raises:
+        AdminError: with what is true now; whatever happens, the credential in the file is one that works
+    """
+    places.needs_root()
+    config = configuration(places)
+    credential, digest = new_credential()
+    with service.Service(config) as asked, files.NewFiles() as new:
+        path = "hosts/%s/credential" % config.host
+        try:
+            new.add(places.token, credential.encode("ascii") + b"\n", files.SECRET, places.uid, places.gid)
+            asked.good("POST", path, {"credential_sha256": digest, "node": config.node})
+            new.put_in_place()
+        except (AdminError, files.FilesError) as error:
+            raise AdminError("%s. The old credential stays in use; run this again" % error) from error
+        # The daemon first: with the old credential it would be refused as soon as that is dropped.
+        daemon.reload(config.run_dir)
+        asked.use_token(credential)
+        try:
+            asked.good("DELETE", path)
+        except AdminError as error:
+            raise AdminError(
+                "%s. The new credential is in use, the old one still works: run this again" % error
+            ) from error
+
+
+def configuration(places):
+    """Return the Config of a joined host.
+
+    Raises:
+        AdminError: not joined, or not usable
+    """
+    try:
+        return load(places.config)
+    except ConfigError as error:
+        raise AdminError("%s; is this host joined?" % error) from error
