@@ -68,13 +68,12 @@ class Announcer:
             raise ServiceError("the service forces a command that cannot be one")
         return command
 
-    async def ended(self, session):
-        """Have the service told that a session has ended now; on return that is on the disk.
+    async def ended(self, session, reason):
+        """Have the service told that a session has ended now (closed, ended, lost); on return that is on the disk.
 
         Raises:
             FilesError: it could not be written
         """
-        reason = session.end_reason or "closed"
         await self._put({"login_id": session.login_id, "ended_at": rfc3339(), "reason": reason})
 
     async def _put(self, message):

@@ -24,7 +24,7 @@ async def end(session, reason, message, after_seconds):
     about = "account=%s login=%s" % (session.account, session.login_id)
     log(NOTICE, "ending %s reason=%s in=%d terminals=%d" % (about, reason, wait, warned))
     await asyncio.sleep(wait)
-    session.end_reason = reason  # before the first signal: PAM's word that it closed may be here at once
+    session.ended_here = True  # before the first signal: PAM's word that it closed may be here at once
     for number in _STRONGER:
         if not session.is_there():
             return

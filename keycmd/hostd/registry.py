@@ -14,10 +14,10 @@ _FIELDS = {"account": str, "certificate": str, "login_id": str, "process": int, 
 class Session:
     """One login whose session is open: `process` is the sshd that holds its connection, which began at `start`.
 
-    `end_reason` is why this daemon ended it, None as long as it did not.
+    `ended_here` is whether this daemon has begun to end it.
     """
 
-    __slots__ = ("account", "certificate", "end_reason", "login_id", "process", "start", "started_at")
+    __slots__ = ("account", "certificate", "ended_here", "login_id", "process", "start", "started_at")
 
     def __init__(self, fields):
         self.login_id = fields["login_id"]
@@ -26,7 +26,7 @@ class Session:
         self.process = fields["process"]
         self.start = fields["start"]
         self.started_at = fields["started_at"]
-        self.end_reason = None
+        self.ended_here = False
 
     def fields(self):
         """Return what stands on the disk."""

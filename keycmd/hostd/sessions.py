@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import pwd
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 from keycmd.files import FilesError
@@ -17,7 +18,8 @@ from keycmd.service import Question, Refused, ServiceError
 from keycmd.session import Doubt, login_id
 
 WATCH_SECONDS = 1.0  # between two looks at the processes of the open sessions
-_ADDRESS = frozenset("0123456789abcdefABCDEF.:%")
+MOST_IDS = 1700  # that the service takes in one report
+CLOSED, ENDED, LOST = "closed", "ended", "lost"  # why a session is over: by its user, by the service, unknown
 
 
 class Sessions:
@@ -75,8 +77,8 @@ class Sessions:
             raise ServiceError("expected LOGIN_ID ACCOUNT PID RHOST TYPE CERTIFICATE")
         name, account, pid, address, kind, text = words
         question = Question(account, kind, text)
-        if not pid.isdigit() or len(pid) > 9 or not _ADDRESS.issuperset(address.replace("-", "")) or len(address) > 64:
-            raise ServiceError("expected a pid and an address")
+        if not pid.isdigit() or len(pid) > 9:
+            raise ServiceError("expected a pid, not %s" % pid[:20])
         process = processes.look(int(pid))
         try:
             if process is None or process.name not in processes.SSHD_NAMES or login_id(process.pid) != name:
@@ -87,7 +89,7 @@ class Sessions:
             await _check_user(mode, account, process.pid, peer)
         fields = {"login_id": name, "account": account, "certificate": question.certificate, "process": process.pid,
                   "start": process.start, "started_at": rfc3339()}  # fmt: skip
-        return Session(fields), None if address == "-" else address
+        return Session(fields), address if _is_address(address) else None
 
     async def close(self, words, peer):
         """LOGIN_ID: this session has ended; only root's hook can know."""
@@ -96,7 +98,7 @@ class Sessions:
         session = self.registry.sessions.get(words[0])
         if session is None:
             raise Refused("login_unknown")
-        await self._ended(session)
+        await self._ended(session, CLOSED)
         return yes()
 
     async def watch(self):
@@ -104,16 +106,18 @@ class Sessions:
         loop = asyncio.get_event_loop()
         while True:
             for session in await loop.run_in_executor(None, self.registry.gone):
-                await self._ended(session)
+                # A wrapper does not say that it ended; with PAM, sshd itself was killed, or a daemon was not there.
+                await self._ended(session, CLOSED if self._daemon.config.sessions == "wrapper" else LOST)
             await asyncio.sleep(WATCH_SECONDS)
 
-    async def _ended(self, session):
+    async def _ended(self, session, reason):
         """Close the record of a session, once."""
         if self.registry.sessions.pop(session.login_id, None) is None:
             return
-        log(INFO, "closed session account=%s login=%s" % (session.account, session.login_id))
+        reason = ENDED if session.ended_here else reason
+        log(INFO, "closed session account=%s login=%s reason=%s" % (session.account, session.login_id, reason))
         try:
-            await self.announcer.ended(session)
+            await self.announcer.ended(session, reason)
             await asyncio.get_event_loop().run_in_executor(self._disk, self.registry.remove, session)
         except (FilesError, OSError) as error:
             # Its file stays, so that the next daemon closes it; the service closes it with the next report.
@@ -136,18 +140,22 @@ class Sessions:
                 await asyncio.wait_for(self._now.wait(), config.report_seconds)
 
     async def _report(self, node, ids):
-        status, answer = await self.announcer.call("sessions", {"node": node, "open": ids})
-        if status != 200:
-            raise ServiceError("the service answered %d" % status)
+        listed = {}
+        for first in range(0, max(1, len(ids)), MOST_IDS):
+            body = {"node": node, "open": ids[first : first + MOST_IDS], "complete": len(ids) <= MOST_IDS}
+            status, answer = await self.announcer.call("sessions", body)
+            if status != 200:
+                raise ServiceError("the service answered %d" % status)
+            for entry in as_object(answer).get("end", []):
+                if entry.get("login_id") in self.registry.sessions:
+                    listed[entry["login_id"]] = entry
         self._named = bool(ids)
-        entries = as_object(answer).get("end", [])
-        listed = {entry["login_id"]: entry for entry in entries if entry.get("login_id") in self.registry.sessions}
         for name, entry in listed.items():
             if name not in self._ends:
                 self._end(self.registry.sessions[name], entry)
         for name, task in list(self._ends.items()):
             session = self.registry.sessions.get(name)
-            if name not in listed and session is not None and session.end_reason is None:
+            if name not in listed and session is not None and not session.ended_here:
                 task.cancel()
                 log(NOTICE, "login=%s need not end any more" % name)
 
@@ -165,6 +173,14 @@ class Sessions:
     def wake(self):
         """Report at once: what changed may end sessions."""
         self._now.set()
+
+
+def _is_address(text):
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, ValueError):
+            socket.inet_pton(family, text)
+            return True
+    return False
 
 
 async def _check_user(mode, account, pid, peer):
@@ -187,8 +203,15 @@ async def _check_user(mode, account, pid, peer):
 
 
 def register(daemon):
-    """Take the questions of the session hooks."""
-    sessions = Sessions(daemon)
+    """Take the questions of the session hooks.
+
+    Raises:
+        OSError: there is no place for what has to be kept
+    """
+    try:
+        sessions = Sessions(daemon)
+    except FilesError as error:
+        raise OSError(str(error)) from error
     daemon.sessions = sessions
     daemon.session.handlers["open"] = sessions.open
     daemon.session.handlers["close"] = sessions.close

@@ -1,0 +1,273 @@
+"""The session hook under a real sshd with PAM: what the service's yes opens, and that its no leaves nothing open."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.host.sshd import Authority, keygen
+from tests.hostd.session_host import SessionHost
+from tests.hostd.session_service import Scripted, refusal, scripted
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="PAM and namespaces need root")
+TOKEN = "tms_h_0123456789abcdefghijklmnopqrstuvwxyzABCDEF0"
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 15) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.05)
+
+
+@dataclass
+class Place:
+    """A host, its service, its CA, and alice's key with her certificate."""
+
+    host: SessionHost
+    service: Scripted
+    authority: Authority
+    alice: tuple[Path, Path]
+    plain: Path
+    stranger: tuple[Path, Path]
+
+    def ways(self) -> dict[str, bool]:
+        """Try every way to have something of the host; tell which worked."""
+        host = self.host
+        options = ("ExitOnForwardFailure=yes",)
+        shell = subprocess.run(
+            host.ssh_command(*self.alice), input="echo in\n", capture_output=True, text=True, timeout=60, check=False
+        )
+        terminal = subprocess.run(
+            host.ssh_command(*self.alice, flags=("-tt",)), input="echo $((40+2)); exit\n", capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        sftp = subprocess.run(
+            ["sftp", "-b", "-", *_for_sftp(host.ssh_command(*self.alice))],
+            input="pwd\n", capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return {
+            "shell": "in" in shell.stdout,
+            "terminal": "42" in terminal.stdout,
+            "command": host.ssh(*self.alice, "echo in").stdout == "in\n",
+            "sftp": "/run/home/alice" in sftp.stdout,
+            "local forward": self._forwards("-N", "-L"),
+            "stdio forward": self._stdio(),
+            "remote forward": host.ssh(*self.alice, "echo in", flags=("-R", "0:127.0.0.1:9"), options=options).stdout
+            == "in\n"
+            or self._remote(),
+        }
+
+    def _forwards(self, *flags: str) -> bool:
+        """Forward a port to the service's without a session; tell whether a connection comes through."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = self.host.ssh_command(*self.alice, flags=(*flags, f"{port}:127.0.0.1:{self.service.port}"))
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as ssh:
+            try:
+                until = time.monotonic() + 10
+                while ssh.poll() is None and time.monotonic() < until:
+                    try:
+                        with socket.create_connection(("127.0.0.1", port), 5) as through:
+                            through.sendall(b"POST /x HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")
+                            return b"HTTP/1.1" in through.recv(100)
+                    except ConnectionRefusedError:
+                        time.sleep(0.05)
+                    except OSError:
+                        return False
+                return False
+            finally:
+                ssh.terminate()
+
+    def _stdio(self) -> bool:
+        command = self.host.ssh_command(*self.alice, flags=("-W", f"127.0.0.1:{self.service.port}"))
+        question = b"POST /x HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}"
+        done = subprocess.run(command, input=question, capture_output=True, timeout=60, check=False)
+        return b"HTTP/1.1" in done.stdout
+
+    def _remote(self) -> bool:
+        """Ask sshd to listen, without any session; ssh ends at once when it does not."""
+        command = self.host.ssh_command(
+            *self.alice, flags=("-N", "-R", "0:127.0.0.1:9"), options=("ExitOnForwardFailure=yes",)
+        )
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as ssh:
+            try:
+                ssh.wait(2)
+            except subprocess.TimeoutExpired:
+                return True
+            finally:
+                ssh.terminate()
+        return False
+
+
+def _for_sftp(command: list[str]) -> list[str]:
+    words = command[1:]
+    words[words.index("-p")] = "-P"
+    return words
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    directory = Path(tempfile.mkdtemp(prefix="tms-session-"))
+    directory.chmod(0o755)
+    (directory / "other").mkdir()
+    ours, theirs = Authority(directory), Authority(directory / "other")
+    keygen("-t", "ed25519", "-N", "", "-f", directory / "plain")
+    (directory / "both.pub").write_text(ours.lines + theirs.lines)
+    (directory / "keys").write_text((directory / "plain.pub").read_text())
+    lines = (f"TrustedUserCAKeys {directory}/both.pub", "AuthorizedKeysFile /run/principals/keys_%u")
+    try:
+        with scripted() as service:
+            url = f"http://127.0.0.1:{service.port}"
+            with SessionHost(directory / "host", url, TOKEN, ours.lines, sshd_lines=lines) as host:
+                host.run("cp", str(directory / "keys"), "/run/principals/keys_alice")
+                alice, stranger = ours.issue("alice", "alice@h1"), theirs.issue("stranger", "alice@h1")
+                yield Place(host, service, ours, alice, directory / "plain", stranger)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def anew(request: pytest.FixtureRequest) -> None:
+    if "place" in request.fixturenames:
+        request.getfixturevalue("place").service.forget()
+
+
+def test_a_yes_opens_every_way(place):
+    assert all(place.ways().values()), (place.ways(), place.host.log[-3000:], place.host.daemon_log)
+
+
+def test_a_no_opens_none(place):
+    place.service.verdict = refusal()
+    assert not any(place.ways().values()), place.ways()
+    assert "code=certificate_revoked" in place.host.daemon_log
+    place.service.verdict = None
+    assert place.host.ssh(*place.alice, "echo in").stdout == "in\n"
+
+
+def test_a_login_is_told_once_and_its_end_too(place):
+    assert place.host.ssh(*place.alice, "echo in").stdout == "in\n"
+    opened = place.service.opened
+    assert len(opened) == 1
+    wait_for(lambda: opened[0]["login_id"] in dict(place.service.ended))
+    certificate = " ".join(place.alice[1].read_text().split()[:2])
+    assert opened[0] == {
+        "login_id": opened[0]["login_id"], "node": "n1", "account": "alice", "certificate": certificate, "late": False,
+        "remote_address": "127.0.0.1", "started_at": opened[0]["started_at"],
+    }  # fmt: skip
+    assert dict(place.service.ended)[opened[0]["login_id"]]["reason"] == "closed"
+
+
+def test_two_logins_have_two_names_and_two_sessions_of_one_connection_one(place, tmp_path):
+    for _ in range(2):
+        assert place.host.ssh(*place.alice, "echo in").stdout == "in\n"
+    assert len({login["login_id"] for login in place.service.opened}) == 2
+    place.service.forget()
+    options = (f"ControlPath={tmp_path}/c",)
+    master = subprocess.Popen(
+        place.host.ssh_command(*place.alice, "echo in; sleep 60", options=(*options, "ControlMaster=yes")),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert master.stdout.readline() == b"in\n"
+        assert place.host.ssh(*place.alice, "echo in", options=options).stdout == "in\n"
+    finally:
+        master.terminate()
+        master.wait(10)
+        master.stdout.close()
+    assert len(place.service.opened) == 1
+
+
+def test_an_offer_of_a_key_and_a_failed_login_tell_nothing(place, tmp_path):
+    keygen("-t", "ed25519", "-N", "", "-f", tmp_path / "wrong")
+    assert place.host.ssh(tmp_path / "wrong", place.alice[1], "echo in").returncode == 255
+    assert place.host.ssh(*place.alice, "echo in", account="bob").returncode == 255
+    assert "Postponed publickey" in place.host.log
+    assert place.service.opened == []
+    assert place.host.ssh(*place.alice, "echo in").stdout == "in\n"
+    assert len(place.service.opened) == 1
+
+
+def test_logins_that_are_not_of_our_ca_are_none_of_its_business(place):
+    place.service.verdict = refusal()
+    assert place.host.ssh(place.plain, None, "echo in").stdout == "in\n"
+    assert place.host.ssh(*place.stranger, "echo in").stdout == "in\n"
+    assert place.service.opened == []
+    assert place.host.ssh(*place.alice, "echo in").stdout == ""
+
+
+def test_without_the_list_of_ca_keys_only_certificates_are_refused(place):
+    keys = place.host.state / "user_ca.pub"
+    keys.rename(keys.with_name("away"))
+    try:
+        assert place.host.ssh(*place.alice, "echo in").stdout == ""
+        assert place.host.ssh(*place.stranger, "echo in").stdout == ""
+        assert place.host.ssh(place.plain, None, "echo in").stdout == "in\n"
+        assert place.service.opened == []
+    finally:
+        keys.with_name("away").rename(keys)
+    assert place.host.ssh(*place.alice, "echo in").stdout == "in\n"
+
+
+def test_a_daemon_that_is_not_there_or_hangs_refuses_in_time_and_leaves_other_logins_alone(place):
+    place.host.signal_daemon(signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        assert place.host.ssh(*place.alice, "echo in").stdout == ""
+        assert time.monotonic() - begun < 20
+        assert place.host.ssh(place.plain, None, "echo in").stdout == "in\n"
+    finally:
+        place.host.signal_daemon(signal.SIGCONT)
+    place.host.kill_daemon()
+    try:
+        assert place.host.ssh(*place.alice, "echo in").stdout == ""
+        assert place.host.ssh(place.plain, None, "echo in").stdout == "in\n"
+    finally:
+        place.host.start_daemon()
+    place.service.forget()
+    assert place.host.ssh(*place.alice, "echo in").stdout == "in\n"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        b"",
+        b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\ntrue",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+    ],
+    ids=["nothing", "another login", "not an object", "204", "500", "302", "401"],
+)
+def test_an_answer_that_is_not_a_yes_is_none(place, lie):
+    place.service.verdict = lie or b"\r\n"
+    assert place.host.ssh(*place.alice, "echo in").stdout == ""
+    place.service.forget()
+    assert place.host.ssh(*place.alice, "echo in").stdout == "in\n"
+
+
+def test_sessions_that_are_off_refuse_until_the_hook_is_taken_out(place):
+    place.host.configure(sessions="off")
+    place.host.signal_daemon(signal.SIGHUP)
+    try:
+        wait_for(lambda: place.host.ssh(*place.alice, "echo in").stdout == "")
+        assert "sessions = off in host.conf" in place.host.daemon_log
+        assert place.service.opened == [] or len(place.service.opened) < 3
+    finally:
+        place.host.configure(sessions="pam")
+        place.host.signal_daemon(signal.SIGHUP)
+    wait_for(lambda: place.host.ssh(*place.alice, "echo in").stdout == "in\n")
