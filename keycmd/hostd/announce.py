@@ -5,7 +5,7 @@ import json
 import time
 
 from keycmd.hostd.journal import ERROR, WARNING, log
-from keycmd.service import Refused, ServiceError, refusal_code
+from keycmd.service import Question, Refused, ServiceError, refusal_code
 from principals_cmd.main import checked
 
 OPEN_SECONDS = 4.0  # for the service to answer; the hook waits for five
@@ -42,14 +42,16 @@ class Announcer:
         try:
             return await self._ask(body)
         except Away as error:
-            answers = getattr(self._daemon, "answers", None)
-            lines = answers.remembered(session.account, *session.certificate.split(" ")) if answers else None
+            lines = self._daemon.answers.remembered(Question(session.account, *session.certificate.split(" ")))
             if not lines:
                 raise
             command = forced_command(lines)
             await self._put(dict(body, late=True))
             log(WARNING, "login=%s let in without the service reason=%s" % (session.login_id, error))
             return command
+        except (Refused, ServiceError):
+            self._daemon.answers.forget(Question(session.account, *session.certificate.split(" ")))
+            raise
 
     async def _ask(self, body):
         seconds = min(self._daemon.config.timeout, OPEN_SECONDS)

@@ -119,6 +119,16 @@ class Answers:
         lines, age = found
         return lines, " from=memory age=%d reason=%s" % (age, error)
 
+    def remembered(self, question):
+        """Return the lines of a yes that may stand in for the service's now, or None; a session's side asks."""
+        minutes = self._daemon.config.away_minutes
+        found = self._remembered.find(question, minutes, time.time(), time.monotonic()) if minutes else None
+        return None if found is None else found[0]
+
+    def forget(self, question):
+        """Remember no longer what was said to a question: a session was refused."""
+        self._remembered.forget(question)
+
     async def status(self, _words, _peer):
         """Nothing more: all that the daemon knows of itself, as one JSON object."""
         daemon = self._daemon
@@ -140,5 +150,6 @@ class Answers:
 def register(daemon):
     """Take the helpers' questions."""
     answers = Answers(daemon)
+    daemon.answers = answers
     daemon.ask.handlers["principals"] = answers.principals
     daemon.ask.handlers["status"] = answers.status

@@ -13,6 +13,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from deploy.build_host import stage
 
@@ -64,7 +65,7 @@ class SessionHost:
         """What the daemon has written; there is no syslog in here."""
         return (self.directory / "hostd.log").read_text(errors="replace")
 
-    def __enter__(self) -> "SessionHost":
+    def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o755)
         stage(Path("/"), prefix=str(self.prefix))
@@ -234,7 +235,8 @@ class SessionHost:
     def _until(condition, process, said) -> None:
         until = time.monotonic() + START_SECONDS
         while not condition():
-            assert process.poll() is None and time.monotonic() < until, said()
+            assert process.poll() is None, said()
+            assert time.monotonic() < until, said()
             time.sleep(0.02)
 
 
