@@ -5,26 +5,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from deploy.build_host import ROOT
 from deploy.host_packages import version_of_ours
+from deploy.sandbox_machine import Machine
 
 VERSION = version_of_ours()
-# The whole machine, read-only, below a file system in memory that takes every change: dpkg's own database and
-# programs are there, and what an installation leaves behind is exactly what lies in `upper`.
-MAKE = """
-mount -t tmpfs -o mode=0755 none "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" none "$1/root"
-mount --rbind /proc "$1/root/proc"
-mount --rbind /dev "$1/root/dev"
-echo ready
-exec sleep infinity
-"""
 
 
 def build_packages(
@@ -47,61 +36,34 @@ def packages(tmp_path_factory) -> Path:
     return build_packages(tmp_path_factory.mktemp("packages"))
 
 
-@dataclass
-class Machine:
-    """A copy of this machine that is gone at the end."""
+class Installed(Machine):
+    """A machine whose commands must end as the test says."""
 
-    directory: Path
-    pid: int
-
-    def sh(self, script: str, *arguments: str | Path, status: int = 0) -> str:
-        """Run a piece of shell as root in there; insist on its exit status; return all that it said."""
-        done = subprocess.run(
-            ["nsenter", "-t", str(self.pid), "-m", "chroot", self.directory / "root", "sh", "-euc", script, "sh", *arguments],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}, cwd="/",
-        )  # fmt: skip
+    def run(self, script: str, *arguments: str | Path, status: int = 0) -> str:
+        """Run a piece of shell as root; insist on its exit status; return all that it said."""
+        done = self.sh(script, *arguments)
         assert done.returncode == status, f"{script}\nended with {done.returncode}:\n{done.stdout}"
         return done.stdout
 
-    def put(self, path: Path) -> str:
-        """Copy a file into the machine's /root; return its path there."""
-        content = path.read_bytes()
-        target = f"/root/{path.name}"
-        subprocess.run(
-            ["nsenter", "-t", str(self.pid), "-m", "sh", "-c", 'cat >"$1"', "sh", f"{self.directory}/root{target}"],
-            input=content, check=True, timeout=60,
-        )  # fmt: skip
-        return target
-
     def ours(self) -> list[str]:
-        """Return every changed path of the machine that has our name in it."""
-        listing = subprocess.run(
-            ["nsenter", "-t", str(self.pid), "-m", "find", self.directory / "upper", "-mindepth", "1", "!", "-type", "c",
-             "-printf", "/%P\\n"], capture_output=True, text=True, check=True, timeout=60,
-        ).stdout  # fmt: skip
-        return sorted(
-            line for line in listing.splitlines() if "tms" in line and not line.startswith(("/root/", "/work"))
-        )
+        """Return every changed path with our name in it, but for the databases of dpkg and rpm."""
+        listing = [*self.changes(), *self.run("find /run -mindepth 1").splitlines()]
+        return [
+            path
+            for path in listing
+            if "tms" in path and not path.startswith(("/root/", "/var/lib/dpkg/", "/var/lib/rpm/"))
+        ]
 
 
 @pytest.fixture
-def machine(tmp_path) -> Iterator[Machine]:
+def machine(tmp_path) -> Iterator[Installed]:
     if os.geteuid() != 0:
         pytest.skip("dpkg installs as root only")
-    directory = tmp_path / "machine"
-    directory.mkdir()
-    # `unshare` execs the shell, which execs sleep: the process that we hold is the one that keeps the namespace.
-    holder = subprocess.Popen(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-euc", MAKE, "sh", directory],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
     try:
-        assert holder.stdout
-        assert holder.stderr
-        if holder.stdout.readline() != "ready\n":
-            pytest.skip(f"no overlay file system here: {holder.stderr.read()}")
-        yield Machine(directory, holder.pid)
+        started = Installed(tmp_path / "machine").__enter__()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    try:
+        yield started
     finally:
-        holder.kill()
-        holder.communicate()
+        started.__exit__()

@@ -46,16 +46,12 @@ def newer(marker: str) -> list[HostFile]:
     return files
 
 
-def files_of_ours(machine) -> list[str]:
-    return [line for line in machine.ours() if "/dpkg/" not in line and "/lib/rpm/" not in line]
-
-
 def test_an_installation_is_whole_and_refuses_until_it_has_joined(packages, machine):
-    said = machine.sh('dpkg -i "$1"', machine.put(deb(packages)))
+    said = machine.run('dpkg -i "$1"', machine.put(deb(packages)))
     assert "Setting up tms-host" in said
-    assert machine.sh("getent passwd tms-host").split(":")[5:] == ["/var/lib/tms-host", "/usr/sbin/nologin\n"]
-    assert machine.sh("passwd -S tms-host").split()[1] == "L"  # no password opens it
-    shown = machine.sh(OWNERS + "/etc/tms /var/lib/tms-host /run/tms-host /usr/libexec /usr/libexec/tms " + HELPER)
+    assert machine.run("getent passwd tms-host").split(":")[5:] == ["/var/lib/tms-host", "/usr/sbin/nologin\n"]
+    assert machine.run("passwd -S tms-host").split()[1] == "L"  # no password opens it
+    shown = machine.run(OWNERS + "/etc/tms /var/lib/tms-host /run/tms-host /usr/libexec /usr/libexec/tms " + HELPER)
     assert shown.splitlines() == [
         "root:root 755 /etc/tms",
         "tms-host:tms-host 755 /var/lib/tms-host",
@@ -65,110 +61,108 @@ def test_an_installation_is_whole_and_refuses_until_it_has_joined(packages, mach
         f"root:root 755 {HELPER}",
     ]
     assert (
-        machine.sh("find /usr/lib/tms-host /usr/libexec/tms /usr/sbin/tms-* ! -user root -o -perm /022").strip() == ""
+        machine.run("find /usr/lib/tms-host /usr/libexec/tms /usr/sbin/tms-* ! -user root -o -perm /022").strip() == ""
     )
-    assert machine.sh("ls /usr/lib/tms-host/keycmd/__pycache__/config.*.pyc").strip()
+    assert machine.run("ls /usr/lib/tms-host/keycmd/__pycache__/config.*.pyc").strip()
     # The helper of a host that has not joined: nothing on its output, and a failure that sshd logs.
-    assert machine.sh(ASK + "alice ssh-ed25519-cert-v01@openssh.com AAAA", status=1) == ""
-    assert "python3" in machine.sh("head -n 1 /usr/sbin/tms-hostd")
+    assert machine.run(ASK + "alice ssh-ed25519-cert-v01@openssh.com AAAA", status=1) == ""
+    assert "python3" in machine.run("head -n 1 /usr/sbin/tms-hostd")
 
 
 def test_the_daemon_is_not_for_a_host_that_has_not_joined(packages, machine):
-    machine.sh('dpkg -i "$1"', machine.put(deb(packages)))
-    unit = machine.sh("cat /usr/lib/systemd/system/tms-hostd.service")
+    machine.run('dpkg -i "$1"', machine.put(deb(packages)))
+    unit = machine.run("cat /usr/lib/systemd/system/tms-hostd.service")
     assert "ConditionPathExists=/etc/tms/host.conf" in unit
-    assert machine.sh("find /etc/systemd -name 'tms-hostd*'") == ""
+    assert machine.run("find /etc/systemd -name 'tms-hostd*'") == ""
 
 
 def test_an_upgrade_keeps_what_the_join_made_and_runs_the_new_code(packages, machine, tmp_path):
-    machine.sh('dpkg -i "$1"', machine.put(write_deb(tmp_path, newer("old"), "0.0.8", LONG_AGO)))
-    machine.sh(JOINED + "echo '# mine' >>/etc/tms/host.conf.example")
+    machine.run('dpkg -i "$1"', machine.put(write_deb(tmp_path, newer("old"), "0.0.8", LONG_AGO)))
+    machine.run(JOINED + "echo '# mine' >>/etc/tms/host.conf.example")
     version = "cd /; python3 -I -c 'import sys; sys.path.insert(0, \"/usr/lib/tms-host\"); import keycmd; print(keycmd.VERSION)'"
-    before = machine.sh(OWNERS + "/etc/tms/* /var/lib/tms-host/*; sha256sum /etc/tms/* /var/lib/tms-host/*")
-    assert machine.sh(version) == "old\n"
-    said = machine.sh('dpkg --force-confold -i "$1"', machine.put(write_deb(tmp_path, newer("new"), "0.0.9", LONG_AGO)))
+    before = machine.run(OWNERS + "/etc/tms/* /var/lib/tms-host/*; sha256sum /etc/tms/* /var/lib/tms-host/*")
+    assert machine.run(version) == "old\n"
+    said = machine.run(
+        'dpkg --force-confold -i "$1"', machine.put(write_deb(tmp_path, newer("new"), "0.0.9", LONG_AGO))
+    )
     assert "Unpacking tms-host (0.0.9) over (0.0.8)" in said
-    assert machine.sh(OWNERS + "/etc/tms/* /var/lib/tms-host/*; sha256sum /etc/tms/* /var/lib/tms-host/*") == before
+    assert machine.run(OWNERS + "/etc/tms/* /var/lib/tms-host/*; sha256sum /etc/tms/* /var/lib/tms-host/*") == before
     # Python compares time and size only: without care the old byte code would go on running.
-    assert machine.sh(version) == "new\n"
-    assert machine.sh("python3 -I -c 'import sys; sys.path.insert(0, \"/usr/lib/tms-host\"); import keycmd; print(keycmd.__cached__)'; "
+    assert machine.run(version) == "new\n"
+    assert machine.run("python3 -I -c 'import sys; sys.path.insert(0, \"/usr/lib/tms-host\"); import keycmd; print(keycmd.__cached__)'; "
                       "ls /usr/lib/tms-host/keycmd/__pycache__/ | grep -c __init__").endswith("\n1\n")  # fmt: skip
 
 
 def test_a_removal_leaves_what_the_join_made_and_a_purge_leaves_nothing(packages, machine):
-    machine.sh('dpkg -i "$1"', machine.put(deb(packages)))
-    machine.sh(JOINED)
-    machine.sh(
+    machine.run('dpkg -i "$1"', machine.put(deb(packages)))
+    machine.run(JOINED)
+    machine.run(
         "python3 -I -S -B /usr/sbin/tms-host --help >/dev/null 2>&1 || :; python3 -I -S /usr/sbin/tms-host --help || :"
     )
-    said = machine.sh("dpkg -r tms-host")
+    said = machine.run("dpkg -r tms-host")
     assert "not empty" not in said
-    assert machine.sh("ls /etc/tms /var/lib/tms-host").split() == [
+    assert machine.run("ls /etc/tms /var/lib/tms-host").split() == [
         "/etc/tms:", "host.conf", "host.conf.example", "service-ca.pem", "token", "/var/lib/tms-host:", "krl", "trust.json", "user_ca.pub",
     ]  # fmt: skip
-    assert machine.sh("ls -d /usr/lib/tms-host /usr/libexec/tms /usr/sbin/tms-host* 2>/dev/null || :") == ""
-    machine.sh("dpkg --purge tms-host")
-    assert files_of_ours(machine) == []
-    assert machine.sh("getent passwd tms-host").startswith("tms-host:")  # its number shall never be another's
+    assert machine.run("ls -d /usr/lib/tms-host /usr/libexec/tms /usr/sbin/tms-host* 2>/dev/null || :") == ""
+    machine.run("dpkg --purge tms-host")
+    assert machine.ours() == []
+    assert machine.run("getent passwd tms-host").startswith("tms-host:")  # its number shall never be another's
 
 
 def test_removing_says_who_still_asks_us(packages, machine):
-    machine.sh('dpkg -i "$1"', machine.put(deb(packages)))
-    machine.sh("cp /usr/share/tms-host/50-tms.conf /etc/ssh/sshd_config.d/50-tms.conf")
-    assert "/etc/ssh/sshd_config.d/50-tms.conf" in machine.sh("dpkg -r tms-host")
+    machine.run('dpkg -i "$1"', machine.put(deb(packages)))
+    machine.run("cp /usr/share/tms-host/50-tms.conf /etc/ssh/sshd_config.d/50-tms.conf")
+    assert "/etc/ssh/sshd_config.d/50-tms.conf" in machine.run("dpkg -r tms-host")
 
 
 def test_a_purge_takes_the_file_of_the_join_out_of_sshds_way(packages, machine):
-    machine.sh('mkdir -p /run/sshd; ssh-keygen -A >/dev/null; dpkg -i "$1"', machine.put(deb(packages)))
-    machine.sh(JOINED + "cp /usr/share/tms-host/50-tms.conf /etc/ssh/sshd_config.d/50-tms.conf")
-    assert "/var/lib/tms-host/krl" in machine.sh("sshd -T | grep -i revokedkeys")
-    machine.sh("dpkg --purge tms-host")
-    assert machine.sh("sshd -T | grep -i revokedkeys").split() == ["revokedkeys", "none"]
-    assert files_of_ours(machine) == []
+    machine.run('mkdir -p /run/sshd; ssh-keygen -A >/dev/null; dpkg -i "$1"', machine.put(deb(packages)))
+    machine.run(JOINED + "cp /usr/share/tms-host/50-tms.conf /etc/ssh/sshd_config.d/50-tms.conf")
+    assert "/var/lib/tms-host/krl" in machine.run("sshd -T | grep -i revokedkeys")
+    machine.run("dpkg --purge tms-host")
+    assert machine.run("sshd -T | grep -i revokedkeys").split() == ["revokedkeys", "none"]
+    assert machine.ours() == []
 
 
 def test_a_purge_leaves_the_files_without_which_sshd_would_let_nobody_in(packages, machine):
     """The negative twin: lines that an administrator wrote elsewhere. sshd refuses every key without its KRL."""
-    machine.sh('mkdir -p /run/sshd; ssh-keygen -A >/dev/null; dpkg -i "$1"', machine.put(deb(packages)))
-    machine.sh(JOINED + "echo 'RevokedKeys /var/lib/tms-host/krl' >/etc/ssh/sshd_config.d/10-site.conf")
-    assert "they stay" in machine.sh("dpkg --purge tms-host")
-    assert machine.sh("ls /var/lib/tms-host").split() == ["krl", "user_ca.pub"]
-    assert machine.sh("stat -c %U /var/lib/tms-host/krl") == "root\n"
-    assert machine.sh("ls /etc/tms 2>/dev/null || :") == ""
+    machine.run('mkdir -p /run/sshd; ssh-keygen -A >/dev/null; dpkg -i "$1"', machine.put(deb(packages)))
+    machine.run(JOINED + "echo 'RevokedKeys /var/lib/tms-host/krl' >/etc/ssh/sshd_config.d/10-site.conf")
+    assert "they stay" in machine.run("dpkg --purge tms-host")
+    assert machine.run("ls /var/lib/tms-host").split() == ["krl", "user_ca.pub"]
+    assert machine.run("stat -c %U /var/lib/tms-host/krl") == "root\n"
+    assert machine.run("ls /etc/tms 2>/dev/null || :") == ""
 
 
 def test_an_rpm_installs_upgrades_and_goes(packages, machine, tmp_path):
     """--nodeps, because rpm's own database on a Debian machine is empty."""
     if shutil.which("rpm") is None:
         pytest.skip("rpm is missing: deploy/debian-packages.sh hosts")
-    machine.sh('rpm --initdb; rpm -i --nodeps "$1"', machine.put(write_rpm(tmp_path, newer("old"), "0.0.8", LONG_AGO)))
-    machine.sh(JOINED)
-    assert machine.sh(OWNERS + f"{HELPER} /var/lib/tms-host").splitlines() == [
+    machine.run('rpm --initdb; rpm -i --nodeps "$1"', machine.put(write_rpm(tmp_path, newer("old"), "0.0.8", LONG_AGO)))
+    machine.run(JOINED)
+    assert machine.run(OWNERS + f"{HELPER} /var/lib/tms-host").splitlines() == [
         f"root:root 755 {HELPER}", "tms-host:tms-host 755 /var/lib/tms-host",
     ]  # fmt: skip
-    assert machine.sh(ASK + "alice ssh-ed25519-cert-v01@openssh.com AAAA", status=1) == ""
-    machine.sh('rpm -U --nodeps "$1"', machine.put(write_rpm(tmp_path, newer("new"), "0.0.9", LONG_AGO)))
-    assert machine.sh("rpm -V --nodeps tms-host") == ""
+    assert machine.run(ASK + "alice ssh-ed25519-cert-v01@openssh.com AAAA", status=1) == ""
+    machine.run('rpm -U --nodeps "$1"', machine.put(write_rpm(tmp_path, newer("new"), "0.0.9", LONG_AGO)))
+    assert machine.run("rpm -V --nodeps tms-host") == ""
     version = (
         "python3 -I -c 'import sys; sys.path.insert(0, \"/usr/lib/tms-host\"); import keycmd; print(keycmd.VERSION)'"
     )
-    assert machine.sh(version) == "new\n"
-    assert machine.sh("ls /etc/tms").split() == ["host.conf", "host.conf.example", "service-ca.pem", "token"]
-    machine.sh("rpm -e --nodeps tms-host")
-    assert machine.sh("ls /etc/tms").split() == ["host.conf", "service-ca.pem", "token"]
-    left = [
-        line
-        for line in files_of_ours(machine)
-        if not line.startswith(("/etc/tms", "/var/lib/tms-host", "/run/tms-host"))
-    ]
+    assert machine.run(version) == "new\n"
+    assert machine.run("ls /etc/tms").split() == ["host.conf", "host.conf.example", "service-ca.pem", "token"]
+    machine.run("rpm -e --nodeps tms-host")
+    assert machine.run("ls /etc/tms").split() == ["host.conf", "service-ca.pem", "token"]
+    left = [line for line in machine.ours() if not line.startswith(("/etc/tms", "/var/lib/tms-host", "/run/tms-host"))]
     assert left == []
 
 
 def test_the_archive_installs_by_its_script(packages, machine):
     archive = machine.put(packages / f"tms-host-{VERSION}.tar.gz")
-    machine.sh(
+    machine.run(
         f"mkdir /usr/local/tms-host-install; cd /usr/local/tms-host-install; tar xzf {archive}; cd tms-host-{VERSION}; ./install.sh"
     )
-    assert machine.sh(OWNERS + HELPER) == f"root:root 755 {HELPER}\n"
-    assert machine.sh(ASK + "alice ssh-ed25519-cert-v01@openssh.com AAAA", status=1) == ""
-    assert machine.sh("ls /etc/tms").split() == ["host.conf.example"]
+    assert machine.run(OWNERS + HELPER) == f"root:root 755 {HELPER}\n"
+    assert machine.run(ASK + "alice ssh-ed25519-cert-v01@openssh.com AAAA", status=1) == ""
+    assert machine.run("ls /etc/tms").split() == ["host.conf.example"]
