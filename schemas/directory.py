@@ -19,14 +19,16 @@ from schemas.base import (
     text_field,
     user_field,
 )
+from schemas.logins import RestrictionsChange, RestrictionsShape
 from tms_ca.core.errors import TmsError
 from tms_ca.core.facts import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS
-from tms_ca.core.model import PrincipalFormat
+from tms_ca.core.model import OnRevocation, PrincipalFormat
 from tms_ca.core.names import RESERVED_ACCOUNTS
 from tms_ca.core.publickey import parse_host_key
 
 CA_ALGORITHMS = ("ed25519", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa-3072", "rsa-4096")
 LONGEST_MFA_WINDOW = 30 * 24 * 3600
+LONGEST_WARNING = 600
 _THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
 LEAST_PASSWORD, MOST_PASSWORD = 12, 256  # characters; NIST SP 800-63B-4 section 3.1.1
 
@@ -78,6 +80,13 @@ class TenantChange(Shape):
     mfa_window_seconds = seconds_field(60, LONGEST_MFA_WINDOW)
     default_ttl_seconds = seconds_field(MIN_LIFETIME_SECONDS, HARD_MAX_SECONDS)
     max_ttl_seconds = seconds_field(MIN_LIFETIME_SECONDS, HARD_MAX_SECONDS)
+    on_revocation = fields.Enum(
+        OnRevocation, by_value=True, metadata={"description": "What becomes of open sessions that rest on it"}
+    )
+    warning_seconds = seconds_field(0, LONGEST_WARNING)
+    end_at_expiry = Boolean(
+        metadata={"description": "With on_revocation=end: sessions end with their certificate and MFA window, too"}
+    )
 
 
 class TenantCreate(Shape):
@@ -100,6 +109,9 @@ class TenantShape(Shape):
     mfa_window_seconds = fields.Integer()
     default_ttl_seconds = fields.Integer()
     max_ttl_seconds = fields.Integer()
+    on_revocation = fields.String()
+    warning_seconds = fields.Integer()
+    end_at_expiry = fields.Boolean()
     created_at = Timestamp()
 
 
@@ -170,6 +182,9 @@ class SecretShape(Shape):
     credential_id = fields.String()
     created_at = Timestamp()
     expires_at = Timestamp(allow_none=True)
+    node = fields.String(
+        allow_none=True, metadata={"description": "Of a host: the machine that made it for itself; null for an admin's"}
+    )
 
 
 class NewSecretShape(Shape):
@@ -229,6 +244,9 @@ class HostChange(Shape):
     principal_format = fields.Enum(PrincipalFormat, by_value=True)
     ssh_host_keys = _host_keys()
     enabled = Boolean()
+    restrictions = fields.Nested(
+        RestrictionsChange, allow_none=True, metadata={"description": "Of every login on it, all of them; null: none"}
+    )
 
 
 class HostCreate(Shape):
@@ -250,6 +268,7 @@ class HostShape(Shape):
     enabled = fields.Boolean()
     created_at = Timestamp()
     revocation_id = fields.String(allow_none=True)
+    restrictions = fields.Nested(RestrictionsShape, allow_none=True)
 
 
 class NewHostShape(HostShape):

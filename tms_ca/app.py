@@ -35,6 +35,7 @@ from tms_ca.services.issuance import Issuance
 from tms_ca.services.logins import Logins
 from tms_ca.services.people import Passwords, People
 from tms_ca.services.records import Records
+from tms_ca.services.reports import Reports
 from tms_ca.services.revocation import Revocations
 from tms_ca.services.session_ends import SessionEnds
 from tms_ca.services.sessions import Sessions
@@ -163,6 +164,7 @@ def _services(
         enrolment=Enrolment(database, keys, host_certificates, clock),
         host_certificates=host_certificates,
         trust=Trust(database, ring, krls, clock),
+        reports=Reports(database, krls, clock),
         tracing=tracing,
     )
 

@@ -19,7 +19,16 @@ def good_bodies(world) -> dict[str, dict[str, Any]]:
         "source_address": ["10.0.0.0/8"],
         "force_command": "true",
         "extensions": ["permit-pty"],
+        "max_uses": 5,
     }
+    restrictions = {
+        "restrict": True,
+        "source_address": ["10.0.0.0/8"],
+        "force_command": "true",
+        "permit_open": ["db.example.org:5432"],
+        "expiry": True,
+    }
+    login = {"login_id": "0" * 32, "node": "login1"}
     return {
         "issue_certificate": {
             "user": "alice",
@@ -44,6 +53,17 @@ def good_bodies(world) -> dict[str, dict[str, Any]]:
             "redirect_uri": "https://portal.example/back",
         },
         "approve_delegation": {"host": "h1", "account": "alice", "lifetime_seconds": 3600, **constraints},
+        "restrict_delegation": restrictions,
+        "open_login": {
+            **login,
+            "account": "alice",
+            "certificate": key,
+            "remote_address": "192.0.2.7",
+            "started_at": "2027-01-01T00:00:00Z",
+            "late": False,
+        },
+        "end_login": {"ended_at": "2027-01-01T00:00:00Z", "reason": "closed"},
+        "report_sessions": {"node": "login1", "open": ["0" * 32], "complete": True},
         "create_session": {"user": "alice", "password": PASSWORD, "totp": "000000"},
         "change_password": {"current_password": PASSWORD, "new_password": PASSWORD},
         "verify_mfa": {"code": "000000"},
@@ -61,6 +81,9 @@ def good_bodies(world) -> dict[str, dict[str, Any]]:
             "mfa_window_seconds": 43200,
             "default_ttl_seconds": 600,
             "max_ttl_seconds": 3600,
+            "on_revocation": "end",
+            "warning_seconds": 60,
+            "end_at_expiry": True,
         },
         "create_admin": {"admin_id": "boss", "display_name": "Boss"},
         "create_client": {
@@ -91,6 +114,7 @@ def good_bodies(world) -> dict[str, dict[str, Any]]:
             "principal_format": "account",
             "ssh_host_keys": [key],
             "enabled": True,
+            "restrictions": restrictions,
         },
         "invite_host": {"lifetime_seconds": 900},
         "join": {
@@ -100,6 +124,16 @@ def good_bodies(world) -> dict[str, dict[str, Any]]:
             "ssh_host_keys": [key],
         },
         "renew_credential": {"credential_sha256": "0" * 64, "node": "login1"},
+        "report": {
+            "node": "login1",
+            "user_ca_fingerprints": ["SHA256:" + "A" * 43],
+            "krl_version": "1",
+            "trust_epoch": "1",
+            "clock_offset_ms": 3,
+            "openssh_version": "OpenSSH_9.2p1",
+            "tms_host_version": "0.1.0",
+            "when_away": "closed",
+        },
         "issue_host_certificates": {"public_keys": [key]},
         "create_link": {
             "user": "alice",
@@ -143,6 +177,7 @@ def path_of(world, endpoint: Endpoint, **others: str) -> str:
         "link_id": "lnk_" + "a" * 20,
         "revocation_id": "rev_" + "a" * 20,
         "credential_id": "sec_" + "a" * 20,
+        "login_id": "0" * 32,
     }
     return endpoint.path.format(**{**names, **others})
 

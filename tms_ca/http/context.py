@@ -22,6 +22,7 @@ from tms_ca.services.logins import Logins
 from tms_ca.services.people import People
 from tms_ca.services.readiness import Readiness
 from tms_ca.services.records import Records
+from tms_ca.services.reports import Reports
 from tms_ca.services.revocation import Revocations
 from tms_ca.services.session_ends import SessionEnds
 from tms_ca.services.sessions import Sessions
@@ -60,6 +61,7 @@ class Context:
     enrolment: Enrolment
     host_certificates: HostCertificateIssuer
     trust: Trust
+    reports: Reports
     tracing: Tracing | None = None
 
 

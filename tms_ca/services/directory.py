@@ -11,14 +11,14 @@ from sqlalchemy.exc import IntegrityError
 from tms_ca.core.access import Reach, Role
 from tms_ca.core.errors import Conflict, NotFound
 from tms_ca.core.facts import KeyStanding
-from tms_ca.core.model import ALL_TENANTS, Caller, Host, KeyPurpose, KeyState, Selector, Tenant
+from tms_ca.core.model import ALL_TENANTS, Caller, Host, KeyPurpose, KeyState, Restrictions, Selector, Tenant
 from tms_ca.core.publickey import parse_host_key
 from tms_ca.services.cakeys import CaKeys
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_id, new_secret, secret_digest
 from tms_ca.services.journal import event
 from tms_ca.signing import SoftwareSigner
-from tms_ca.store import cakeys, credentials, people, revocations, rows
+from tms_ca.store import cakeys, credentials, enrolment, people, revocations, rows
 from tms_ca.store.engine import Database, Transaction
 from tms_ca.store.rows import Shelf
 
@@ -106,7 +106,8 @@ class Directory:
                 await people.end_other_sessions(transaction.connection, key[0], key[1])
             after = _there(shelf, await shelf.get(transaction.connection, *key), key[-1])
             changes = {
-                name: [getattr(before, name, "hidden"), getattr(after, name, "hidden")] for name in sorted(values)
+                name: [_plain(getattr(before, name, "hidden")), _plain(getattr(after, name, "hidden"))]
+                for name in sorted(values)
             }
             transaction.record(event(self._clock, caller, key[0], f"{_plural(shelf)}.update", key[-1], changes=changes))
         return after
@@ -132,6 +133,10 @@ class Directory:
             if which is not None:
                 ended = await revocations.end_certificates(
                     connection, key[0], which, f"deleted:{shelf.noun}", self._clock.now()
+                )
+            if selector is not None:
+                ended += await enrolment.end_selected(
+                    connection, key[0], selector, key[-1], f"deleted:{shelf.noun}", self._clock.now()
                 )
             for role in _ROLES.get(shelf.noun, ()):
                 await credentials.remove_all(connection, key[0], role, key[-1])
@@ -193,6 +198,10 @@ class Directory:
 
     async def change_host(self, caller: Caller, key: Sequence[str], **values: object) -> Host:
         """Change a host; new host keys are barred from user certificates first."""
+        if "restrictions" in values:
+            given = values["restrictions"]
+            wanted = None if not given else Restrictions(**given, by_admin=True)  # type: ignore[arg-type] # by its shape
+            values["restrictions"] = rows.restrictions_to_json(wanted)
         keys = values.get("ssh_host_keys")
         if isinstance(keys, tuple | list):
             async with self._database.transaction() as transaction:
@@ -216,6 +225,7 @@ class Directory:
         async with self._database.change(tenant) as transaction:
             _there(shelf, await shelf.get(transaction.connection, tenant, subject), subject)
             held = await credentials.held(transaction.connection, tenant, role, subject)
+            held = [one for one in held if one.node is None]  # the machines of a host have theirs beside these
             if len(held) >= credentials.MOST_HELD:
                 raise Conflict("too_many_secrets", f"{subject!r} has {len(held)} secrets; delete one first")
             return await self._new_secret(transaction, caller, role, tenant, subject)
@@ -273,6 +283,11 @@ def _there(shelf: Shelf[R], found: R | None, name: str) -> R:
         code = shelf.noun.replace(" ", "_") + "_unknown"
         raise NotFound(code, f"there is no {shelf.noun} {name!r} that you may see")
     return found
+
+
+def _plain(value: object) -> object:
+    """Return what an audit event says of a field."""
+    return rows.restrictions_to_json(value) if isinstance(value, Restrictions) else value
 
 
 def _integrity(shelf: Shelf[R], error: IntegrityError) -> Conflict | NotFound:

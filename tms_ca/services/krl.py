@@ -14,7 +14,7 @@ from tms_ca.core.krlbook import KrlBook
 from tms_ca.core.model import CaKey
 from tms_ca.core.publickey import parse_ca_key
 from tms_ca.services.clock import Clock
-from tms_ca.store import krls
+from tms_ca.store import krls, reports
 from tms_ca.store.engine import Database
 
 # A certificate stays listed this long after its end: hosts' clocks may be slow.
@@ -127,7 +127,9 @@ class Krls:
             values |= {"version": version, "content": content, "generated_at": now, "blob": header + body}
         async with self._database.transaction() as transaction:
             # Another replica may have kept one meanwhile; then this one is dropped, and the next attempt looks again.
-            await krls.save(transaction.connection, tenant, state.version, **values)
+            if await krls.save(transaction.connection, tenant, state.version, **values):
+                version = state.version + (content != state.content)
+                await reports.note_krl(transaction.connection, tenant, version, state.wanted, now)
 
 
 def _list(book: KrlBook, batch: krls.Batch) -> None:

@@ -10,7 +10,7 @@ from tms_ca.core.record import fields_of
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_id
 from tms_ca.services.journal import actor, event
-from tms_ca.store import cakeys, revocations, rows
+from tms_ca.store import cakeys, enrolment, reports, revocations, rows
 from tms_ca.store.engine import Database, Transaction
 
 # What may be revoked by whom beyond admins: only what is their own.
@@ -57,8 +57,10 @@ class Revocations:
             ended = await revocations.end_certificates(
                 connection, tenant, revocations.selected(selector, value), revocation_id, now
             )
+            ended += await enrolment.end_selected(connection, tenant, selector, value, revocation_id, now)
             made = Revocation(tenant, revocation_id, selector, value, reason, actor(caller), ended, now, None)
             await rows.REVOCATIONS.add(connection, **{name: getattr(made, name) for name in fields_of(type(made))})
+            await reports.note_change(connection, tenant, revocation_id, self._clock.now_ms())
             transaction.record(
                 event(
                     self._clock,
@@ -114,7 +116,7 @@ class Revocations:
             found = (
                 await revocations.find_certificate(connection, tenant, revocations.selected(selector, value))
                 is not None
-            )
+            ) or await enrolment.selects_any(connection, tenant, selector, value)
         if not found:
             raise NotFound("revocation_target_unknown", f"there is no {selector} {value!r} in this tenant")
 

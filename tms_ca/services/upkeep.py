@@ -80,10 +80,13 @@ class Upkeep:
             if self._kept.certificates_days is not None:
                 before = now - self._kept.certificates_days * DAY
                 yield retention.certificates_ended(tenant, before)
+                yield retention.host_certificates_ended(tenant, before)
                 yield retention.revocations_done(tenant, before)
             yield retention.delegations_ended(tenant, now)
         yield retention.sessions_ended(now)
         yield retention.credentials_ended(now)
+        yield retention.join_tokens_ended(now)
+        yield retention.sightings_old(now)
         yield retention.throttles_done()
 
     async def _sweep(self, sweep: Sweep, *, dry: bool) -> int:

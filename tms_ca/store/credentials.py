@@ -18,6 +18,7 @@ class Credential:
     credential_id: str
     created_at: int
     expires_at: int | None
+    node: str | None  # of a host: the machine that made it for itself
 
 
 async def add(
@@ -41,7 +42,7 @@ async def held(connection: AsyncConnection, tenant: str, role: Role, subject: st
     """Return the secrets of one holder, oldest first."""
     c = credentials.c
     query = (
-        select(c.credential_id, c.created_at, c.expires_at)
+        select(c.credential_id, c.created_at, c.expires_at, c.node)
         .where(c.tenant == tenant, c.role == role, c.subject == subject)
         .order_by(c.created_at, c.credential_id)
     )

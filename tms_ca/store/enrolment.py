@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.access import Role
 from tms_ca.core.facts import KeyStanding
-from tms_ca.core.model import Host, KeyPurpose, KeyState
+from tms_ca.core.model import Host, KeyPurpose, KeyState, Selector
 from tms_ca.core.record import fields_of, record
 from tms_ca.store import rows
 from tms_ca.store.tables import (
@@ -25,6 +25,14 @@ from tms_ca.store.tables import (
     revoked_certificates,
     tenants,
 )
+
+_COLUMN = {
+    Selector.SERIAL: "serial",
+    Selector.KEY_ID: "key_id",
+    Selector.PUBLIC_KEY: "public_key_fingerprint",
+    Selector.HOST: "host",
+    Selector.CA_KEY: "ca_fingerprint",
+}
 
 
 class Place(NamedTuple):
@@ -185,6 +193,26 @@ async def end_host_certificates(
     )
     names = ["serial", "tenant", "ca_fingerprint", "valid_before", "revocation_id", "change"]
     return (await connection.execute(insert(revoked_certificates).from_select(names, fresh))).rowcount
+
+
+async def end_selected(
+    connection: AsyncConnection, tenant: str, selector: Selector, value: str, revocation_id: str, now: int
+) -> int:
+    """Do the same for what a revocation selects; most selectors mean nothing to hosts' certificates."""
+    if selector not in _COLUMN:
+        return 0
+    which = {_COLUMN[selector]: int(value) if selector is Selector.SERIAL else value}
+    return await end_host_certificates(connection, tenant, revocation_id, now, **which)
+
+
+async def selects_any(connection: AsyncConnection, tenant: str, selector: Selector, value: str) -> bool:
+    """Tell whether there is a host certificate that a revocation would select."""
+    if selector not in _COLUMN:
+        return False
+    column = host_certificates.c[_COLUMN[selector]]
+    wanted = column == (int(value) if selector is Selector.SERIAL else value)
+    query = select(host_certificates.c.id).where(host_certificates.c.tenant == tenant, wanted).limit(1)
+    return (await connection.execute(query)).first() is not None
 
 
 async def count_change(connection: AsyncConnection, tenant: str) -> None:

@@ -16,6 +16,9 @@ from tms_ca.store.tables import (
     certificates,
     credentials,
     delegations,
+    host_certificates,
+    join_tokens,
+    krl_sightings,
     revocations,
     revoked_certificates,
     sessions,
@@ -27,7 +30,8 @@ DAY = 86400
 BATCH = 500  # deleted in one transaction
 LOOKED_AT = 2000  # by one statement that searches
 ENDED_KEPT_DAYS = 90  # delegations that nothing refers to, after their end
-SECRETS_KEPT_DAYS = 1  # sessions and credentials, after their end
+SECRETS_KEPT_DAYS = 1  # sessions, credentials and join tokens, after their end
+SIGHTINGS_KEPT_DAYS = 7  # how fast a revocation was known is asked while it is fresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,14 @@ def certificates_ended(tenant: str, before: int) -> Sweep:
     return Sweep("certificates", certificates, (c.valid_before, c.id), c.valid_before < before, old, _revoked_rows)
 
 
+def host_certificates_ended(tenant: str, before: int) -> Sweep:
+    """Return the host certificates of `tenant` that ended before `before`, each with its entry among the revoked."""
+    c = host_certificates.c
+    old = and_(c.tenant == tenant, c.valid_before < before)
+    return Sweep("host certificates", host_certificates, (c.valid_before, c.id), c.valid_before < before, old,
+                 _revoked_rows)  # fmt: skip
+
+
 def revocations_done(tenant: str, before: int) -> Sweep:
     """Return the revocations by serial, older than `before`, of certificates that are no longer on record.
 
@@ -142,6 +154,20 @@ def credentials_ended(now: int) -> Sweep:
     c = credentials.c
     ended = c.expires_at < now - SECRETS_KEPT_DAYS * DAY
     return Sweep("credentials", credentials, (c.expires_at, c.digest), ended, ended)
+
+
+def join_tokens_ended(now: int) -> Sweep:
+    """Return join tokens that ended SECRETS_KEPT_DAYS ago."""
+    c = join_tokens.c
+    ended = c.expires_at < now - SECRETS_KEPT_DAYS * DAY
+    return Sweep("join tokens", join_tokens, (c.expires_at, c.digest), ended, ended)
+
+
+def sightings_old(now: int) -> Sweep:
+    """Return since when machines have had KRLs, where that was noted SIGHTINGS_KEPT_DAYS ago."""
+    c = krl_sightings.c
+    old = c.first_ms < (now - SIGHTINGS_KEPT_DAYS * DAY) * 1000
+    return Sweep("KRL sightings", krl_sightings, (c.first_ms, c.tenant, c.host, c.node, c.krl_version), old, old)
 
 
 def throttles_done() -> Sweep:
