@@ -63,6 +63,9 @@ class TracedSigner:
         with self._tracer.start_as_current_span("sign"):
             return await self._signer.sign(data)
 
+    def sign_at_once(self, _: bytes) -> None:
+        """Return nothing: what is traced goes the long way."""
+
 
 class TracedKeyRing(KeyRing):
     """A KeyRing of traced signers; it asks `ring` for them."""

@@ -33,6 +33,7 @@ class Door:
     world: World
     port: int = 0
     app: web.Application | None = None
+    runner: Runner | None = None
     log: Log | None = None
     stream: _Stream = field(default_factory=_Stream)
     short: int = 0
@@ -63,7 +64,7 @@ async def open_door(
     if short:
         answer = direct.answer
 
-        def counted(*args: Any) -> bytes | None:
+        def counted(*args: Any) -> Any:
             found = answer(*args)
             door.short += found is not None
             return found
@@ -71,7 +72,7 @@ async def open_door(
         direct.answer = counted
     else:
         del app[DIRECT]
-    runner = Runner(app, access_log=None, auto_decompress=False, keepalive_timeout=keepalive_seconds)
+    runner = door.runner = Runner(app, access_log=None, auto_decompress=False, keepalive_timeout=keepalive_seconds)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

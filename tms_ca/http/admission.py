@@ -42,6 +42,7 @@ class Admission:
 
     def __init__(self, commits: Queue | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.waiting = 0  # requests that have arrived and have not begun
+        self.in_turn = 0  # requests that were answered at once in this turn of the loop: those after them waited
         self.gate = 0  # with fewer than so many waiting, everybody is let in unasked
         self.seconds_each = _EACH_AT_FIRST
         self._commits = commits
@@ -60,7 +61,7 @@ class Admission:
         if self._commits_late and endpoint in ISSUING:
             return RETRY_SECONDS
         patience = LOGIN_CHECK_SECONDS if endpoint in LOGIN_CHECKS else OTHER_SECONDS
-        return RETRY_SECONDS if self.waiting * self.seconds_each >= patience else None
+        return RETRY_SECONDS if (self.waiting + self.in_turn) * self.seconds_each >= patience else None
 
     def came(self, number: int) -> None:
         """Count requests that have arrived; each must begin, or be `lost`."""
@@ -76,10 +77,22 @@ class Admission:
         now = self._clock()
         self.waiting -= 1
         if self._begun_at:
-            # One long pause of the whole process says nothing about each request; that it lasts, many of them say.
-            each = min(now - self._begun_at, 2 * self.seconds_each)
-            self.seconds_each += (min(max(each, _EACH_LEAST), _EACH_MOST) - self.seconds_each) * _WEIGHT
+            self._learn(now - self._begun_at)
         self._begun_at = now
+
+    def took(self, seconds: float) -> None:
+        """Learn from a request that was answered at once."""
+        self.in_turn += 1
+        self._learn(seconds)
+
+    def turned(self) -> None:
+        """Begin with the requests of the loop's next turn."""
+        self.in_turn = 0
+
+    def _learn(self, seconds: float) -> None:
+        # One long pause of the whole process says nothing about each request; that it lasts, many of them say.
+        each = min(max(min(seconds, 2 * self.seconds_each), _EACH_LEAST), _EACH_MOST)
+        self.seconds_each += (each - self.seconds_each) * _WEIGHT
 
     def tick(self) -> None:
         """Look at the queue of the group commit; for a call every 50 ms or so."""

@@ -24,6 +24,7 @@ from tms_ca.http.context import CONTEXT, KNOWN_PATHS, Context
 from tms_ca.http.credentials import authenticate, authorize, credential, record_refusal
 from tms_ca.http.cursors import encode_cursor
 from tms_ca.http.known import KnownPath
+from tms_ca.http.later import Later
 from tms_ca.services.authentication import ChangedMeanwhile
 from tms_ca.store import rows
 
@@ -127,8 +128,11 @@ class Endpoint:
             return self._answer(result)
         raise Unavailable("changed_meanwhile", "the tenant changed again and again while deciding", retry_after=1)
 
-    def run_at_once(self, context: Context, asked: Asked, path: KnownPath) -> Answer | None:
-        """Return the answer where it is a plain yes that takes no waiting; None says nothing: `run` has the answer."""
+    def run_at_once(self, context: Context, asked: Asked, path: KnownPath) -> Answer | Later | None:
+        """Return the answer where it is a plain yes that takes no waiting but, perhaps, for its commit.
+
+        None says nothing: `run` has the answer.
+        """
         headers = asked.headers
         header = headers.get(_AUTHORIZATION)
         if header is None or headers.get(_CONTENT_TYPE) != JSON or _CONTENT_ENCODING in headers:
@@ -149,7 +153,7 @@ class Endpoint:
         result = self.at_once(Call(context, caller, tenant, path, {}, body, headers))
         if isinstance(result, Ready):
             return Answer(self.status, orjson.dumps(result.fields))
-        return result if isinstance(result, Answer) else None
+        return result if isinstance(result, Answer | Later) else None
 
     def _load_body(self, request: web.Request, raw: bytes) -> Any:
         if self.reading is None:
@@ -209,7 +213,8 @@ def endpoint(
 
     Its name is the operationId, its docstring the summary and the description. `hot`: its service compares the
     epoch of its facts with the caller's, so that the caller's credential may come from memory. `at_once` returns
-    what the endpoint would where that takes no waiting, and else None; it says yes only where the endpoint would.
+    what the endpoint would where that takes no waiting (or a Later, where only the commit is waited for), and else
+    None; it says yes only where the endpoint would.
     """
     whole = path if path.startswith("/") else TENANT_PREFIX + path
 

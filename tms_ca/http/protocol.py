@@ -11,10 +11,11 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_protocol import _ErrInfo
 
 from tms_ca.http import heads
 from tms_ca.http.admission import endpoint_of
+from tms_ca.http.at_once import AtOnce
 from tms_ca.http.direct import Direct
 from tms_ca.http.guard import Guard, TurnedAway, Watch
 from tms_ca.http.sent import ENDED, KEPT
@@ -23,18 +24,13 @@ _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _now = time.monotonic
 
 
-class Connection(RequestHandler):
-    """A connection that the guard watches, and that answers at once what it can."""
+class Connection(AtOnce):
+    """A connection that the guard watches."""
 
-    __slots__ = ("_came_at", "_direct", "_guard", "_queued", "_refused", "_watch")
+    __slots__ = ("_refused",)
 
     def __init__(self, manager: web.Server, guard: Guard, direct: Direct | None, **kwargs: Any) -> None:
-        super().__init__(manager, **kwargs)
-        self._guard = guard
-        self._direct = direct
-        self._watch: Watch | None = None
-        self._queued = 0  # requests that have arrived and have not begun
-        self._came_at = 0.0
+        super().__init__(manager, guard, direct, **kwargs)
         self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -64,8 +60,11 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes: shed, answer at once, or leave to the task."""
+        if self._pending is not None:
+            self._hold(data)
+            return
         admission = self._guard.admission
-        if admission.waiting >= admission.gate and self._shed(data):
+        if admission.waiting + admission.in_turn >= admission.gate and self._shed(data):
             return
         if self._refused:
             return  # whatever follows what was refused is not looked at
@@ -100,30 +99,6 @@ class Connection(RequestHandler):
                 self._look_closely(new, data)
         elif data:
             self._partial(len(data))
-
-    def _answered_at_once(self) -> bool:
-        """Answer the one request that has come, if that takes no waiting."""
-        message, payload = self._messages[0]
-        if type(message) is not RawRequestMessage or payload is EMPTY_PAYLOAD or not payload.is_eof():
-            return False
-        if self._watch is not None or self._upgraded or self._paused or self.transport is None or self._direct is None:
-            return False
-        if heads.vet(message, self._guard.allowed_hosts) is not None:
-            return False
-        answer = self._direct.answer(message, payload, self.peername)
-        if answer is None:
-            return False
-        self._messages.clear()
-        if self._parser is not None:
-            self._parser.message_consumed()
-        self.transport.write(answer)
-        # As aiohttp's own loop does after each answer: an idle connection ends at its time.
-        self._keepalive = True
-        now = self._loop.time()
-        self._next_keepalive_close_time = now + self._keepalive_timeout
-        if self._keepalive_handle is None:
-            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
-        return True
 
     def _look_closely(self, new: int, data: bytes) -> None:
         """Check what came not in one piece, or not alone."""
@@ -234,7 +209,7 @@ class Connection(RequestHandler):
 
     def idle_since(self) -> float | None:
         """Return since when nothing has been asked, None while something is."""
-        if self._watch is not None or self._messages:
+        if self._watch is not None or self._messages or self._pending is not None:
             return None
         idle = self._task_handler is None or (self._waiter is not None and not self._waiter.done())
         return self._came_at if idle else None
@@ -253,9 +228,18 @@ class Connection(RequestHandler):
         self._guard.awake[self] = None
         self._task_handler = self._loop.create_task(self.start())
 
+    def _begin(self, message: RawRequestMessage, payload: StreamReader) -> None:
+        self._messages.append((message, payload))
+        self._queued += 1
+        self._guard.admission.came(1)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        elif self._task_handler is None:
+            self._wake()
+
     def end(self, error: web.HTTPException | None) -> None:
         """Close the connection, saying `error` if something came and nothing else is being said."""
-        if self._request_in_progress or self._messages:
+        if self._request_in_progress or self._messages or self._pending is not None:
             return  # it is looked at again
         said = self._watch is not None and self._watch.bytes > 0
         if error is not None and self.transport is not None:
@@ -278,11 +262,6 @@ class Connection(RequestHandler):
             self._current_request._message = message._replace(should_close=True)  # noqa: SLF001
         payload.set_exception(error)
         return True
-
-    def read_again(self) -> None:
-        """Go on reading."""
-        if not (self._reading_paused or self._buffer_paused):
-            self._resume_transport_reading()
 
     def _watch_for(self, watch: Watch) -> None:
         self._watch = self._guard.watched[self] = watch

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from tms_ca.core.certificate import CertificateFields, CertType, assemble, certificate_line, to_be_signed
 from tms_ca.core.certificate_lint import lint
-from tms_ca.core.errors import NotFound
+from tms_ca.core.errors import NotFound, TmsError
 from tms_ca.core.facts import Denial, Facts, Grant, IssueRequest, Limits
 from tms_ca.core.model import Caller, CertificateRecord
 from tms_ca.core.policy import decide
@@ -17,6 +17,7 @@ from tms_ca.services.authentication import ChangedMeanwhile, require_epoch
 from tms_ca.services.cakeys import KeyRing
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
+from tms_ca.signing import Signer
 from tms_ca.store.hot import Entry, GroupCommit
 from tms_ca.store.memory import RememberedFacts
 
@@ -71,8 +72,11 @@ class Issuance:
         verdict = self._rules(request, facts, self._limits, self._clock.now())
         if isinstance(verdict, Denial):
             await self._refuse(caller, request, verdict)
-        issued = await self._sign(caller, request, key, verdict)
-        await self._record(caller, facts, issued.record)
+        signer = await self._keys.signer(caller.tenant, verdict.ca_fingerprint)
+        draft = self._draft(caller, request, key, verdict, signer)
+        issued = self._issued(caller, request, verdict, draft, await signer.sign(draft.tbs))
+        if not await self._commits.submit(self._entry(caller, facts, issued.record)):
+            raise ChangedMeanwhile
         return issued
 
     async def _refuse(self, caller: Caller, request: IssueRequest, denial: Denial) -> NoReturn:
@@ -82,14 +86,51 @@ class Issuance:
         )
         raise refusal(denial)
 
-    async def _sign(self, caller: Caller, request: IssueRequest, key: PublicKey, grant: Grant) -> Issued:
-        signer = await self._keys.signer(caller.tenant, grant.ca_fingerprint)
-        # Random in 63 bits: unguessable, and no KRL of ours ever needs ssh-keygen's broken bitmaps. Never 0.
-        serial = secrets.randbits(63) or 1
+    def issue_at_once(
+        self, caller: Caller, request: IssueRequest, public_key: str, done: Callable[[Issued | TmsError | None], None]
+    ) -> bool:
+        """Begin the same where nothing has to be waited for but the commit; False says nothing: `issue` has the answer.
+
+        `done` is called once the certificate is durable, with it; with what `issue` would raise if it could not be
+        written; or with None, if the tenant changed meanwhile and nothing was issued.
+
+        Raises:
+            TmsError: what `issue` would raise
+
+        """
+        key = parse_public_key(public_key)
+        facts = self._facts.for_issue_at_once(
+            caller.tenant, caller.id, request.user, request.host, request.account, key.fingerprint
+        )
+        if facts is None or facts.epoch != caller.epoch:
+            return False
+        verdict = self._rules(request, facts, self._limits, self._clock.now())
+        if isinstance(verdict, Denial):
+            return False
+        signer = self._keys.opened(verdict.ca_fingerprint)
+        if signer is None:
+            return False
+        draft = self._draft(caller, request, key, verdict, signer)
+        signature = signer.sign_at_once(draft.tbs)
+        if signature is None:
+            return False
+        issued = self._issued(caller, request, verdict, draft, signature)
+
+        def committed(outcome: bool | Exception) -> None:  # noqa: FBT001 - see GroupCommit.put
+            if isinstance(outcome, TmsError):
+                done(outcome)
+            else:
+                done(issued if outcome is True else None)
+
+        self._commits.put(self._entry(caller, facts, issued.record), committed)
+        return True
+
+    def _draft(self, caller: Caller, request: IssueRequest, key: PublicKey, grant: Grant, signer: Signer) -> "_Draft":
         fields = CertificateFields(
             public_key=key,
             nonce=secrets.token_bytes(32),
-            serial=serial,
+            # Random in 63 bits: unguessable, and no KRL of ours ever needs ssh-keygen's broken bitmaps. Never 0.
+            serial=secrets.randbits(63) or 1,
             type=CertType.USER,
             key_id=f"t={caller.tenant};c={caller.id};u={request.user};r={caller.request_id[:13]}",
             principals=grant.principals,
@@ -101,9 +142,13 @@ class Issuance:
         )
         tbs = to_be_signed(fields)
         lint(tbs, fields)  # nothing reaches the key that does not say, byte for byte, what was granted
-        blob = assemble(tbs, await signer.sign(tbs))
+        return _Draft(fields, tbs)
+
+    def _issued(self, caller: Caller, request: IssueRequest, grant: Grant, draft: "_Draft", signature: bytes) -> Issued:
+        fields = draft.fields
+        blob = assemble(draft.tbs, signature)
         record = CertificateRecord(
-            serial=serial,
+            serial=fields.serial,
             tenant=caller.tenant,
             key_id=fields.key_id,
             user=request.user,
@@ -111,7 +156,7 @@ class Issuance:
             host=request.host,
             account=request.account,
             delegation_id=grant.delegation_id,
-            public_key_fingerprint=key.fingerprint,
+            public_key_fingerprint=fields.public_key.fingerprint,
             ca_fingerprint=grant.ca_fingerprint,
             principals=grant.principals,
             critical_options=grant.critical_options,
@@ -125,8 +170,8 @@ class Issuance:
         )
         return Issued(record, certificate_line(blob))
 
-    async def _record(self, caller: Caller, facts: Facts, record: CertificateRecord) -> None:
-        """Make it durable, unless something in the tenant changed since the facts were read."""
+    def _entry(self, caller: Caller, facts: Facts, record: CertificateRecord) -> Entry:
+        """Return what is made durable, unless something in the tenant changed since the facts were read."""
         issued = event(
             self._clock,
             caller,
@@ -140,5 +185,12 @@ class Issuance:
             delegation=record.delegation_id,
             until=record.valid_before,
         )
-        if not await self._commits.submit(Entry(issued, record, facts.epoch)):
-            raise ChangedMeanwhile
+        return Entry(issued, record, facts.epoch)
+
+
+@record
+class _Draft:
+    """A certificate that has passed the lint, and waits for its signature."""
+
+    fields: CertificateFields
+    tbs: bytes

@@ -6,7 +6,8 @@ durable commit: `GroupCommit` hands over what has gathered each time the group b
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -21,7 +22,9 @@ from tms_ca.store.engine import Database
 from tms_ca.store.rows import certificate_values
 from tms_ca.store.tables import audit_events, certificates, tenants
 
+_LOG = logging.getLogger(__name__)
 MOST_IN_A_GROUP = 256
+Done = Callable[[bool | Exception], None]  # what an entry became: see GroupCommit.put
 
 
 @record
@@ -131,7 +134,7 @@ class GroupCommit:
         self._driver = driver
         self._database = database
         self._chain = chain
-        self._waiting: list[tuple[Entry, asyncio.Future[bool]]] = []
+        self._waiting: list[tuple[Entry, Done]] = []
         self._task: asyncio.Task[None] | None = None
         self.groups = 0
         self.entries = 0
@@ -149,10 +152,23 @@ class GroupCommit:
 
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, future))
+
+        def done(outcome: bool | Exception) -> None:  # noqa: FBT001 - it is what `submit` returns
+            if future.done():  # the request may have been cancelled; its certificate is on record all the same
+                return
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.put(entry, done)
+        return await future
+
+    def put(self, entry: Entry, done: Done) -> None:
+        """Make `entry` durable; then call `done`, which must not raise, with what `submit` would return or raise."""
+        self._waiting.append((entry, done))
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._drain())
-        return await future
 
     async def close(self) -> None:
         """Wait until what has been submitted is durable or refused."""
@@ -164,7 +180,7 @@ class GroupCommit:
             group, self._waiting = self._waiting[:MOST_IN_A_GROUP], self._waiting[MOST_IN_A_GROUP:]
             await self._write(group)
 
-    async def _write(self, group: list[tuple[Entry, "asyncio.Future[bool]"]]) -> None:
+    async def _write(self, group: list[tuple[Entry, Done]]) -> None:
         try:
             if not self._chain.registered:
                 await self._database.begin(self._chain)
@@ -183,17 +199,22 @@ class GroupCommit:
             return
         self.groups += 1
         self.entries += len(group)
-        for (_, future), answer in zip(group, answers, strict=True):
-            if not future.done():  # the request may have been cancelled; its certificate is on record all the same
-                future.set_result(answer)
+        for (_, done), answer in zip(group, answers, strict=True):
+            _tell(done, answer)
 
 
-def _refuse(group: Sequence[tuple[Entry, "asyncio.Future[bool]"]], error: Exception) -> None:
-    for _, future in group:
-        if not future.done():
-            answer = unavailable()
-            answer.__cause__ = error
-            future.set_exception(answer)
+def _refuse(group: Sequence[tuple[Entry, Done]], error: Exception) -> None:
+    for _, done in group:
+        answer = unavailable()
+        answer.__cause__ = error
+        _tell(done, answer)
+
+
+def _tell(done: Done, outcome: bool | Exception) -> None:  # noqa: FBT001 - see GroupCommit.put
+    try:
+        done(outcome)
+    except Exception:  # noqa: BLE001 - whatever it is, those behind it must have theirs
+        _LOG.exception("an answer that was durable could not be given")
 
 
 def unavailable() -> Unavailable:

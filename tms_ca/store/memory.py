@@ -88,6 +88,16 @@ class RememberedFacts:
             self._keep(tenant, found.epoch, key, found)
         return found
 
+    def for_issue_at_once(
+        self, tenant: str, client_id: str, user: str, host: str, account: str, fingerprint: str
+    ) -> Facts | None:
+        """Return the facts for an issue where they are remembered and still true; None says nothing."""
+        now = self._reader.standing_at_once(tenant, fingerprint)
+        if now is None or now[1] is not None:
+            return None
+        known: Facts | None = self._known(tenant, now[0], (client_id, user, host, account))
+        return known
+
     async def for_login(self, tenant: str, host: str, serial: int) -> LoginFacts | None:
         """Return the facts for a login check; None when there is no such tenant."""
         if serial > MOST_SERIAL:

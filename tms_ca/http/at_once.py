@@ -1,0 +1,113 @@
+"""A connection that answers at once what it can (http.direct), before aiohttp's loop for it is woken.
+
+Where an answer waits for its commit, nothing else is read from the connection: whatever comes behind is held back,
+and the answers leave in the order of the requests.
+"""
+
+import time
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from tms_ca.http import heads
+from tms_ca.http.direct import Direct
+from tms_ca.http.guard import Guard, Watch
+
+_now = time.monotonic
+
+
+class AtOnce(RequestHandler):
+    """What Connection builds on."""
+
+    __slots__ = ("_came_at", "_direct", "_guard", "_held", "_pending", "_queued", "_watch")
+
+    def __init__(self, manager: web.Server, guard: Guard, direct: Direct | None, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._guard = guard
+        self._direct = direct
+        self._watch: Watch | None = None
+        self._queued = 0  # requests that have arrived and have not begun
+        self._came_at = 0.0
+        self._pending: tuple[RawRequestMessage, StreamReader] | None = None  # what is answered when it is durable
+        self._held = b""  # what came meanwhile
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget it; a certificate that was waited for is on record all the same."""
+        self._pending = None
+        self._held = b""
+        super().connection_lost(exc)
+
+    def _begin(self, message: RawRequestMessage, payload: StreamReader) -> None:
+        """Go the long way with a request that was taken off it; Connection knows how."""
+        raise NotImplementedError
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what came behind a request that waits for its commit; no more than this is read."""
+        self._held += data
+        self._pause_transport_reading()
+
+    def read_again(self) -> None:
+        """Go on reading."""
+        if not (self._reading_paused or self._buffer_paused):
+            self._resume_transport_reading()
+
+    def _answered_at_once(self) -> bool:
+        """Answer the one request that has come, if that takes no waiting."""
+        message, payload = self._messages[0]
+        if type(message) is not RawRequestMessage or payload is EMPTY_PAYLOAD or not payload.is_eof():
+            return False
+        if self._watch is not None or self._upgraded or self._paused or self.transport is None or self._direct is None:
+            return False
+        if heads.vet(message, self._guard.allowed_hosts) is not None:
+            return False
+        answer = self._direct.answer(message, payload, self.peername, self._send_later)
+        if answer is None:
+            return False
+        self._messages.clear()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if isinstance(answer, bytes):
+            self.transport.write(answer)
+        else:
+            self._pending = message, payload
+        self._live_on()
+        admission = self._guard.admission
+        if not admission.in_turn:
+            self._loop.call_soon(admission.turned)
+        admission.took(_now() - self._came_at)
+        return True
+
+    def _live_on(self) -> None:
+        """Let an idle connection end at its time, as aiohttp's own loop does after each answer."""
+        self._keepalive = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
+    def _send_later(self, data: bytes | None, keep_alive: bool) -> None:  # noqa: FBT001 - see direct.Send
+        """Send an answer that has come, or go the long way after all; then go on with what came meanwhile."""
+        pending = self._pending
+        if pending is None or self.transport is None:
+            return  # the connection is lost, the certificate is on record
+        self._pending = None
+        if data is None:
+            self._begin(*pending)
+        else:
+            self.transport.write(data)
+            if not keep_alive:
+                self.force_close()
+                return
+            self._came_at = _now()
+            self._live_on()
+        if self._held:
+            held, self._held = self._held, b""
+            self.read_again()
+            self.data_received(held)
+
+    def close(self) -> None:
+        """Take no more requests; what waits for its commit is answered first, and its answer is the last."""
+        if self._pending is None:  # else aiohttp's loop for the connection stays, and whoever stops the service waits
+            super().close()
