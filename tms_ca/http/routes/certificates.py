@@ -15,12 +15,14 @@ from schemas.certificates import (
     issued_fields,
 )
 from tms_ca.core.access import Action, Role
-from tms_ca.core.errors import Denied
+from tms_ca.core.errors import Denied, TmsError
 from tms_ca.core.facts import IssueRequest
 from tms_ca.core.model import CertificateRecord
 from tms_ca.http.answer import TEXT, Answer
 from tms_ca.http.cursors import decode_cursor
 from tms_ca.http.endpoint import Call, Page, Ready, endpoint
+from tms_ca.http.later import Later
+from tms_ca.services.issuance import Issued
 from tms_ca.services.logins import LoginAnswer
 
 _ACCEPT = istr("Accept")  # made once: a look-up by a plain word makes one
@@ -28,8 +30,25 @@ ANSWER_HEADER = "X-TMS-Answer"  # what a plain-text answer is bound to: nonce, a
 _LIMITED = {"X-TMS-Uses": "limited"}  # such a yes is good for now only
 
 
+def issue_at_once(call: Call[tuple[IssueRequest, str]]) -> Later | None:
+    """Answer `issue_certificate` where the answer is yes, as soon as it is durable."""
+    later = Later()
+
+    def done(outcome: Issued | TmsError | None) -> None:
+        if isinstance(outcome, Issued):
+            call.context.metrics.issued.inc()
+            later.answer(Ready(issued_fields(outcome.record, outcome.certificate)))
+        elif outcome is None:
+            later.give_up()
+        else:
+            later.fail(outcome)
+
+    request, public_key = call.body
+    return later if call.context.issuance.issue_at_once(call.caller, request, public_key, done) else None
+
+
 @endpoint("POST", "certificates", needs=Action.CERTIFICATE_ISSUE, body=IssueShape(), returns=IssuedShape(), status=201,
-          problems=(400, 409), hot=True)  # fmt: skip
+          problems=(400, 409), hot=True, at_once=issue_at_once)  # fmt: skip
 async def issue_certificate(call: Call[tuple[IssueRequest, str]]) -> Ready:
     """Issue a user certificate.
 
