@@ -16,6 +16,8 @@ except ImportError:
     import signal
 
 PLAIN_KEYS = "--plain-keys"
+SSHD_NAMES = (b"sshd", b"sshd-session")  # the second from OpenSSH 9.8 on
+_MOST_BETWEEN = 8
 
 
 def account():
@@ -63,11 +65,29 @@ def confirmed(config, with_plain_keys):
             raise Doubt("a key that is not this CA's; %s after --wrap lets them in, and voids command= of "
                         "their authorized_keys lines" % PLAIN_KEYS)  # fmt: skip
         return _own_command(used)
-    told = announce(account(), os.getppid(), peer_address(os.environ), certificate, run_dir)
+    told = announce(account(), connection(), peer_address(os.environ), certificate, run_dir)
     own = _own_command([certificate])
     if told is not None and own is not None and told != own:
         raise Doubt("the certificate and the service force different commands")
     return own if told is None else told
+
+
+def connection():
+    """Return the pid of the sshd above this process: it holds the connection. Some shells stand in between.
+
+    Raises:
+        Doubt: there is none
+    """
+    pid = os.getppid()
+    for _ in range(_MOST_BETWEEN):
+        try:
+            head, _, tail = read("/proc/%d/stat" % pid).rpartition(b") ")
+            if head.partition(b" (")[2] in SSHD_NAMES:
+                return pid
+            pid = int(tail.split()[1])
+        except (OSError, IndexError, ValueError):
+            break
+    raise Doubt("no sshd stands above this process: it is for ForceCommand in sshd_config")
 
 
 def _own_command(used):

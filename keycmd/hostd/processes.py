@@ -6,6 +6,7 @@ A process is a pid and its start time: a pid alone is given out again.
 import os
 
 SSHD_NAMES = ("sshd", "sshd-session")  # the second from OpenSSH 9.8 on
+_MOST_ABOVE = 64
 _PTS_MAJORS = range(136, 144)
 
 
@@ -63,16 +64,17 @@ def descendants(pid, table):
     return found
 
 
-def is_ancestor(pid, of):
-    """Tell whether process `pid` is `of` or stands above it."""
-    seen = 0
-    while of > 1 and of != pid and seen < 64:
-        process = look(of)
-        if process is None:
-            return False
-        of = process.parent
-        seen += 1
-    return of == pid
+def sshd_above(pid):
+    """Return the pid of the nearest sshd above a process, None where there is none.
+
+    The nearest, because the connection's process of root stands above that of the user: a login has one name only.
+    """
+    for _ in range(_MOST_ABOVE):
+        process = look(pid)
+        if process is None or process.name in SSHD_NAMES:
+            return None if process is None else process.pid
+        pid = process.parent
+    return None
 
 
 def is_session_of_sshd(pid):

@@ -17,7 +17,7 @@ class Session:
     `ended_here` is whether this daemon has begun to end it.
     """
 
-    __slots__ = ("account", "certificate", "ended_here", "login_id", "process", "start", "started_at")
+    __slots__ = ("account", "certificate", "command", "ended_here", "login_id", "process", "start", "started_at")
 
     def __init__(self, fields):
         self.login_id = fields["login_id"]
@@ -26,11 +26,12 @@ class Session:
         self.process = fields["process"]
         self.start = fields["start"]
         self.started_at = fields["started_at"]
+        self.command = fields.get("command")  # that the service forces on every session of this connection, or None
         self.ended_here = False
 
     def fields(self):
         """Return what stands on the disk."""
-        return {name: getattr(self, name) for name in _FIELDS}
+        return dict({name: getattr(self, name) for name in _FIELDS}, command=self.command)
 
     def is_there(self):
         """Tell whether its sshd still runs: this process, not another that was given its pid."""

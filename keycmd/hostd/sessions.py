@@ -52,7 +52,11 @@ class Sessions:
             if known is not None and (known.certificate, known.account) != (session.certificate, session.account):
                 raise ServiceError("this connection is open by another certificate already")
             command = await self.announcer.permission(session, address)
-            if known is None:
+            if known is not None:
+                # One login may have several sessions (ControlMaster): what the first was forced to, all are.
+                command = known.command if command is None else command
+            else:
+                session.command = command
                 await asyncio.get_event_loop().run_in_executor(self._disk, self.registry.save, session)
                 self.registry.add(session)
         except Refused as refusal:
@@ -198,7 +202,7 @@ async def _check_user(mode, account, pid, peer):
         raise ServiceError("no such account: %s" % account) from error
     if entry.pw_uid != peer.uid:
         raise ServiceError("uid %d is not account %s" % (peer.uid, account))
-    if not processes.is_ancestor(pid, peer.pid) or not processes.is_session_of_sshd(pid):
+    if processes.sshd_above(peer.pid) != pid or not processes.is_session_of_sshd(pid):
         raise ServiceError("process %d is not the sshd above process %d" % (pid, peer.pid))
 
 

@@ -30,7 +30,7 @@ class SessionHost:
     url: str
     token: str
     ca_keys: str
-    mode: str = "pam"  # or wrapper
+    mode: str = "pam"  # or wrapper, or bare for neither
     accounts: tuple[str, ...] = ("alice", "bob")
     shell: str = "/bin/sh"
     settings: dict[str, str] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class SessionHost:
         values = {
             "url": self.url, "tenant": "default", "host": "h1", "node": "n1", "token_file": str(self.directory / "token"),
             "timeout_seconds": "3", "state_dir": str(self.state), "run_dir": "/run/tms-host", "report_seconds": "5",
-            "sessions": self.mode, **self.settings,
+            "sessions": "off" if self.mode == "bare" else self.mode, **self.settings,
         }  # fmt: skip
         self.config.write_text("".join(f"{key} = {value}\n" for key, value in values.items()))
         self.config.chmod(0o644)
@@ -184,6 +184,8 @@ class SessionHost:
         ]  # fmt: skip
         if self.mode == "pam":
             lines.append("UsePAM yes")
+        elif self.mode == "bare":
+            lines.append("UsePAM no")
         else:
             command = f"{self.prefix}/libexec/tms/tms-session --config {self.config} {self.wrap}"
             lines += ["UsePAM no", "ExposeAuthInfo yes", f"ForceCommand {command}"]

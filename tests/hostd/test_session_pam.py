@@ -46,16 +46,14 @@ class Place:
         shell = subprocess.run(
             host.ssh_command(*self.alice), input="echo in\n", capture_output=True, text=True, timeout=60, check=False
         )
-        terminal = subprocess.run(
-            host.ssh_command(*self.alice, flags=("-tt",)), input="echo $((40+2)); exit\n", capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        terminal = typed(host.ssh_command(*self.alice, flags=("-tt",)), "echo $((40+2)); exit\n")[1]
         sftp = subprocess.run(
             ["sftp", "-b", "-", *_for_sftp(host.ssh_command(*self.alice))],
             input="pwd\n", capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         return {
             "shell": "in" in shell.stdout,
-            "terminal": "42" in terminal.stdout,
+            "terminal": "42" in terminal,
             "command": host.ssh(*self.alice, "echo in").stdout == "in\n",
             "sftp": "/run/home/alice" in sftp.stdout,
             "local forward": self._forwards("-N", "-L"),
@@ -112,6 +110,21 @@ class Place:
         return False
 
 
+def typed(command: list[str], text: str) -> tuple[int, str]:
+    """Type a text at a terminal; return the exit status and what was seen."""
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as ssh:
+        ssh.stdin.write(text)
+        ssh.stdin.flush()  # and open until the end: with its end in the same packet, some of it may be lost
+        try:
+            status = ssh.wait(30)
+        except subprocess.TimeoutExpired:
+            ssh.kill()
+            status = -1
+        return status, ssh.stdout.read()
+
+
 def _for_sftp(command: list[str]) -> list[str]:
     words = command[1:]
     words[words.index("-p")] = "-P"
@@ -125,9 +138,9 @@ def place() -> Iterator[Place]:
     (directory / "other").mkdir()
     ours, theirs = Authority(directory), Authority(directory / "other")
     keygen("-t", "ed25519", "-N", "", "-f", directory / "plain")
-    (directory / "both.pub").write_text(ours.lines + theirs.lines)
+    (directory / "trusted.pub").write_text(ours.lines + theirs.lines)
     (directory / "keys").write_text((directory / "plain.pub").read_text())
-    lines = (f"TrustedUserCAKeys {directory}/both.pub", "AuthorizedKeysFile /run/principals/keys_%u")
+    lines = (f"TrustedUserCAKeys {directory}/trusted.pub", "AuthorizedKeysFile /run/principals/keys_%u")
     try:
         with scripted() as service:
             url = f"http://127.0.0.1:{service.port}"
