@@ -22,6 +22,7 @@ class Remembered:
 
     def __init__(self):
         self._answers = OrderedDict()
+        self.denials = 0  # how often something was forgotten
 
     def __len__(self):
         return len(self._answers)
@@ -36,10 +37,12 @@ class Remembered:
 
     def forget(self, question):
         """Remember no longer what was said to a question."""
+        self.denials += 1
         self._answers.pop((question.account, question.certificate), None)
 
     def clear(self):
         """Remember nothing."""
+        self.denials += 1
         self._answers.clear()
 
     def find(self, question, minutes, now, steady):
@@ -86,7 +89,7 @@ class Answers:
         path = "/api/v1/tenants/%s/hosts/%s/principals" % (config.tenant, config.host)
         # The helper's own time began earlier, and it must still hear that there was no answer.
         seconds = config.timeout - min(0.3, config.timeout / 4)
-        status = None
+        status, denials = None, self._remembered.denials
         try:
             status, headers, answer = await self._daemon.upstream.call(
                 "POST", path, question.body().encode("ascii"), "text/plain", seconds, most=MOST_ANSWER_BYTES
@@ -97,10 +100,10 @@ class Answers:
             raise
         except ServiceError as error:
             return self._when_away(question, status, error)
-        if self._daemon.config.away_minutes and "x-tms-uses" not in headers:
-            self._remembered.keep(question, lines, time.time(), time.monotonic())
-        else:
+        if not self._daemon.config.away_minutes or "x-tms-uses" in headers:
             self._remembered.forget(question)
+        elif denials == self._remembered.denials:  # else a no may have overtaken this yes on its way
+            self._remembered.keep(question, lines, time.time(), time.monotonic())
         return lines, ""
 
     def _when_away(self, question, status, error):
@@ -148,7 +151,7 @@ class Answers:
 
 
 def register(daemon):
-    """Take the helpers' questions."""
+    """Take the helpers' questions; other parts find the Answers as `daemon.answers`."""
     answers = Answers(daemon)
     daemon.answers = answers
     daemon.ask.handlers["principals"] = answers.principals
