@@ -5,6 +5,7 @@ from typing import Any
 from marshmallow import fields, post_load, validate
 
 from schemas.base import (
+    Integer,
     ListQuery,
     Shape,
     Timestamp,
@@ -16,10 +17,18 @@ from schemas.base import (
     user_field,
 )
 from schemas.certificates import Extensions, SourceAddresses, command_field
+from schemas.logins import RestrictionsShape
 from tms_ca.core.facts import HARD_MAX_SECONDS, MIN_LIFETIME_SECONDS
 from tms_ca.core.model import NO_EXTRAS, Constraints, DelegationStatus
 
 LONGEST_SECONDS = 366 * 24 * 3600
+MOST_USES = 1_000_000
+
+
+def uses_field(**options: Any) -> Integer:
+    """Return a field for a number of logins."""
+    text = "How many real logins there may be; without it, any number"
+    return Integer(validate=validate.Range(1, MOST_USES), metadata={"description": text}, **options)
 
 
 class ConstraintsShape(Shape):
@@ -29,6 +38,7 @@ class ConstraintsShape(Shape):
     source_address = SourceAddresses(load_default=())
     force_command = command_field(load_default=None, allow_none=True)
     extensions = Extensions(load_default=())
+    max_uses = uses_field(load_default=None, allow_none=True)
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> Constraints:
@@ -58,6 +68,7 @@ class ApproveShape(Shape):
     source_address = SourceAddresses()
     force_command = command_field()
     extensions = Extensions()
+    max_uses = uses_field()
 
 
 class DelegationShape(Shape):
@@ -72,6 +83,8 @@ class DelegationShape(Shape):
     purpose = fields.String()
     lifetime_seconds = fields.Integer()
     constraints = fields.Nested(ConstraintsShape)
+    uses_left = fields.Integer(allow_none=True, metadata={"description": "Logins left; null: any number"})
+    restrictions = fields.Nested(RestrictionsShape, allow_none=True)
     redirect_uri = fields.String(allow_none=True)
     created_at = Timestamp()
     decided_at = Timestamp(allow_none=True)

@@ -2,46 +2,11 @@
 
 import asyncio
 import json
-import secrets
 
 import pytest
 
 from schemas.base import rfc3339
-from tests.world import World
-
-
-def told(world: World, presented: str, **more) -> dict:
-    """Return what a host sends of a login that sshd has let in."""
-    body = {
-        "login_id": secrets.token_hex(16),
-        "node": "login1",
-        "account": "alice",
-        "certificate": presented.strip(),
-        "remote_address": "192.0.2.7",
-        "started_at": rfc3339(world.clock.now()),
-        **more,
-    }
-    return {name: value for name, value in body.items() if value is not ...}
-
-
-async def open_login(world: World, body: dict, host: str = "h1"):
-    return await world.call("POST", f"hosts/{host}/logins", auth=world.hosts[host], json=body)
-
-
-async def end_login(world: World, login_id: str, **more):
-    body = {"ended_at": rfc3339(world.clock.now()), "reason": "closed", **more}
-    return await world.call("POST", f"hosts/h1/logins/{login_id}/end", auth=world.hosts["h1"], json=body)
-
-
-async def records(world: World, **query) -> list[dict]:
-    asked = "&".join(f"{name}={value}" for name, value in query.items())
-    return (await world.good("GET", f"logins?{asked}", auth=world.operator))["items"]
-
-
-async def certificate_of(world: World) -> str:
-    reply = await world.issue()
-    assert reply.status == 201, reply.json
-    return reply.json["certificate"]
+from tests.logins.telling import certificate_of, end_login, open_login, records, told
 
 
 async def test_a_login_is_on_record_with_all_that_it_rests_on(world):

@@ -17,7 +17,10 @@ from tms_ca.client.failures import Failure, TryAgain, Unreachable, Usage
 from tms_ca.client.words import account_at_host, seconds, show
 
 POLL_SECONDS = 2.0  # between two looks at a delegation that the user has not decided yet
-_DELEGATION = ("id", "status", "user", "client_id", "account", "host", "purpose", "constraints", "expires_at")
+_DELEGATION = (
+    "id", "status", "user", "client_id", "account", "host", "purpose", "constraints", "uses_left", "restrictions",
+    "expires_at",
+)  # fmt: skip
 
 
 def service(found: Config) -> Service:
@@ -45,6 +48,7 @@ def _constraints(options: argparse.Namespace) -> dict[str, Any]:
         "source_address": options.source_address,
         "force_command": options.force_command,
         "extensions": options.extension,
+        "max_uses": options.max_uses,
     }
     return {name: value for name, value in wishes.items() if value}
 
@@ -193,6 +197,7 @@ def add(commands: Any) -> None:
     asks.add_argument("--for", dest="lifetime", type=seconds, required=True, metavar="TIME", help="such as 8h or 30d")
     asks.add_argument("--purpose", required=True, metavar="TEXT", help="what for; the user reads it")
     asks.add_argument("--max-ttl", type=seconds, metavar="TIME", help="no certificate under it lives longer")
+    asks.add_argument("--max-uses", type=int, metavar="N", help="no more than N logins (default: any number)")
     _options(asks)
     asks.set_defaults(run=delegate)
     shows = commands.add_parser("delegation", help="show a delegation, or wait until the user has decided")

@@ -13,7 +13,8 @@ from tms_ca.client.config import Config
 from tms_ca.client.failures import Refused, Usage
 from tms_ca.client.words import seconds, show, table
 
-_DECIDED = ("id", "status", "client_id", "account", "host", "purpose", "constraints", "expires_at")
+_DECIDED = ("id", "status", "client_id", "account", "host", "purpose", "constraints", "uses_left", "restrictions",
+            "expires_at")  # fmt: skip
 _LISTED = ("id", "status", "client_id", "account", "host", "expires_at", "purpose")
 _MFA = ("enrolled", "verified_at", "expires_at")
 
@@ -112,7 +113,8 @@ def delegations(options: argparse.Namespace, found: Config) -> int:
 
 def approve(options: argparse.Namespace, found: Config) -> int:
     """Say yes, perhaps for less long than was asked."""
-    call = protocol.decide(options.id, "approve", lifetime_seconds=options.lifetime, max_ttl_seconds=options.max_ttl)
+    call = protocol.decide(options.id, "approve", lifetime_seconds=options.lifetime, max_ttl_seconds=options.max_ttl,
+                           max_uses=options.max_uses)  # fmt: skip
     return _decide(options, found, call)
 
 
@@ -157,6 +159,7 @@ def add(commands: Any) -> None:
     one.add_argument("id", metavar="ID")
     one.add_argument("--for", dest="lifetime", type=seconds, metavar="TIME", help="less long than asked, such as 2h")
     one.add_argument("--max-ttl", type=seconds, metavar="TIME", help="no certificate under it lives longer")
+    one.add_argument("--max-uses", type=int, metavar="N", help="no more than N logins")
     one.set_defaults(run=approve)
     one = commands.add_parser("deny", help="refuse what an application asked for")
     one.add_argument("id", metavar="ID")

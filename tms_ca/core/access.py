@@ -43,6 +43,7 @@ class Action(StrEnum):
     DELEGATION_READ = "delegations.read"
     DELEGATION_DECIDE = "delegations.decide"
     DELEGATION_REVOKE = "delegations.revoke"
+    DELEGATION_RESTRICT = "delegations.restrict"
     SESSION_END = "sessions.end"
     MFA_READ = "mfa.read"
     MFA_ENROL = "mfa.enrol"
@@ -89,6 +90,7 @@ ACCESS: Mapping[Action, Mapping[Role, Reach]] = {
     Action.DELEGATION_READ: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
     Action.DELEGATION_DECIDE: {Role.USER: Reach.OWN_MFA},
     Action.DELEGATION_REVOKE: {Role.USER: Reach.OWN_MFA},
+    Action.DELEGATION_RESTRICT: {**_ADMINS, Role.USER: Reach.OWN_MFA},
     Action.SESSION_END: _USER,
     Action.MFA_READ: _USER,
     Action.MFA_ENROL: _USER,

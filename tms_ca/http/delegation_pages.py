@@ -126,8 +126,8 @@ async def approve(visit: Visit, form: Mapping[str, str]) -> web.Response:
 def _wish(form: Mapping[str, str]) -> dict[str, object]:
     """Return the fields of the form as the API would have them; an empty one keeps what was asked."""
     wish: dict[str, object] = {name: form[name].strip() for name in ("host", "account") if form.get(name, "").strip()}
-    for name in ("lifetime_seconds", "max_ttl_seconds"):
-        text = form.get(name, "")
+    for name in ("lifetime_seconds", "max_ttl_seconds", "max_uses"):
+        text = form.get(name, "").strip()
         if text:
             wish[name] = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else text
     return wish

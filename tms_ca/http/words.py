@@ -91,6 +91,7 @@ def hash_of_shown(delegation: Delegation, client_name: str) -> str:
         constraints.source_address,
         constraints.force_command,
         constraints.extensions,
+        constraints.max_uses,
         delegation.redirect_uri,
         delegation.user_code,
         delegation.created_at,

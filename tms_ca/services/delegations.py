@@ -46,6 +46,7 @@ class Narrowing:
     source_address: tuple[str, ...] | None = None
     force_command: str | None = None
     extensions: tuple[str, ...] | None = None
+    max_uses: int | None = None
 
 
 class Delegations:
@@ -82,6 +83,7 @@ class Delegations:
             decided_at=None,
             starts_at=None,
             expires_at=None,
+            uses_left=wish.constraints.max_uses,
         )
         try:
             async with self._database.change(caller.tenant) as transaction:
@@ -145,6 +147,7 @@ class Delegations:
                 decided_at=now,
                 starts_at=now,
                 expires_at=now + granted.lifetime_seconds,
+                uses_left=granted.constraints.max_uses,
             )
             await rows.DELEGATIONS.update(transaction.connection, (tenant, delegation_id), **_row(granted))
             transaction.record(
@@ -178,6 +181,51 @@ class Delegations:
             )
         return denied
 
+    async def restrict(
+        self, caller: Caller, tenant: str, delegation_id: str, changes: Mapping[str, object]
+    ) -> Delegation:
+        """Change what logins under an approved delegation may do less than their certificates say.
+
+        Raises:
+            NotFound: there is none that the caller may see
+            Conflict: it is not approved, or an admin has set what its user would change
+
+        """
+        async with self._database.change(tenant) as transaction:
+            found = await rows.DELEGATIONS.get(transaction.connection, tenant, delegation_id)
+            before = _visible(caller, found, delegation_id)
+            status = before.status_at(self._clock.now())
+            if status is not DelegationStatus.APPROVED:
+                raise Conflict(
+                    "delegation_not_approved", f"the delegation is {status}; only an approved one has logins"
+                )
+            mine = before.restrictions or rows.NO_RESTRICTIONS
+            by_admin = caller.reach is Reach.ANY
+            if mine.by_admin and not by_admin:
+                raise Conflict(
+                    "restrictions_by_admin",
+                    "an admin set the restrictions of this delegation; only an admin can change them",
+                )
+            wanted = replace(mine, **changes, by_admin=False)  # type: ignore[arg-type] # as the shape has them
+            stored = restrictions_to_json(
+                replace(wanted, by_admin=by_admin) if wanted != rows.NO_RESTRICTIONS else None
+            )
+            await rows.DELEGATIONS.update(transaction.connection, (tenant, delegation_id), restrictions=stored)
+            after = await rows.DELEGATIONS.get(transaction.connection, tenant, delegation_id)
+            assert after is not None
+            transaction.record(
+                event(
+                    self._clock,
+                    caller,
+                    tenant,
+                    "delegations.restrict",
+                    delegation_id,
+                    before=restrictions_to_json(before.restrictions),
+                    after=stored,
+                )
+            )
+        return after
+
     async def _pending(self, transaction: Transaction, caller: Caller, tenant: str, delegation_id: str) -> Delegation:
         found = await rows.DELEGATIONS.get(transaction.connection, tenant, delegation_id)
         asked = _visible(caller, found, delegation_id)
@@ -209,6 +257,9 @@ def _narrowed(asked: Delegation, wish: Narrowing) -> Delegation:
     most = asked.constraints.max_ttl_seconds
     if wish.max_ttl_seconds is not None and most is not None and wish.max_ttl_seconds > most:
         fields["max_ttl_seconds"] = [f"at most {most}, which was asked for"]
+    uses = asked.constraints.max_uses
+    if wish.max_uses is not None and uses is not None and wish.max_uses > uses:
+        fields["max_uses"] = [f"at most {uses}, which was asked for"]
     options = IssueRequest("", "", "", None, wish.source_address or (), wish.force_command, wish.extensions)
     denial = options_within(options, asked.constraints)
     if denial:
@@ -220,6 +271,7 @@ def _narrowed(asked: Delegation, wish: Narrowing) -> Delegation:
         source_address=wish.source_address or asked.constraints.source_address,
         force_command=asked.constraints.force_command if wish.force_command is None else wish.force_command,
         extensions=asked.constraints.extensions if wish.extensions is None else wish.extensions,
+        max_uses=uses if wish.max_uses is None else wish.max_uses,
     )
     return replace(
         asked,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from schemas.delegations import ApproveShape, DelegationQuery, DelegationRequestShape, DelegationShape, RequestedShape
+from schemas.logins import RestrictionsChange
 from tms_ca.core.access import Action
 from tms_ca.core.model import Delegation, Selector
 from tms_ca.core.record import fields_of
@@ -82,6 +83,18 @@ async def revoke_delegation(call: Call[None]) -> dict[str, Any]:
     return shown(call, await call.context.delegations.get(call.caller, call.tenant, delegation_id))
 
 
+@endpoint("PATCH", "delegations/{delegation_id}/restrictions", needs=Action.DELEGATION_RESTRICT,
+          body=RestrictionsChange(), returns=DelegationShape(), problems=(400, 404, 409))  # fmt: skip
+async def restrict_delegation(call: Call[dict[str, Any]]) -> dict[str, Any]:
+    """Restrict what logins under an approved delegation may do, from the next login on.
+
+    Certificates that were issued before are restricted, too. What is left out stays as it is; what an admin has set,
+    only an admin can change.
+    """
+    changed = await call.context.delegations.restrict(call.caller, call.tenant, call.path["delegation_id"], call.body)
+    return shown(call, changed)
+
+
 ENDPOINTS = (
     request_delegation,
     list_delegations,
@@ -89,4 +102,5 @@ ENDPOINTS = (
     approve_delegation,
     deny_delegation,
     revoke_delegation,
+    restrict_delegation,
 )
