@@ -1,10 +1,22 @@
 """What a host tells, for tests."""
 
 import secrets
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+from aiohttp import web
+from yarl import URL
 
 from schemas.base import rfc3339
 from tests.world import Reply, World
+from tms_ca.app import build_app, open_context
+from tms_ca.http.runner import Runner
+from tms_ca.observe import Log
+from tms_ca.settings import MASTER_KEY_FILE, SETTINGS_FILE, load_settings
 
 
 def told(world: World, presented: str, **more: Any) -> dict[str, Any]:
@@ -50,3 +62,18 @@ async def lines_of(world: World, certificate: str) -> Reply:
     body = {"account": "alice", "certificate": certificate.strip(), "nonce": "00"}
     headers = {"Accept": "text/plain"}
     return await world.call("POST", "hosts/h1/principals", auth=world.hosts["h1"], json=body, headers=headers)
+
+
+@asynccontextmanager
+async def second(data: Path, first: World) -> AsyncIterator[World]:
+    """Run another service on the database of `first`, with memory and connections of its own."""
+    data.mkdir()
+    shutil.copy(first.settings.master_key, data / MASTER_KEY_FILE)
+    (data / SETTINGS_FILE).write_text((first.settings.data / SETTINGS_FILE).read_text())
+    settings = load_settings(data)
+    async with open_context(settings, first.clock) as context:
+        runner = Runner(build_app(context, settings, Log()), access_log=None, auto_decompress=False)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield replace(first, base=URL(f"http://127.0.0.1:{runner.addresses[0][1]}/"), context=context)
+        await runner.cleanup()
