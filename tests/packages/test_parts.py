@@ -185,3 +185,31 @@ def test_G_04_no_module_needs_more_than_the_standard_library_of_3_6(tree, oldest
         [oldest, "-ISE", "-B", "-c", code, library, *names], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_example_is_a_configuration_and_names_every_key(tmp_path):
+    """Each key once, with the value that is meant without the line, but for what each host has its own."""
+    from keycmd import config
+
+    text = (ROOT / "deploy/host/host.conf.example").read_text()
+    token = tmp_path / "token"
+    token.touch(0o600)
+    token.write_text("tms_h_0123456789abcdefghijklmnopqrstuvwxyzABCDEF0\n")
+    path = tmp_path / "host.conf"
+    path.write_text(text.replace("/etc/tms/token", str(token)))
+    loaded = config.load(str(path))
+    assert (loaded.tenant, loaded.host) == ("default", "stampede3")
+    lines = dict(line.split(" = ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+    assert set(config.KEYS) - set(lines) == {"state_dir", "run_dir"}
+    own = {"url", "tenant", "host", "token_file", "ca_file", "node"}
+    assert {key: value for key, value in lines.items() if key not in own} == {
+        key: value for key, value in config.DEFAULTS.items() if key in lines and key not in own
+    }
+
+
+def test_the_page_about_hosts_describes_every_key():
+    from keycmd import config
+
+    page = (ROOT / "docs/hosts.md").read_text()
+    table = page[page.index("| key | meaning |") : page.index("## What happens at a login")]
+    assert {key for key in config.KEYS if f"`{key}`" not in table} == set()
