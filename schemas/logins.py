@@ -61,6 +61,13 @@ class LoginOpenedShape(Shape):
     login_id = fields.String()
     counted = fields.Boolean(metadata={"description": "It was counted against the delegation's max_uses"})
     uses_left = fields.Integer(allow_none=True, metadata={"description": "null: any number of logins"})
+    force_command = fields.String(
+        allow_none=True,
+        metadata={
+            "description": "What a restriction forces; sshd does it too, unless its ForceCommand stands above. "
+            "null also where the login was told before"
+        },
+    )
 
 
 class LoginEnd(Shape):

@@ -13,7 +13,8 @@ async def test_a_login_is_on_record_with_all_that_it_rests_on(world):
     issued = (await world.issue()).json
     body = told(world, issued["certificate"])
     reply = await open_login(world, body)
-    assert (reply.status, reply.json) == (201, {"login_id": body["login_id"], "counted": False, "uses_left": None})
+    answer = {"login_id": body["login_id"], "counted": False, "uses_left": None, "force_command": None}
+    assert (reply.status, reply.json) == (201, answer)
     (record,) = await records(world)
     assert record == {
         "login_id": body["login_id"], "host": "h1", "node": "login1", "account": "alice", "user": "alice",

@@ -106,6 +106,12 @@ def options_line(
     return ",".join(options)
 
 
+def command_of(options: str) -> str | None:
+    """Return the command that a line of `options_line` forces, or None."""
+    _, begins, rest = options.partition('command="')
+    return rest.partition('"')[0] if begins else None
+
+
 def _sources(lists: Iterable[tuple[str, ...]], of_certificate: str) -> tuple[str, ...] | Denial:
     """Return where all the lists allow a login from; () for anywhere. The certificate's own counts where any does."""
     given = [[ip_network(text) for text in texts] for texts in lists if texts]

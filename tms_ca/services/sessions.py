@@ -16,6 +16,7 @@ from tms_ca.core.facts import Denial, Limits, LoginFacts, LoginRequest
 from tms_ca.core.model import Caller, Login
 from tms_ca.core.policy import decide_login
 from tms_ca.core.record import record
+from tms_ca.core.restrictions import command_of
 from tms_ca.services.authentication import ChangedMeanwhile
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
@@ -48,6 +49,7 @@ class OpenedAnswer:
     login_id: str
     counted: bool
     uses_left: int | None
+    force_command: str | None = None
 
 
 class _Refused(Exception):
@@ -138,7 +140,10 @@ class Sessions:
                 raise _Refused(verdict)
             left = await logins.take_use(connection, caller.tenant, facts.issued.delegation_id) if limited else None
             now = self._clock.now()
-            answer = OpenedAnswer(told.login_id, limited and left is not None, (left or 0) if limited else None)
+            command = None if isinstance(verdict, Denial) else command_of(verdict.options)
+            answer = OpenedAnswer(
+                told.login_id, limited and left is not None, (left or 0) if limited else None, command
+            )
             issued = facts.issued
             await logins.add(
                 connection,
