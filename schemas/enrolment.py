@@ -20,7 +20,8 @@ from schemas.base import (
 )
 
 MOST_HOST_KEYS = 8
-_COUNT = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+COUNT = r"^(0|[1-9][0-9]{0,18})$"
+_COUNT = re.compile(COUNT, re.ASCII)
 _SECRET_DIGEST = matching("a digest", r"^[0-9a-f]{64}$", "SHA-256 of the credential as 64 hexadecimal digits")
 
 
@@ -121,8 +122,8 @@ class ReportCreate(Shape):
 
     node = node_field(required=True)
     user_ca_fingerprints = fields.List(fingerprint_field(), required=True, validate=validate.Length(0, 32))
-    krl_version = Count(required=True, metadata={"type": "string"})
-    trust_epoch = Count(required=True, metadata={"type": "string"})
+    krl_version = Count(required=True)
+    trust_epoch = Count(required=True)
     clock_offset_ms = Integer(required=True, validate=validate.Range(-(10**12), 10**12))
     openssh_version = text_field(64, required=True)
     tms_host_version = text_field(64, required=True)

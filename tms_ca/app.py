@@ -20,7 +20,7 @@ from tms_ca.http.middleware import HEADERS, Around, Serve, middleware, shortcut
 from tms_ca.http.refusals import Refusals
 from tms_ca.http.routes import ENDPOINTS
 from tms_ca.http.traced import TracedLog, traced_serve
-from tms_ca.metered import MeteredDatabase, MeteredDriver, MeteredKeyRing, MeteredKrls, MeteredReadiness
+from tms_ca.metered import MeteredDatabase, MeteredDriver, MeteredKeyRing, MeteredKrls, MeteredReadiness, MeteredReports
 from tms_ca.metrics import Metrics
 from tms_ca.observe import Log
 from tms_ca.services.auditing import Auditing
@@ -35,7 +35,6 @@ from tms_ca.services.issuance import Issuance
 from tms_ca.services.logins import Logins
 from tms_ca.services.people import Passwords, People
 from tms_ca.services.records import Records
-from tms_ca.services.reports import Reports
 from tms_ca.services.revocation import Revocations
 from tms_ca.services.session_ends import SessionEnds
 from tms_ca.services.sessions import Sessions
@@ -164,7 +163,7 @@ def _services(
         enrolment=Enrolment(database, keys, host_certificates, clock),
         host_certificates=host_certificates,
         trust=Trust(database, ring, krls, clock),
-        reports=Reports(database, krls, clock),
+        reports=MeteredReports(metrics, database, krls, clock),
         tracing=tracing,
     )
 

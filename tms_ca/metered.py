@@ -13,10 +13,12 @@ from tms_ca.services.cakeys import KeyRing
 from tms_ca.services.clock import Clock
 from tms_ca.services.krl import Krl, Krls
 from tms_ca.services.readiness import Look, Readiness
+from tms_ca.services.reports import Reports
 from tms_ca.signing import Signer
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import Database
 from tms_ca.store.hot import Entry, HotDriver, Prepared
+from tms_ca.store.reports import Counts
 from tms_ca.vault import Vault
 
 
@@ -139,6 +141,21 @@ class MeteredKrls(Krls):
         begun = time.perf_counter()
         await super()._build(*args)
         self._metrics.krl_built(time.perf_counter() - begun)
+
+
+class MeteredReports(Reports):
+    """Reports: how the machines of hosts stand."""
+
+    def __init__(self, metrics: Metrics, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._metrics = metrics
+
+    async def counts(self) -> list[Counts]:
+        """Return for each tenant how its machines stand."""
+        found = await super().counts()
+        for one in found:
+            self._metrics.hosts(one.tenant, reporting=one.reporting, behind=one.behind, silent=one.silent)
+        return found
 
 
 class MeteredReadiness(Readiness):

@@ -69,6 +69,13 @@ class Metrics:
         self._krl_checked = gauge(
             "tms_krl_checked_timestamp_seconds", "When the KRL was last seen up to date", "tenant", mode="livemax"
         )
+        self._hosts = {
+            "reporting": gauge("tms_hosts_reporting", "Machines of hosts that report", "tenant", mode="livemostrecent"),
+            "behind": gauge(
+                "tms_hosts_behind", "Machines that lack the KRL or a CA key", "tenant", mode="livemostrecent"
+            ),
+            "silent": gauge("tms_hosts_silent", "Machines that stopped to report", "tenant", mode="livemostrecent"),
+        }
         self._ready = gauge("tms_ready", "1 where the last look found nothing against traffic", mode="livemostrecent")
         self._check = gauge("tms_check_ok", "1 where the check passed at the last look", "check", mode="livemostrecent")
         self._process = _Process(registry)
@@ -135,6 +142,11 @@ class Metrics:
     def krl_built(self, seconds: float) -> None:
         """Count a KRL that was built."""
         self._builds.observe(seconds)
+
+    def hosts(self, tenant: str, *, reporting: int, behind: int, silent: int) -> None:
+        """Note how the machines of a tenant's hosts stand."""
+        for name, count in (("reporting", reporting), ("behind", behind), ("silent", silent)):
+            self._hosts[name].labels(tenant).set(count)
 
     def looked(self, checks: Iterable[tuple[str, bool]], *, ready: bool) -> None:
         """Note what a look at the service's readiness found."""

@@ -10,6 +10,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields
 
 from schemas.base import PATH_PATTERNS, SERIAL, Named, Serial, Timestamp
+from schemas.enrolment import COUNT, Count
 from tms_ca import __version__
 from tms_ca.core.access import ACCESS, Action, Role
 from tms_ca.http.endpoint import Endpoint
@@ -30,6 +31,8 @@ def _pattern(_: object, field: fields.Field[Any], **__: object) -> dict[str, str
     """Return what apispec cannot see: the patterns of our own validators and types."""
     if isinstance(field, Serial):
         return {"pattern": SERIAL}
+    if isinstance(field, Count):
+        return {"pattern": COUNT}
     return next(({"pattern": check.pattern} for check in field.validators if isinstance(check, Named)), {})
 
 
@@ -117,6 +120,7 @@ def document(endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
     converter: Any = plugin.converter  # apispec's own is untyped
     converter.map_to_openapi_type(Timestamp, "string", "date-time")
     converter.map_to_openapi_type(Serial, "string", None)
+    converter.map_to_openapi_type(Count, "string", None)
     converter.add_attribute_function(_pattern)
     spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
     spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})

@@ -16,7 +16,8 @@ from tms_ca.store import enrolment, reports
 from tms_ca.store.engine import Database
 from tms_ca.store.reports import Counts, Due, Report
 
-# A machine asks every 30 s unless it is set otherwise, and has 5 s for it; twice that before anybody is called.
+# A machine asks every 30 s unless it is set otherwise; one poll may be lost before anybody is called, and each takes a
+# moment. Machines that are set to ask less often than once a minute show up here for a while after each change.
 BEHIND_SECONDS = 65
 SILENT_SECONDS = 300
 CLOCK_MS = 30_000  # beyond this, certificates begin and end at wrong times

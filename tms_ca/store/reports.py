@@ -141,7 +141,7 @@ async def due(connection: AsyncConnection, tenant: str, by: int) -> Due:
 
 async def counts(connection: AsyncConnection, by: int, silent_ms: int) -> list[Counts]:
     """Return for each tenant how many machines report, how many are behind, and how many were last heard before."""
-    n, v, c = host_nodes.c, krl_versions.c, ca_keys.c
+    n, v, c, t = host_nodes.c, krl_versions.c, ca_keys.c, tenants.c
     version = (
         select(v.version)
         .where(v.tenant == n.tenant, v.generated_at <= by)
@@ -153,12 +153,16 @@ async def counts(connection: AsyncConnection, by: int, silent_ms: int) -> list[C
     held = type_coerce(n.user_ca_fingerprints, Text)
     lacking = exists().where(c.tenant == n.tenant, *_TRUSTED, c.created_at <= by, ~held.contains(c.fingerprint))
     behind = and_(n.reported_ms.is_not(None), or_(n.krl_version < version, lacking.correlate(host_nodes)))
-    query = select(
-        n.tenant,
-        func.count(n.reported_ms),
-        func.sum(case((behind, 1), else_=0)),
-        func.sum(case((n.reported_ms < silent_ms, 1), else_=0)),
-    ).group_by(n.tenant)
+    query = (
+        select(
+            t.tenant,
+            func.count(n.reported_ms),
+            func.sum(case((behind, 1), else_=0)),
+            func.sum(case((n.reported_ms < silent_ms, 1), else_=0)),
+        )
+        .select_from(tenants.outerjoin(host_nodes, n.tenant == t.tenant))
+        .group_by(t.tenant)
+    )
     return [Counts(row[0], int(row[1]), int(row[2]), int(row[3])) for row in await connection.execute(query)]
 
 

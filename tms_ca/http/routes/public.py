@@ -72,6 +72,7 @@ async def get_readiness(call: Call[None]) -> Any:
 async def get_metrics(call: Call[None]) -> web.Response:
     """Return the metrics in Prometheus' text format; docs/monitoring.md names them."""
     await call.context.readiness.look()  # it says what it found in metrics of its own
+    await call.context.reports.counts()  # so does this
     return web.Response(body=call.context.metrics.text(), headers={"Content-Type": call.context.metrics.media_type})
 
 
