@@ -32,6 +32,7 @@ class Machine:
         self.directory = directory
         self._enter: list[str] = []
         self._first: subprocess.Popen[str] | None = None
+        self._spawned: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self):
         """Start it.
@@ -57,6 +58,8 @@ class Machine:
         if self._first is not None:
             self._first.kill()  # unshare; --kill-child takes the rest along
             self._first.communicate()
+        for process in self._spawned:
+            process.wait(10)
         with contextlib.suppress(OSError):
             self.directory.rmdir()
 
@@ -74,9 +77,11 @@ class Machine:
     def spawn(self, log: Path, *words: str | Path) -> "subprocess.Popen[bytes]":
         """Start a daemon in there; what it says goes to `log`, outside."""
         with log.open("ab") as out:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.command(*words), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=ENVIRONMENT, cwd="/"
             )
+        self._spawned.append(process)
+        return process
 
     def put(self, path: Path) -> str:
         """Copy a file into the machine's /root; return its path there."""

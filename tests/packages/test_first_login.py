@@ -1,0 +1,216 @@
+"""From nothing to a first login, with the commands of docs/hosts.md: the real service, package, daemon and sshd."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pyotp
+import pytest
+
+from tests.packages.conftest import VERSION
+
+BIN = Path(sys.executable).parent
+PASSWORD = "a test needs no secret"
+# As systemd runs the daemon: the unit's user, group and one capability.
+DAEMON = ["setpriv", "--reuid", "tms-host", "--regid", "tms-host", "--groups", "tty", "--inh-caps", "+kill", "--ambient-caps",
+          "+kill", "/usr/sbin/tms-hostd"]  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Site:
+    """The service, its operator, a user and an application: what stands before the host comes."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.url = ""
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("TMS_")},
+            "TMS_CA_DATA": str(work / "data"), "TMS_CONFIG": str(work / "tms.toml"), "PATH": f"{BIN}:{os.environ['PATH']}",
+        }  # fmt: skip
+
+    def run(self, *words: str | Path, text: str = "") -> str:
+        done = subprocess.run(
+            list(map(str, words)),
+            input=text,
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    @contextlib.contextmanager
+    def served(self):
+        with (self.work / "service.log").open("ab") as log:
+            process = subprocess.Popen(
+                ["tms-ca", "serve", "--port", str(self.port)], stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment,
+                executable=BIN / "tms-ca",
+            )  # fmt: skip
+            try:
+                assert process.stdout
+                assert self.url in process.stdout.readline()
+                yield process
+            finally:
+                process.terminate()
+                process.wait(20)
+                process.stdout.close()
+
+    def prepare(self) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        said = self.run("tms-ca", "init", "--data", self.work / "data")
+        self.operator = next(line.split()[1] for line in said.splitlines() if line.startswith("secret:"))
+
+    def people(self) -> None:
+        """Alice, her account alice@stampede3, and a portal that may act for her."""
+        secret = json.loads(self.run("tms-ca", "clients", "create", "portal", "--json"))["secret"]
+        (self.work / "secret").touch(0o600)
+        (self.work / "secret").write_text(secret + "\n")
+        (self.work / "tms.toml").write_text(
+            f'url = "{self.url}"\ntenant = "default"\nclient_id = "portal"\nclient_secret_file = "{self.work}/secret"\n'
+        )
+        self.run("tms-ca", "users", "create", "alice", "--password-stdin", text=PASSWORD + "\n")
+        self.run("tms-ca", "links", "create", "alice", "alice@stampede3", "--days", "30")
+        self.run("tms", "login", "alice", "--password-stdin", text=PASSWORD + "\n")
+        seed = json.loads(self.run("tms", "mfa", "enrol", "--json"))["seed"]
+        self.run("tms", "mfa", "verify", pyotp.TOTP(seed).now())
+        asked = json.loads(
+            self.run("tms", "delegate", "alice", "alice@stampede3", "--for", "8h", "--purpose", "a test", "--json")
+        )
+        self.run("tms", "approve", asked["id"])
+
+    def certificate(self, name: str) -> Path:
+        key = self.work / name
+        self.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key)
+        self.run("tms", "cert", "alice", "alice@stampede3", "--key", f"{key}.pub", "--out", f"{key}-cert.pub")
+        return key
+
+
+class Host:
+    """The machine with sshd, as the administrator has left it."""
+
+    def __init__(self, machine, site: Site) -> None:
+        self.machine = machine
+        self.site = site
+        self.port = free_port()
+        self.daemon: subprocess.Popen[bytes] | None = None
+
+    def start_daemon(self) -> None:
+        self.daemon = self.machine.spawn(self.site.work / "hostd.log", *DAEMON)
+        self.until(
+            lambda: "daemon        runs" in self.machine.sh("tms-host status").stdout, "tms-hostd does not answer"
+        )
+
+    def start_sshd(self) -> None:
+        self.machine.spawn(self.site.work / "sshd.log", "/usr/sbin/sshd", "-D", "-e", "-p", str(self.port),
+                           "-o", "ListenAddress=127.0.0.1", "-o", "PidFile=/run/sshd.pid")  # fmt: skip
+        self.until(lambda: f"port {self.port}" in self.log("sshd"), "sshd does not listen")
+
+    def log(self, name: str) -> str:
+        return (self.site.work / f"{name}.log").read_text(errors="replace")
+
+    def until(self, condition, otherwise: str) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, otherwise + "\n" + self.everything()
+            time.sleep(0.05)
+
+    def everything(self) -> str:
+        found = sorted(self.site.work.glob("*.log"))
+        return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in found)
+
+    def ssh(self, key: Path, alias: str = "stampede3") -> "subprocess.CompletedProcess[str]":
+        """Log in as a stranger to the host would: the only thing known is the host CA."""
+        options = ["BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "StrictHostKeyChecking=yes", f"HostKeyAlias={alias}",
+                   f"UserKnownHostsFile={self.site.work}/known_hosts", "GlobalKnownHostsFile=none", "ConnectTimeout=20",
+                   f"CertificateFile={key}-cert.pub"]  # fmt: skip
+        flags = [word for option in options for word in ("-o", option)]
+        command = ["ssh", "-F", "none", "-p", str(self.port), "-i", key, *flags, "alice@127.0.0.1", "id -un"]
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        )
+
+
+@pytest.fixture
+def site(tmp_path):
+    if shutil.which("sshd", path="/usr/sbin") is None:
+        pytest.skip("sshd is missing: deploy/debian-packages.sh sshd")
+    made = Site(tmp_path)
+    made.prepare()
+    with made.served() as made.process:
+        yield made
+
+
+def invite(site: Site) -> list[str]:
+    """Return TOKEN and the --host-ca words, as an operator's program asks for them."""
+    request = urllib.request.Request(
+        f"{site.url}/api/v1/tenants/default/hosts/stampede3/join-tokens", data=b"{}", method="POST",
+        headers={"Authorization": f"Bearer {site.operator}", "Content-Type": "application/json"},
+    )  # fmt: skip
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        made = json.load(answer)
+    return [made["join_token"], *(word for pin in made["host_ca_fingerprints"] for word in ("--host-ca", pin))]
+
+
+def test_ten_minutes_from_nothing_to_a_first_login(packages, machine, site):
+    """And the ways back: a revoked certificate, a dead daemon, a service that is away, a host that left."""
+    site.run("tms-ca", "hosts", "create", "stampede3", "--address", "login.stampede3.example.org")
+    site.people()
+    host = Host(machine, site)
+    machine.run("useradd -m -s /bin/sh alice; ssh-keygen -A >/dev/null")
+    machine.run('dpkg -i "$1"', machine.put(packages / f"tms-host_{VERSION}_all.deb"))
+    token, *pin = invite(site)
+    said = machine.run('tms-host join "$@" --write-sshd', site.url, token, *pin)
+    assert "wrote /etc/ssh/sshd_config.d/50-tms.conf" in said
+    assert "used" in machine.run('tms-host join "$@"', site.url, token, *pin, status=1)  # a token is good once
+    host.start_sshd()
+    host.start_daemon()
+    with urllib.request.urlopen(f"{site.url}/api/v1/tenants/default/known_hosts", timeout=10) as answer:
+        (site.work / "known_hosts").write_bytes(answer.read())
+
+    good, bad = site.certificate("good"), site.certificate("bad")
+    login = host.ssh(good)
+    assert (login.returncode, login.stdout) == (0, "alice\n"), login.stderr + host.everything()
+    assert host.ssh(good, alias="login.stampede3.example.org").returncode == 0
+    assert "Host key verification failed" in host.ssh(good, alias="elsewhere").stderr
+
+    assert host.ssh(bad).returncode == 0
+    serial = next(
+        line.split()[1]
+        for line in site.run("ssh-keygen", "-L", "-f", f"{bad}-cert.pub").splitlines()
+        if "Serial:" in line
+    )
+    site.run("tms-ca", "revocations", "create", "--serial", serial, "--reason", "a test")
+    assert "Permission denied" in host.ssh(bad).stderr
+    assert host.ssh(good).returncode == 0
+
+    assert host.daemon is not None
+    machine.run("kill -9 $(pidof -x tms-hostd)")
+    host.daemon.wait(20)
+    assert host.ssh(good).returncode == 0, host.everything()  # the helper asks by itself
+    assert "Permission denied" in host.ssh(bad).stderr
+    host.start_daemon()
+
+    site.process.terminate()
+    site.process.wait(20)
+    assert "Permission denied" in host.ssh(good).stderr
+    with site.served():
+        assert host.ssh(good).returncode == 0, host.everything()
+        left = machine.run("tms-host leave --force")
+        assert "/etc/ssh/sshd_config.d/50-tms.conf" in left
+        assert host.ssh(good).returncode != 0
+    assert machine.run("ls /etc/tms").split() == ["host.conf.example"]
