@@ -49,7 +49,10 @@ CATALOGUE = {
     "command_user_unknown": ("error", "sshd cannot become this user: every login by a certificate is refused"),
     "command_user_privileged": ("error", "a mistake in the helper would have the rights of root"),
     "command_user_shared": ("warning", "whatever else runs as this user can read the host's credential"),
-    "command_order": ("error", "before OpenSSH 9.4, sshd ignores the second of the two commands in this order"),
+    "command_order": (
+        "error",
+        "before OpenSSH 9.4, sshd does not read AuthorizedPrincipalsCommand below the other command",
+    ),
     "helper_prints": (
         "error",
         "it said yes to a certificate that cannot be valid: something else answers in its place",

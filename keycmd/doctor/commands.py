@@ -36,12 +36,13 @@ def check(place, report):
     for account, settings in place.settings.items():
         _principals(place, account, settings, report)
         _keys(place, account, settings, report)
-        _order(place, account, settings, report)
 
 
 def _principals(place, account, settings, report):
     line = settings.one("authorizedprincipalscommand")
     where = place.sshd.where("authorizedprincipalscommand", line)
+    if not line and _order(place, account, settings, report):
+        return
     if not line:
         found = "%s: AuthorizedPrincipalsCommand none" % where
         report.add("principals_command_missing", found, PRINCIPALS_LINE, [account])
@@ -71,15 +72,18 @@ def _keys(place, account, settings, report):
 
 
 def _order(place, account, settings, report):
+    """Report the line that sshd before 9.4 does not read because the other command stands above it; tell whether."""
     keys, principals = (place.sshd.position(name) for name in ("authorizedkeyscommand", "authorizedprincipalscommand"))
-    both = settings.one("authorizedkeyscommand") and settings.one("authorizedprincipalscommand")
-    if both and 0 <= keys < principals and place.sshd.version and place.sshd.version < (9, 4):
-        found = "%s comes before %s in %s" % (
-            place.sshd.where("authorizedkeyscommand"),
+    old = place.sshd.version and place.sshd.version < (9, 4)
+    ignored = bool(old and settings.one("authorizedkeyscommand") and 0 <= keys < principals)
+    if ignored:
+        found = "%s does not count: %s comes before it" % (
             place.sshd.where("authorizedprincipalscommand"),
-            place.sshd.banner,
+            place.sshd.where("authorizedkeyscommand"),
         )
-        report.add("command_order", found, "put the line AuthorizedPrincipalsCommand first", [account])
+        mend = "move the line AuthorizedPrincipalsCommand above AuthorizedKeysCommand"
+        report.add("command_order", "%s (%s)" % (found, place.sshd.banner), mend, [account])
+    return ignored
 
 
 def _mended(line, arguments):

@@ -38,10 +38,10 @@ def check(place, report):
 
 
 def helper_user(place):
-    """Return the user that the helper runs as: sshd's word, else ours."""
+    """Return the user that the helper runs as: sshd's word, else ours, as it was meant."""
     for settings in place.settings.values():
         name = settings.one("authorizedprincipalscommanduser")
-        if name:
+        if name and place.entry(name):
             return name
     return OUR_USER
 
