@@ -20,7 +20,15 @@ from tms_ca.http.middleware import HEADERS, Around, Serve, middleware, shortcut
 from tms_ca.http.refusals import Refusals
 from tms_ca.http.routes import ENDPOINTS
 from tms_ca.http.traced import TracedLog, traced_serve
-from tms_ca.metered import MeteredDatabase, MeteredDriver, MeteredKeyRing, MeteredKrls, MeteredReadiness, MeteredReports
+from tms_ca.metered import (
+    MeteredDatabase,
+    MeteredDriver,
+    MeteredKeyRing,
+    MeteredKrls,
+    MeteredReadiness,
+    MeteredReports,
+    MeteredUnissued,
+)
 from tms_ca.metrics import Metrics
 from tms_ca.observe import Log
 from tms_ca.services.auditing import Auditing
@@ -123,17 +131,18 @@ def _services(
     limits: Limits = settings.limits
     reader = FactsReader(driver)
     ring = MeteredKeyRing(database, vault, metrics)
+    unissued = MeteredUnissued(database, clock, metrics)
     if tracing is None:
         facts, commits = RememberedFacts(reader), GroupCommit(driver, database, chain)
         issuance = Issuance(facts, commits, ring, limits, clock)
-        logins = Logins(facts, commits, limits, clock)
+        logins = Logins(facts, commits, limits, clock, unissued)
         sessions = Sessions(database, facts, commits, limits, clock)
     else:
         tracer = tracing.tracer
         facts, commits = TracedFacts(reader, tracer), TracedCommits(driver, database, chain, tracer=tracer)
         rules, signing = TracedRules(tracer), TracedKeyRing(ring, tracer)
         issuance = Issuance(facts, commits, signing, limits, clock, rules.decide)
-        logins = Logins(facts, commits, limits, clock, rules.decide_login)
+        logins = Logins(facts, commits, limits, clock, unissued, rules.decide_login)
         sessions = Sessions(database, facts, commits, limits, clock, rules.decide_login)
     keys = CaKeys(database, vault, clock)
     krls = MeteredKrls(database, clock, metrics)

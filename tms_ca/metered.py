@@ -8,12 +8,15 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from tms_ca.core.errors import Unavailable
+from tms_ca.core.facts import DenialReason
+from tms_ca.core.model import Caller, Event
 from tms_ca.metrics import Metrics
 from tms_ca.services.cakeys import KeyRing
 from tms_ca.services.clock import Clock
 from tms_ca.services.krl import Krl, Krls
 from tms_ca.services.readiness import Look, Readiness
 from tms_ca.services.reports import Reports
+from tms_ca.services.unissued import Unissued
 from tms_ca.signing import Signer
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import Database
@@ -155,6 +158,21 @@ class MeteredReports(Reports):
         found = await super().counts()
         for one in found:
             self._metrics.hosts(one.tenant, reporting=one.reporting, behind=one.behind, silent=one.silent)
+        return found
+
+
+class MeteredUnissued(Unissued):
+    """Unissued: how many alarms."""
+
+    def __init__(self, database: Database, clock: Clock, metrics: Metrics) -> None:
+        super().__init__(database, clock)
+        self._metrics = metrics
+
+    async def look(self, caller: Caller, account: str, blob: bytes, reason: DenialReason) -> Event | None:
+        """Return the event of an alarm."""
+        found = await super().look(caller, account, blob, reason)
+        if found is not None:
+            self._metrics.unissued.inc()
         return found
 
 

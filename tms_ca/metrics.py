@@ -42,6 +42,9 @@ class Metrics:
         self.media_type = registry.media_type
         self.issued = Tally(counter("tms_certificates_issued", "User certificates issued"))
         self.logins = Tally(counter("tms_logins_allowed", "Login checks answered yes"))
+        self.unissued = Tally(
+            counter("tms_certificates_unissued", "Certificates shown that a CA key signed and nobody here issued")
+        )
         self.denied = Tallies(counter("tms_denied", "Refusals by rule", "action", "code"))
         self.revoked = Tallies(counter("tms_revocations", "Revocations by selector", "selector"))
         self._problems = Tallies(counter("tms_problems", "Answers that are problems, by code", "code"))
@@ -80,8 +83,9 @@ class Metrics:
         self._check = gauge("tms_check_ok", "1 where the check passed at the last look", "check", mode="livemostrecent")
         self._process = _Process(registry)
         self._folded: tuple[Folded, ...] = (
-            self.issued, self.logins, self.denied, self.revoked, self._problems, self._requests, self._database_errors,
-            self.in_flight, self._groups, self._commits, self._signatures, self._builds, self._process,
+            self.issued, self.logins, self.unissued, self.denied, self.revoked, self._problems, self._requests,
+            self._database_errors, self.in_flight, self._groups, self._commits, self._signatures, self._builds,
+            self._process,
         )  # fmt: skip
         self._spreads: dict[tuple[str, int], Spread] = {}
         self._begin()
@@ -92,7 +96,7 @@ class Metrics:
     def _begin(self) -> None:
         """Let every reason to refuse begin at 0: Prometheus sees no increase in a series that begins at 1."""
         for reason in DenialReason:
-            for action in ("certificates.issue", "logins.check"):
+            for action in ("certificates.issue", "logins.check", "logins.open"):
                 self.denied.labels(action, reason)
         for selector in Selector:
             self.revoked.labels(selector)

@@ -5,13 +5,14 @@ Software keys are here; a key in an agent or a token is one more class with the 
 
 from typing import Protocol
 
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from nacl.bindings import crypto_sign
 
 from tms_ca.core.publickey import PublicKey, parse_ca_key
-from tms_ca.core.sshwire import mpint, string
+from tms_ca.core.sshwire import Reader, WireError, mpint, string
 
 CA_ALGORITHMS = ("ed25519", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa-3072", "rsa-4096")
 
@@ -25,6 +26,27 @@ _ECDSA = {
     "secp384r1": (b"ecdsa-sha2-nistp384", hashes.SHA384()),
     "secp521r1": (b"ecdsa-sha2-nistp521", hashes.SHA512()),
 }
+_RSA_HASHES = {"rsa-sha2-256": hashes.SHA256(), "rsa-sha2-512": hashes.SHA512()}  # RFC 8332
+
+
+def verifies(public_key: str, signature_format: str, signature: bytes, data: bytes) -> bool:
+    """Tell whether `signature` over `data` is one of the key in the line `public_key`; never with SHA-1."""
+    try:
+        key = serialization.load_ssh_public_key(public_key.encode())
+        if isinstance(key, ed25519.Ed25519PublicKey) and signature_format == "ssh-ed25519":
+            key.verify(signature, data)
+        elif isinstance(key, ec.EllipticCurvePublicKey) and _ECDSA[key.curve.name][0] == signature_format.encode():
+            parts = Reader(signature)
+            encoded = encode_dss_signature(*(int.from_bytes(parts.string(), "big") for _ in range(2)))
+            parts.end()
+            key.verify(encoded, data, ec.ECDSA(_ECDSA[key.curve.name][1]))
+        elif isinstance(key, rsa.RSAPublicKey) and signature_format in _RSA_HASHES:
+            key.verify(signature, data, padding.PKCS1v15(), _RSA_HASHES[signature_format])
+        else:
+            return False
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, WireError):
+        return False
+    return True
 
 
 class Signer(Protocol):

@@ -65,14 +65,14 @@ async def lines_of(world: World, certificate: str) -> Reply:
 
 
 @asynccontextmanager
-async def second(data: Path, first: World) -> AsyncIterator[World]:
+async def second(data: Path, first: World, log: Log | None = None) -> AsyncIterator[World]:
     """Run another service on the database of `first`, with memory and connections of its own."""
     data.mkdir()
     shutil.copy(first.settings.master_key, data / MASTER_KEY_FILE)
     (data / SETTINGS_FILE).write_text((first.settings.data / SETTINGS_FILE).read_text())
     settings = load_settings(data)
     async with open_context(settings, first.clock) as context:
-        runner = Runner(build_app(context, settings, Log()), access_log=None, auto_decompress=False)
+        runner = Runner(build_app(context, settings, log or Log()), access_log=None, auto_decompress=False)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         yield replace(first, base=URL(f"http://127.0.0.1:{runner.addresses[0][1]}/"), context=context)

@@ -31,6 +31,7 @@ class TmsError(Exception):
         retry_after: int | None = None,
         extra: Mapping[str, str | int] | None = None,
         recorded: bool = False,
+        alarm: str = "",
     ) -> None:
         super().__init__(detail)
         self.code = code
@@ -39,6 +40,7 @@ class TmsError(Exception):
         self.retry_after = retry_after  # seconds
         self.extra = extra or {}
         self.recorded = recorded  # the refusal stands in the audit chain already
+        self.alarm = alarm  # what the log must say as an error, and the caller need not know
 
 
 class Malformed(TmsError):

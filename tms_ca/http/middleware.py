@@ -74,12 +74,12 @@ class Around:
         begun = time.perf_counter()
         request_id = request[REQUEST_ID] = new_request_id()
         address = request[ADDRESS] = self.address(request._transport_peername, request.headers)  # noqa: SLF001 - what request.remote finds by a longer way
-        code, cause = "", ""
+        code, cause, alarm = "", "", ""
         metrics.in_flight.inc()
         try:
             response = await answer()
         except TmsError as error:
-            code = error.code
+            code, alarm = error.code, error.alarm
             response = problems.of_error(error, request_id)
             if response.status >= 500:
                 cause = repr(error.__cause__ or error)
@@ -99,7 +99,8 @@ class Around:
             response.headers.setdefault("Cache-Control", "no-store")
         if self.closing.is_set():
             response.force_close()
-        self.note(request.method, request.path, name, response.status, begun, request_id, address, code, cause)
+        self.note(request.method, request.path, name, response.status, begun, request_id, address, code, cause,
+                  alarm)  # fmt: skip
         return response
 
     def head(self, answer: Answer, request_id: str) -> None:
@@ -117,13 +118,14 @@ class Around:
         address: str,
         code: str = "",
         cause: str = "",
+        alarm: str = "",
     ) -> None:
         """Count and log a request that was answered; `begun` is of time.perf_counter()."""
         metrics = self.context.metrics
         seconds = time.perf_counter() - begun
         metrics.answered(name, status, seconds)
         line: dict[str, object] = {
-            "level": "error" if status >= 500 else "info",
+            "level": "error" if status >= 500 or alarm else "info",
             "at": int(time.time() * 1000) / 1000,
             "request_id": request_id,
             "method": method,
@@ -138,6 +140,8 @@ class Around:
             metrics.problem(code)
         if cause:
             line["error"] = cause
+        if alarm:
+            line["alarm"] = alarm
         self._log.write(**line)
 
 

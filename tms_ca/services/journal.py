@@ -23,6 +23,6 @@ def event(
     )
 
 
-def refusal(denial: Denial) -> Denied:
-    """Return the error that carries `denial`, once it is on record, to the caller."""
-    return Denied(denial.reason, denial.detail, recorded=True)
+def refusal(denial: Denial, alarm: str = "") -> Denied:
+    """Return the error that carries `denial`, once it is on record, to the caller; `alarm` is for the log."""
+    return Denied(denial.reason, denial.detail, recorded=True, alarm=alarm)

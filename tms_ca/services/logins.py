@@ -1,5 +1,6 @@
 """Answer a host that asks whether the certificate that sshd was handed opens this account, here and now."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from tms_ca.core.record import record
 from tms_ca.services.authentication import require_epoch
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
+from tms_ca.services.unissued import Unissued
 from tms_ca.store.hot import Entry, GroupCommit
 from tms_ca.store.memory import RememberedFacts
 
@@ -42,6 +44,7 @@ class Logins:
         commits: GroupCommit,
         limits: Limits,
         clock: Clock,
+        unissued: Unissued,
         rules: Rules = decide_login,
     ) -> None:
         self._facts = facts
@@ -49,6 +52,7 @@ class Logins:
         self._limits = limits
         self._clock = clock
         self._presented: dict[str, tuple[int, bytes]] = {}
+        self._unissued = unissued
         self._rules = rules  # core.policy.decide_login, perhaps observed
 
     async def check(self, caller: Caller, account: str, certificate: str) -> LoginAnswer:
@@ -65,9 +69,9 @@ class Logins:
         if facts is None:
             raise NotFound("tenant_unknown", "there is no such tenant")
         require_epoch(caller, facts.epoch)
-        if facts.issued is None or facts.issued.sha256 != digest:
-            parse_certificate_line(certificate)  # it is not one of ours: is it one at all?
         verdict = self._rules(LoginRequest(caller.id, account, digest), facts, self._limits, self._clock.now())
+        if facts.issued is None or facts.issued.sha256 != digest:
+            await self._not_ours(caller, account, certificate, verdict)
         if isinstance(verdict, Denial):
             target = f"{account}@{caller.id} serial:{serial}"
             await self._commits.submit(
@@ -75,6 +79,25 @@ class Logins:
             )
             raise refusal(verdict)
         return _answer(account, digest, serial, verdict)
+
+    async def _not_ours(self, caller: Caller, account: str, certificate: str, verdict: LoginGrant | Denial) -> None:
+        """Look whether what is not on record is a certificate at all, and whether a CA key of ours has signed it.
+
+        Raises:
+            Malformed: it is none
+            Denied: a CA key has signed it; that is on record
+
+        """
+        assert isinstance(verdict, Denial), "only what is on record stands"
+        presented = present_certificate_line(certificate)
+        alarm = await self._unissued.look(caller, account, presented.blob, verdict.reason)
+        if alarm is None:
+            parse_certificate_line(certificate)
+            return
+        target = f"{account}@{caller.id} serial:{presented.serial}"
+        refused = event(self._clock, caller, caller.tenant, CHECK, target, verdict.reason, detail=verdict.detail)
+        await asyncio.gather(self._commits.submit(Entry(alarm)), self._commits.submit(Entry(refused)))
+        raise refusal(verdict, "a CA key has signed a certificate that was never issued: see the audit event")
 
     def check_at_once(self, caller: Caller, account: str, certificate: str) -> LoginAnswer | None:
         """Return the same yes as `check`, where it takes no waiting. None says nothing: `check` has the answer.
