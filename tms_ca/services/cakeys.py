@@ -6,7 +6,7 @@ from tms_ca.core.model import ALL_TENANTS, CaKey, Caller, KeyPurpose, KeyState, 
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event
 from tms_ca.signing import Signer, SoftwareSigner
-from tms_ca.store import cakeys, revocations, rows
+from tms_ca.store import cakeys, enrolment, revocations, rows
 from tms_ca.store.engine import Database, Transaction
 from tms_ca.vault import Vault
 
@@ -151,6 +151,7 @@ class CaKeys:
                     "ca_key_state", f"a key in the state {key.state} cannot be retired; activate another first"
                 )
             alive = await cakeys.unexpired(transaction.connection, tenant, fingerprint, self._clock.now())
+            alive += await enrolment.unexpired(transaction.connection, tenant, fingerprint, self._clock.now())
             if alive and not force:
                 raise Conflict(
                     "ca_key_in_use", f"{alive} certificates of this key are still valid; wait, or set force to end them"
@@ -161,6 +162,14 @@ class CaKeys:
                 transaction.connection,
                 tenant,
                 revocations.selected(Selector.CA_KEY, fingerprint),
+                f"retired:{fingerprint}",
+                self._clock.now(),
+            )
+            ended += await enrolment.end_selected(
+                transaction.connection,
+                tenant,
+                Selector.CA_KEY,
+                fingerprint,
                 f"retired:{fingerprint}",
                 self._clock.now(),
             )
