@@ -18,6 +18,7 @@ from keycmd.hostcert import CertificateError, HostCertificate, check
 
 OLDEST_OPENSSH = (8, 2)  # ssh-keygen -Y verify
 MOST_CA_BYTES = 262144
+ROOM_BYTES = 131072
 _NODE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
 _TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
@@ -65,10 +66,11 @@ def join(places, url, token, ca_file=SYSTEM_CA, host_ca=(), name=None):
         raise AdminError("OpenSSH is %d.%d, expected %d.%d or newer" % (sshd_lines.keygen_version() + OLDEST_OPENSSH))
     host_keys = sshd_lines.host_keys(places)
     _check_words(token, host_ca)
-    kept = hostconf.kept_lines(places)
+    kept = hostconf.kept(places)
     ca_pem = _ca_pem(ca_file)
+    config = service.configure(url, ca_file, places, node, kept)
     _make_directories(places)
-    config = service.configure(url, ca_file, places, node=node)
+    _check_room(places)
     with service.Service(config) as asked, files.NewFiles() as new:
         _check_clock(asked)
         credential, digest = new_credential()
@@ -121,6 +123,16 @@ def _make_directories(places):
             files.make_directory(directory, 0o755, places.uid, places.gid)
     except files.FilesError as error:
         raise AdminError(str(error)) from error
+
+
+def _check_room(places):
+    """Refuse a full disk before the token is used; what is written for it is gone again."""
+    with files.NewFiles() as new:
+        try:
+            for directory in (places.etc, places.state, places.certificates):
+                new.add(directory + "/room", b"\0" * ROOM_BYTES)
+        except files.FilesError as error:
+            raise AdminError(str(error)) from error
 
 
 def _check_clock(asked):

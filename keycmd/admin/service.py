@@ -85,13 +85,17 @@ class Refusal(AdminError):
         self.code = code
 
 
-def configure(url, ca_file, places, tenant="unknown", host="unknown", node="node"):
-    """Return a Config without a credential, of what a command line says.
+def configure(url, ca_file, places, node, more):
+    """Return a Config without a credential, of what a command line says and `more` from a host.conf that is there.
+
+    Tenant and host are not known yet.
 
     Raises:
-        AdminError: an address or a CA file that cannot be used
+        AdminError: an address, a path, a CA file or a setting that cannot be used
     """
-    values = dict(DEFAULTS, url=url, tenant=tenant, host=host, token_file=places.token, ca_file=ca_file, node=node)
+    values = dict(DEFAULTS, url=url, tenant="unknown", host="unknown", token_file=places.token, ca_file=ca_file)
+    values.update(node=node, state_dir=places.state, run_dir=places.run)
+    values.update(more)
     try:
         return Config({key: (value, key) for key, value in values.items()})
     except ConfigError as error:
