@@ -39,6 +39,7 @@ class Sessions:
         self.outbox = Outbox(os.path.join(spool, "out"))
         self.announcer = Announcer(daemon, self.outbox, self._disk)
         self._ends = {}  # login id -> the task that ends it
+        self._opening = {}  # login id -> how many ask for it now
         self._now = asyncio.Event()
         self._named = True  # whether the service may believe that sessions are open here
 
@@ -51,14 +52,7 @@ class Sessions:
             known = self.registry.sessions.get(session.login_id)
             if known is not None and (known.certificate, known.account) != (session.certificate, session.account):
                 raise ServiceError("this connection is open by another certificate already")
-            command = await self.announcer.permission(session, address)
-            if known is not None:
-                # One login may have several sessions (ControlMaster): what the first was forced to, all are.
-                command = known.command if command is None else command
-            else:
-                session.command = command
-                await asyncio.get_event_loop().run_in_executor(self._disk, self.registry.save, session)
-                self.registry.add(session)
+            command = await self._begin(session, address, known)
         except Refused as refusal:
             log(NOTICE, "refused session %s code=%s" % (about, refusal))
             return no(refusal)
@@ -67,6 +61,24 @@ class Sessions:
             return failed(error)
         log(INFO, "opened session %s" % about)
         return yes() if command is None else yes([command])
+
+    async def _begin(self, session, address, known):
+        """Ask the service, and keep the session; return the command that is forced, or None."""
+        name = session.login_id
+        self._opening[name] = self._opening.get(name, 0) + 1
+        try:
+            command = await self.announcer.permission(session, address)
+            if known is not None:
+                # One login may have several sessions (ControlMaster): what the first was forced to, all are.
+                return known.command if command is None else command
+            session.command = command
+            await asyncio.get_event_loop().run_in_executor(self._disk, self.registry.save, session)
+            self.registry.add(session)
+            return command
+        finally:
+            self._opening[name] -= 1
+            if not self._opening[name]:
+                del self._opening[name]
 
     async def _checked(self, words, peer):
         """Return the Session that is asked for and its address, or None.
@@ -132,7 +144,8 @@ class Sessions:
         while True:
             self._now.clear()
             config = self._daemon.config
-            ids = sorted(self.registry.sessions)
+            # With those that are being asked for: the service may have them on record already.
+            ids = sorted({*self.registry.sessions, *self._opening})
             if config.sessions != "off" and (ids or self._named):
                 try:
                     await self._report(config.node, ids)

@@ -37,6 +37,8 @@ class SessionHost:
     sshd_lines: tuple[str, ...] = ()
     pam_lines: tuple[str, ...] = ()  # before the hook's
     wrap: str = "--wrap"
+    host_ca: str = ""  # the CA keys that sign trust bundles
+    helper: bool = False  # whether tms-principals is asked, rather than a file
     with_daemon: bool = True
     port: int = 0
     _holder: "subprocess.Popen[bytes] | None" = None
@@ -45,7 +47,7 @@ class SessionHost:
 
     @property
     def prefix(self) -> Path:
-        return self.directory / "usr"
+        return Path("/run/tms")  # in there: every directory above belongs to root, as sshd wants it
 
     @property
     def state(self) -> Path:
@@ -68,11 +70,14 @@ class SessionHost:
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o755)
-        stage(Path("/"), prefix=str(self.prefix))
+        stage(self.directory / "tree", prefix=str(self.prefix))
         self.state.mkdir(exist_ok=True)
         os.chown(self.state, DAEMON_UID, DAEMON_UID)
         self.state.chmod(0o755)
-        (self.state / "user_ca.pub").write_text(self.ca_keys)
+        for name, keys in (("user_ca.pub", self.ca_keys), ("host_ca.pub", self.host_ca)):
+            if keys:
+                (self.state / name).write_text(keys)
+                os.chown(self.state / name, DAEMON_UID, DAEMON_UID)
         token = self.directory / "token"
         token.touch(0o600)
         token.write_text(self.token + "\n")
@@ -180,8 +185,13 @@ class SessionHost:
             *self.sshd_lines, f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self.directory / 'host_key'}", "PidFile none",
             "StrictModes yes", "AuthorizedKeysFile none", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
             f"TrustedUserCAKeys {self.state / 'user_ca.pub'}", "LogLevel VERBOSE", "LoginGraceTime 30", "MaxStartups 300",
-            "AuthorizedPrincipalsFile /run/principals/%u", "Subsystem sftp /usr/lib/openssh/sftp-server",
+            "Subsystem sftp /usr/lib/openssh/sftp-server",
         ]  # fmt: skip
+        if self.helper:
+            lines += [f"AuthorizedPrincipalsCommand {self.prefix}/libexec/tms/tms-principals --config {self.config} %u %t %k",
+                      "AuthorizedPrincipalsCommandUser tms-host"]  # fmt: skip
+        else:
+            lines.append("AuthorizedPrincipalsFile /run/principals/%u")
         if self.mode == "pam":
             lines.append("UsePAM yes")
         elif self.mode == "bare":
@@ -204,6 +214,7 @@ class SessionHost:
         script = ["set -eu", "mount -t tmpfs -o mode=755 tmpfs /run",
                   f"mkdir -p -m 755 /run/sshd /run/home /run/etc /run/principals /run/tms-host && chown {DAEMON_UID}:{DAEMON_UID} /run/tms-host",
                   "cp -p /etc/passwd /etc/shadow /etc/group /run/etc/", "cp -r /etc/pam.d /run/pam.d",
+                  f"cp -r {shlex.quote(str(self.directory / 'tree'))}/run/tms /run/tms",
                   f"cp {shlex.quote(str(self.directory / 'pam'))} /run/pam.d/sshd"]  # fmt: skip
         people = [("tms-host", DAEMON_UID, "/nonexistent", "/usr/sbin/nologin")]
         people += [(name, FIRST_UID + n, f"/run/home/{name}", self.shell) for n, name in enumerate(self.accounts)]
