@@ -24,7 +24,9 @@ def host_key(world: World, name: str = "hostkey", *options: str) -> Key:
     return Key(path) if path.exists() else ssh_keygen(world.keys, name, *options)
 
 
-def join_body(world: World, token: str, node: str = "login1", *, keys: list[str] | None = None, digest: str = "") -> Any:
+def join_body(
+    world: World, token: str, node: str = "login1", *, keys: list[str] | None = None, digest: str = ""
+) -> Any:
     return {
         "join_token": token,
         "credential_sha256": digest or new_credential()[1],

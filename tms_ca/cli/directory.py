@@ -5,6 +5,7 @@ from typing import Any
 
 from schemas.directory import CA_ALGORITHMS, AdminCreate, NewAdminShape
 from tms_ca.cli.frame import Noun, Verb, deed
+from tms_ca.cli.hosts_machines import HOST_VERBS
 from tms_ca.cli.inputs import (
     DISPLAY_NAME,
     ENABLED,
@@ -92,13 +93,18 @@ ADMINS = Noun(
 )  # fmt: skip
 
 
-def _secrets(of: str, name: str, create: Endpoint, every: Endpoint, delete: Endpoint) -> tuple[Verb, ...]:
+def _secrets(of: str, name: str, create: Endpoint, every: Endpoint, delete: Endpoint, *more: str) -> tuple[Verb, ...]:
     """Return the verbs that roll out a new secret beside the old one."""
     holder = positional(name, f"the {of}", metavar=of.upper())
     which = positional("credential_id", "its id, as `secrets` lists it")
     return (
         Verb(name="new-secret", does=create, arguments=(holder,)),
-        Verb(name="secrets", does=every, arguments=(holder,), columns=("credential_id", "created_at", "expires_at")),
+        Verb(
+            name="secrets",
+            does=every,
+            arguments=(holder,),
+            columns=("credential_id", "created_at", "expires_at", *more),
+        ),
         Verb(name="delete-secret", does=delete, arguments=(holder, which), done="deleted secret {credential_id}"),
     )
 
@@ -191,10 +197,13 @@ HOSTS = Noun(
         Verb(name="update", does=hosts.update_host, arguments=(_HOST, *_HOST_OPTIONS, *ENABLED),
              prepare=read_host_keys),
         Verb(name="delete", does=hosts.delete_host, arguments=(_HOST,), done="deleted host {host}"),
-        *_secrets("host", "host", hosts.create_host_secret, hosts.list_host_secrets, hosts.delete_host_secret),
+        *HOST_VERBS,
+        *_secrets("host", "host", hosts.create_host_secret, hosts.list_host_secrets, hosts.delete_host_secret, "node"),
     ),
     "  tms-ca hosts create stampede3 --address login.stampede3.example.org\n"
-    "  tms-ca hosts update stampede3 --ssh-host-keys /etc/ssh/ssh_host_ed25519_key.pub\n",
+    "  tms-ca hosts update stampede3 --ssh-host-keys /etc/ssh/ssh_host_ed25519_key.pub\n"
+    "  tms-ca hosts invite stampede3             prints the command to type on one of its machines\n"
+    "  tms-ca hosts status                       which machines enforce what, and what is wrong with them\n",
 )  # fmt: skip
 
 _LINK = positional("link_id", "its id", metavar="LINK")

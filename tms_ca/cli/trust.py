@@ -8,6 +8,7 @@ from schemas.delegations import DelegationShape
 from schemas.directory import CA_ALGORITHMS
 from tms_ca.cli import files
 from tms_ca.cli.frame import Noun, Verb, deed
+from tms_ca.cli.hosts_machines import ACTIVATE, ENFORCEMENT
 from tms_ca.cli.inputs import constant, option, positional
 from tms_ca.core.access import Action
 from tms_ca.core.errors import Unavailable
@@ -90,11 +91,13 @@ REVOCATIONS = Noun(
                         option("--value", "value", "only of this thing"))),
         Verb(name="lift", does=revocations.lift_revocation,
              arguments=(positional("revocation_id", "its id", metavar="REVOCATION"),)),
+        ENFORCEMENT,
     ),
     "  tms-ca revocations create --user alice --reason 'laptop stolen'\n"
     "  tms-ca revocations create --serial 5093142857120398422 --reason test\n"
     "  tms-ca revocations list --selector user\n"
-    "  tms-ca revocations lift rev_...\n",
+    "  tms-ca revocations lift rev_...\n"
+    "  tms-ca revocations enforcement rev_...    which machines have it in their KRL, and how fast they had it\n",
 )  # fmt: skip
 
 
@@ -118,7 +121,7 @@ CA = Noun(
         Verb(name="create", does=ca_keys.create_ca_key, arguments=(
             option("--purpose", "purpose", "what it signs", choices=[str(one) for one in KeyPurpose], required=True),
             option("--algorithm", "algorithm", "(default: ed25519)", choices=CA_ALGORITHMS))),
-        Verb(name="activate", does=ca_keys.activate_ca_key, arguments=(_FINGERPRINT,)),
+        ACTIVATE,
         Verb(name="retire", does=ca_keys.retire_ca_key, arguments=(
             _FINGERPRINT, constant("--force", "force", True, "even while certificates of it are valid: ends them"))),
         Verb(name="export", say=lambda lines: "".join(f"{line}\n" for line in lines),
