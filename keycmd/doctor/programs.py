@@ -37,4 +37,4 @@ def check(place, report):
     said = "".join(run(["ssh-keygen", "-Y", "verify"])[1:])
     if "verify" not in said and "namespace" not in said:
         found = "ssh-keygen -Y verify says: %s" % (said.strip().split("\n") or [""])[0]
-        report.add("keygen_old", found, "upgrade openssh-client (8.2 or later)")
+        report.add("keygen_old", found, "upgrade openssh-client: 8.1 brought it")

@@ -18,7 +18,7 @@ from tests.host.sshd import Authority, keygen
 ROOT = Path(__file__).parents[2]
 INSIDE = "/run/t"
 STATE, RUN = f"{INSIDE}/state", f"{INSIDE}/run"
-HELPER_UID, FIRST_UID = 64990, 1000
+HELPER_UID, FIRST_UID = 64990, 59990
 NAME = "login1.example.org"
 OLD_PYTHON = Path.home() / ".pyenv/versions/3.6.15/bin/python"
 UNSHARE = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--propagation", "private"]

@@ -58,7 +58,7 @@ CASES = [
     ("command_missing", f"rm {HELPER}", set()),
     ("command_missing", f"chmod 644 {HELPER}", {"helper_fails"}),
     ("command_unsafe", f"chmod 775 {HELPER}", set()),
-    ("command_unsafe", f"chown 1000 {HELPER}", set()),
+    ("command_unsafe", f"chown alice {HELPER}", set()),
     ("command_unsafe", "chmod 777 usr/libexec", set()),
     ("command_unsafe", f"mkdir -m 777 open; mv {HELPER} open/x; ln -s ../../../open/x {HELPER}", set()),
     ("command_user_unknown", "first AuthorizedPrincipalsCommandUser nobody-of-ours", set()),
