@@ -29,6 +29,7 @@ class Syslog:
             (self._dev / name).touch()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(self._dev / "log"))
+        (self._dev / "log").chmod(0o666)
         self.socket.setblocking(False)
 
     def wrap(self, *command: str | Path) -> list[str | Path]:

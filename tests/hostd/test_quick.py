@@ -34,6 +34,7 @@ def daemon_that_says(host, said):
     with suppress(FileNotFoundError):
         host.ask_socket.unlink()
     listener.bind(str(host.ask_socket))
+    host.ask_socket.chmod(0o666)  # the helper may be another user
     listener.listen(100)
     asked = []
 

@@ -1,0 +1,283 @@
+"""A real sshd, the installed helper and the daemon, while the service or the daemon fails in each way.
+
+Nobody is let in who should not be, nobody waits beyond the helper's deadline, and syslog says why.
+"""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from deploy.sandbox_sshd import SandboxSshd
+from tests.host.liar import answer
+from tests.host.namespaces import syslog
+from tests.host.sshd import Authority
+from tests.host.test_faults import LIES, true_answer
+from tests.host.test_tls import _context, pki  # noqa: F401 - a fixture
+from tests.hostd.conftest import Host, Service, directory_for_all, until
+from tests.hostd.sandbox import HELPER_UID, furnished, need_root
+from tests.hostd.test_quick import LIES as DAEMON_LIES
+from tests.hostd.test_quick import daemon_that_says
+
+pytestmark = pytest.mark.skipif(need_root(), reason="the helper's account exists in a namespace of root's")
+
+DEADLINE = 1.5  # seconds: the helper's
+SLACK = 8.0  # of a whole ssh on a busy machine, which asks twice
+NO = answer(b'{"code":"certificate_revoked"}', status="403 Forbidden", kind="application/problem+json")
+
+
+@pytest.fixture(scope="module")
+def made_host(staged, made_certificate):
+    with directory_for_all("sshd") as directory:
+        host = Host(staged, directory, made_certificate, uid=HELPER_UID)
+        yield host
+        host.stop()
+
+
+@pytest.fixture(scope="module")
+def world(made_host, tmp_path_factory):
+    """The service, the host, its sshd and its syslog; each test leaves them as it found them."""
+    with Service(true_answer) as service, syslog(tmp_path_factory.mktemp("syslog")) as log:
+        made_host.configure(f"http://127.0.0.1:{service.port}", timeout_seconds=str(DEADLINE))
+        with furnished(made_host, log) as place:
+            place.service, place.log = service, log
+            yield place
+
+
+@pytest.fixture
+def place(world):
+    """The world with a daemon that runs; a login goes well before and after each test."""
+    world.service.reply = true_answer
+    world.host.configure(f"http://127.0.0.1:{world.service.port}", timeout_seconds=str(DEADLINE))
+    world.host.start(wrap=lambda command: world.log.wrap(*command))
+    world.log.lines()
+    assert world.login().stdout == "in\n", world.sshd.log[-3000:]
+    world.service.questions.clear()
+    world.log.lines()
+    yield world
+    world.host.stop()
+    world.service.reply = true_answer
+
+
+def refused(place, principals=(), says=None):
+    """Try to log in; check that it is refused in time and that syslog explains it."""
+    place.log.lines()
+    begun = time.monotonic()
+    done = place.login(*principals)
+    seconds = time.monotonic() - begun
+    assert (done.returncode, done.stdout) == (255, ""), place.sshd.log[-3000:]
+    assert seconds < DEADLINE + SLACK
+    lines = [line.split(": ", 1)[1] for line in place.log.lines()]
+    assert any(line.startswith(("failed", "refused")) and (says or "") in line for line in lines), lines
+    return lines
+
+
+def test_G_01_the_service_says_no(place):
+    place.service.reply = lambda _: NO
+    lines = refused(place, says="code=certificate_revoked")
+    assert len(place.service.questions) == 1
+    assert any("user=? client=?" in line or "user=- client=-" in line for line in lines)
+
+
+def test_G_01_another_principal(place):
+    """The twin of a yes: its principal is not this certificate's."""
+    done = place.login("bob@h1")
+    assert (done.returncode, done.stdout) == (255, "")
+    assert place.login("bob@h1", "alice@h1").stdout == "in\n"
+
+
+def test_options_of_an_answer_bind(place):
+    place.service.reply = lambda q: answer(b'restrict,command="echo forced" alice@h1\n', bound=q.bound)
+    assert place.login(command="echo in").stdout == "forced\n"
+    place.service.reply = lambda q: answer(b'from="10.99.99.99" alice@h1\n', bound=q.bound)
+    assert place.login().returncode == 255
+    place.service.reply = lambda q: answer(b'from="127.0.0.1" alice@h1\n', bound=q.bound)
+    assert place.login().stdout == "in\n"
+
+
+@pytest.mark.parametrize("lie", ["garbage", "another account", "redirect", "server error", "options", "silence", "a byte at a time", "nothing", "star"])  # fmt: skip
+def test_G_01_a_service_that_lies(place, lie):
+    place.service.reply = LIES.get(lie, lambda q: answer(b'environment="A=b" alice@h1\n', bound=q.bound))
+    refused(place)
+    place.service.reply = true_answer
+    assert place.login().stdout == "in\n"
+
+
+def test_G_10_a_service_that_is_down(place):
+    place.service.__exit__()
+    try:
+        refused(place, says="connecting to 127.0.0.1")
+    finally:
+        place.service.open(place.service.port)
+    assert place.login().stdout == "in\n"
+
+
+def test_G_10_a_service_that_is_slow_but_in_time(place):
+    """The twin of silence: lateness refuses, not waiting."""
+
+    def slow(question):
+        place.service.closing.wait(0.4)
+        return true_answer(question)
+
+    place.service.reply = slow
+    assert place.login().stdout == "in\n"
+
+
+def test_G_10_a_service_that_was_stopped(place, made_host):
+    """A process of its own gets SIGSTOP: the kernel still takes connections for it."""
+    code = """
+    import socket, sys
+    from tests.host.test_faults import true_answer
+    from tests.hostd.conftest import Service
+    with Service(true_answer) as service:
+        print(service.port, flush=True)
+        sys.stdin.read()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            made_host.configure(f"http://127.0.0.1:{int(process.stdout.readline())}", timeout_seconds=str(DEADLINE))
+            made_host.stop()
+            made_host.start(wrap=lambda words: place.log.wrap(*words))
+            assert place.login().stdout == "in\n"
+            process.send_signal(signal.SIGSTOP)
+            refused(place, says="no answer in time")
+            process.send_signal(signal.SIGCONT)
+            assert place.login().stdout == "in\n"
+        finally:
+            process.kill()
+
+
+def test_G_01_another_certificate_on_tls(place, pki, made_host):  # noqa: F811
+    (made_host.directory / "ca.pem").write_bytes((pki / "ca.pem").read_bytes())
+    for certificate in ("wrong", "good"):
+        with Service(true_answer, _context(pki, certificate)) as secure:
+            made_host.configure(
+                f"https://127.0.0.1:{secure.port}",
+                ca_file=str(made_host.directory / "ca.pem"),
+                timeout_seconds=str(DEADLINE),
+            )
+            made_host.stop()
+            made_host.start(wrap=lambda words: place.log.wrap(*words))
+            if certificate == "wrong":
+                refused(place, says="certificate verify failed")
+                assert secure.questions == []
+            else:
+                assert place.login().stdout == "in\n"
+
+
+def test_the_daemon_is_killed(place):
+    """The helper takes the whole way: who may get in does, and nobody else."""
+    place.host.processes[-1].kill()
+    until(lambda: not place.host.listens())
+    assert place.login().stdout == "in\n"
+    assert len(place.service.questions) == 2
+    place.service.reply = lambda _: NO
+    refused(place, says="code=certificate_revoked")
+
+
+def test_G_10_the_daemon_is_killed_and_the_service_is_down(place):
+    place.host.processes[-1].kill()
+    until(lambda: not place.host.listens())
+    place.service.__exit__()
+    try:
+        refused(place, says="connecting to 127.0.0.1")
+    finally:
+        place.service.open(place.service.port)
+
+
+def test_G_02_the_daemon_stands_still(place):
+    place.host.processes[-1].send_signal(signal.SIGSTOP)
+    try:
+        refused(place, says="timed out")
+    finally:
+        place.host.processes[-1].send_signal(signal.SIGCONT)
+    assert place.login().stdout == "in\n"
+
+
+@pytest.mark.parametrize("lie", ["garbage", "a star", "more lines", "http", "failed"])
+def test_G_01_something_else_on_the_daemon_s_socket(place, lie):
+    place.host.stop()
+    with daemon_that_says(place.host, DAEMON_LIES[lie]):
+        refused(place, says="reason=tms-hostd: ")
+    assert place.service.questions == []
+
+
+def test_G_10_a_remembered_yes_while_the_service_is_away(place):
+    """Only for the same certificate and account, and only where the configuration says so."""
+    place.host.stop()
+    place.host.configure(f"http://127.0.0.1:{place.service.port}", timeout_seconds=str(DEADLINE), when_away="cached 5")
+    place.host.start(wrap=lambda words: place.log.wrap(*words))
+    assert place.login().stdout == "in\n"
+    place.service.__exit__()
+    try:
+        place.log.lines()
+        assert place.login().stdout == "in\n"
+        assert any("from=memory age=" in line for line in place.log.lines())
+        refused(place, ("never-seen", "alice@h1"))
+    finally:
+        place.service.open(place.service.port)
+    place.service.reply = lambda _: NO
+    refused(place, says="certificate_revoked")
+    place.service.reply = lambda _: b""
+    refused(place)
+
+
+def test_G_10_a_way_that_asks_nobody_is_open_while_the_service_is_away(place):
+    """Break glass: a file of root's with keys, for one account; docs/hosts.md has these lines."""
+    where = place.host.directory / "glass"
+    where.mkdir()
+    glass = Authority(where, "glass_ca")
+    plain, certified = glass.issue("plain", "nobody"), glass.issue("certified", "breakglass")
+    stranger = glass.issue("stranger", "alice@h1")
+    keys = where / "breakglass_keys"
+    keys.write_text(f'{Path(f"{plain[0]}.pub").read_text()}cert-authority,principals="breakglass" {glass.lines}')
+    keys.chmod(0o600)
+    extra = f"{place.sshd.extra}\nMatch User breakglass\n    AuthorizedKeysFile {keys}\n"
+    place.service.__exit__()
+    try:
+        refused(place)
+        with SandboxSshd(where / "sshd", place.authority.lines, accounts=("alice", "breakglass"), extra=extra) as sshd:
+
+            def login(key, certificate, account):
+                return sshd.ssh(key, certificate, "echo in", account=account).stdout
+
+            assert login(plain[0], None, "breakglass") == "in\n", sshd.log[-3000:]
+            assert login(*certified, "breakglass") == "in\n", sshd.log[-3000:]
+            # The twins: another account, another principal, and a certificate that must be asked about.
+            assert login(plain[0], None, "alice") == ""
+            assert login(*certified, "alice") == ""
+            assert login(*stranger, "breakglass") == ""
+            assert login(*place.made["alice@h1",], "breakglass") == ""
+    finally:
+        place.service.open(place.service.port)
+
+
+def test_two_logins_in_parallel(place):
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: place.login(), range(2)))
+    assert [one.stdout for one in done] == ["in\n"] * 2
+    assert len(place.service.questions) == 4
+
+
+def test_two_hundred_logins_in_a_row(place):
+    failed = [number for number in range(200) if place.login().stdout != "in\n"]
+    assert failed == []
+    assert len(place.service.questions) == 400
+    assert len(place.host.status()) > 3
+
+
+def test_G_02_sixty_logins_at_once(place):
+    """MaxStartups is 300; the service is asked live for each of them, twice."""
+    begun = time.monotonic()
+    with ThreadPoolExecutor(60) as pool:
+        done = list(pool.map(lambda _: place.login(), range(60)))
+    seconds = time.monotonic() - begun
+    assert [one.stdout for one in done] == ["in\n"] * 60, [one.stderr for one in done]
+    assert len(place.service.questions) == 120
+    assert seconds < 60, f"{seconds:.1f} s"
