@@ -1,7 +1,8 @@
 """`make demo`: the main job on this machine, for real, step by step.
 
-A service, a real sshd, a client, a user with a second factor: a certificate opens a session, a revocation closes the
-door. Everything lives in build/demo-*/ and is removed at the end; as root, sshd runs in namespaces of its own.
+A service, a host that joins it, a real sshd, a client, a user with a second factor: a certificate opens a session, a
+revocation closes the door. Everything lives in build/demo-*/ and is removed at the end; as root, the host is a copy of
+this machine, in namespaces of its own.
 """
 
 import argparse
@@ -15,11 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import pyotp
-from build_pyz import build
-from sandbox_sshd import HelperFiles, SandboxSshd
+from demo_host import RootHost, UserHost, demo_host
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -118,28 +119,36 @@ def tell(demo: Demo) -> None:
     with served(demo) as url:
         demo.say(f"The service starts and answers on {url}")
         demo.note(f"$ tms-ca serve     (look at {url}/docs; the log is ./service.log)")
-        demo.say(
-            f"The admin registers the host {HOST} and the application {CLIENT}; each gets a credential, shown once"
-        )
-        host = demo.operator("hosts", "create", HOST)
+        demo.say(f"The admin registers the application {CLIENT}; it gets a credential, shown once")
         client = demo.operator("clients", "create", CLIENT)
-        sshd = _sshd(demo, url, str(host["secret"]))
-        try:  # and not `with`: when the demo is ended while sshd starts, it is stopped all the same
-            sshd.start()
-            demo.say(f"A real sshd listens on 127.0.0.1 port {sshd.port}: it trusts the CA and asks at every login")
-            demo.note("TrustedUserCAKeys and AuthorizedPrincipalsCommand in ./sshd/sshd_config")
-            _people(demo, url, sshd.account, str(client["secret"]))
-            _job(demo, sshd)
+        host = demo_host(work, HOST)
+        try:  # and not `with`: when the demo is ended while the host starts, it is stopped all the same
+            _join(demo, host, url)
+            _people(demo, url, host.account, str(client["secret"]))
+            _job(demo, host)
         finally:
-            sshd.stop()
+            host.stop()
     demo.say("Everything that happened stands in a hash-chained audit trail:")
     demo.note(demo.run("tms-ca", "audit", "verify"))
 
 
-def _sshd(demo: Demo, url: str, token: str) -> SandboxSshd:
-    keys = demo.run("tms-ca", "ca", "export", show=False)
-    helper = HelperFiles(build(demo.work), url, TENANT, HOST, token)
-    return SandboxSshd(demo.work / "sshd", keys, helper, accounts=("alice",))
+def _join(demo: Demo, host: RootHost | UserHost, url: str) -> None:
+    demo.say(f"The admin registers the host {HOST} and invites it: a token that is good once, and what to trust")
+    demo.operator("hosts", "create", HOST)
+    invitation = demo.operator("hosts", "invite", HOST)
+    pins = [str(pin) for pin in invitation["host_ca_fingerprints"]]  # type: ignore[attr-defined]
+    demo.say("The host installs one package")
+    demo.note(host.install())
+    demo.say("It joins: it trusts what the host CA has signed, and has a credential that nobody else has ever seen")
+    words = [word for pin in pins for word in ("--host-ca", pin)]
+    demo.note(f"{host.prompt} tms-host join {url} tms_j_... {' '.join(words)}")
+    demo.note(host.join(url, str(invitation["join_token"]), *words).partition("\n\n")[0].replace(str(demo.work), "."))
+    host.start()
+    demo.say(f"Its daemon keeps keys and revocations fresh; a real sshd listens on 127.0.0.1 port {host.port}")
+    demo.note(f"{host.prompt} tms-host status")
+    demo.note(host.status().partition("PROBLEM")[0].replace(str(demo.work), "."))
+    with urllib.request.urlopen(f"{url}/api/v1/tenants/{TENANT}/known_hosts", timeout=20) as answer:
+        (demo.work / "known_hosts").write_bytes(answer.read())
 
 
 def _people(demo: Demo, url: str, account: str, secret: str) -> None:
@@ -158,8 +167,8 @@ def _people(demo: Demo, url: str, account: str, secret: str) -> None:
     demo.run("tms", "mfa", "verify", pyotp.TOTP(seed).now())
 
 
-def _job(demo: Demo, sshd: SandboxSshd) -> None:
-    work, target = demo.work, f"{sshd.account}@{HOST}"
+def _job(demo: Demo, host: RootHost | UserHost) -> None:
+    work, target = demo.work, f"{host.account}@{HOST}"
     key, certificate = work / "job", work / "job-cert.pub"
     demo.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key, show=False)
     ask = ("tms", "cert", USER, target, "--key", f"{key}.pub", "--out", certificate)
@@ -181,11 +190,12 @@ def _job(demo: Demo, sshd: SandboxSshd) -> None:
     shown = demo.run("ssh-keygen", "-L", "-f", certificate)
     demo.note(shown.partition("\n")[2])
 
-    demo.say("ssh opens a session with it:")
-    login = sshd.ssh(key, certificate, "echo I am $(id -un), in $(pwd)")
+    demo.say("ssh opens a session with it, and knows the host by the host CA alone:")
+    login = host.ssh(key, certificate, "echo I am $(id -un), in $(pwd)")
     if login.returncode != 0 or "I am" not in login.stdout:
-        raise ExpectationError(f"the login failed:\n{login.stderr}\n{sshd.log[-2000:]}")
-    demo.note(f"$ ssh -p {sshd.port} -i job -o CertificateFile=job-cert.pub {sshd.account}@127.0.0.1\n{login.stdout}")
+        raise ExpectationError(f"the login failed:\n{login.stderr}\n{host.log()[-2000:]}")
+    options = f"-o CertificateFile=job-cert.pub -o HostKeyAlias={HOST}"
+    demo.note(f"$ ssh -p {host.port} -i job {options} {host.account}@127.0.0.1\n{login.stdout}")
 
     demo.say(
         "The admin revokes the certificate: the same ssh with the same certificate, valid for an hour, is refused:"
@@ -193,7 +203,7 @@ def _job(demo: Demo, sshd: SandboxSshd) -> None:
     serial = next(line.split()[1] for line in shown.splitlines() if line.strip().startswith("Serial:"))
     demo.operator("revocations", "create", "--serial", serial, "--reason", "the demo ends")
     begun = time.monotonic()
-    again = sshd.ssh(key, certificate, "true")
+    again = host.ssh(key, certificate, "true")
     seconds = time.monotonic() - begun
     if again.returncode == 0:
         raise ExpectationError("a REVOKED certificate opened a session")
