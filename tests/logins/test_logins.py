@@ -1,12 +1,15 @@
 """Logins that hosts tell of: decided once more, counted once, on record with their end."""
 
 import asyncio
+import hashlib
 import json
+import secrets
 
 import pytest
 
 from schemas.base import rfc3339
 from tests.logins.telling import certificate_of, end_login, open_login, records, told
+from tests.world import ssh_keygen
 
 
 async def test_a_login_is_on_record_with_all_that_it_rests_on(world):
@@ -155,3 +158,34 @@ async def test_logins_come_in_pages_newest_first(world):
         found += [one["login_id"] for one in page["items"]]
         cursor = page["next_cursor"]
     assert found == wanted
+
+
+async def test_the_answer_names_the_command_that_the_session_must_run(world):
+    """By the certificate itself, or by a restriction made since; told again, it is the same."""
+    path = f"delegations/{world.delegation['id']}/restrictions"
+    certificate = await certificate_of(world)
+    await world.good("PATCH", path, auth=world.operator, json={"force_command": "rsync --server ."})
+    body = told(world, certificate)
+    assert (await open_login(world, body)).json["force_command"] == "rsync --server ."
+    await world.good("PATCH", path, auth=world.operator, json={"force_command": None})
+    assert (await open_login(world, body)).json["force_command"] == "rsync --server ."
+    assert (await open_login(world, told(world, certificate))).json["force_command"] is None
+    await world.good("POST", f"delegations/{world.delegation['id']}/revoke", auth=world.sessions["alice"])
+    await world.delegate("alice", "portal", "h1", "alice", constraints={"force_command": "true"})
+    assert (await open_login(world, told(world, await certificate_of(world)))).json["force_command"] == "true"
+
+
+async def test_a_machine_speaks_for_itself_only(world):
+    """Where the credential is a machine's own, from a join."""
+    token = (await world.good("POST", "hosts/h1/join-tokens", auth=world.operator, json={}))["join_token"]
+    secret = "tms_h_" + secrets.token_urlsafe(32)
+    await world.good("POST", "/api/v1/join", json={
+        "join_token": token, "credential_sha256": hashlib.sha256(secret.encode()).hexdigest(), "node": "login1",
+        "ssh_host_keys": [ssh_keygen(world.keys, "host").public],
+    })  # fmt: skip
+    world.hosts["h1"] = secret
+    certificate = await certificate_of(world)
+    assert (await open_login(world, told(world, certificate))).status == 201
+    assert (await open_login(world, told(world, certificate, node="login2"))).code == "node_mismatch"
+    body = {"node": "login2", "open": []}
+    assert (await world.call("POST", "hosts/h1/sessions", auth=secret, json=body)).code == "node_mismatch"

@@ -58,6 +58,7 @@ RESTRICTED_ROWS = [
     (Restrictions(source_address=("192.0.2.0/24",)), R.SOURCES_DISJOINT),
     (Restrictions(force_command="false"), R.COMMANDS_DIFFER),
     (Restrictions(permit_open=("db:5432",)), R.DESTINATIONS_DISJOINT),
+    (Restrictions(source_address=tuple(f"10.{n}.{n}.{n}/32" for n in range(100, 255))), R.RESTRICTIONS_TOO_LONG),
 ]
 
 

@@ -57,6 +57,7 @@ class DenialReason(StrEnum):
     SOURCES_DISJOINT = "sources_disjoint"
     COMMANDS_DIFFER = "commands_differ"
     DESTINATIONS_DISJOINT = "destinations_disjoint"
+    RESTRICTIONS_TOO_LONG = "restrictions_too_long"
 
 
 class LimitedBy(StrEnum):

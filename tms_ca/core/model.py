@@ -289,6 +289,7 @@ class Login:
     late: bool
     counted: bool
     uses_left: int | None
+    force_command: str | None
     told_at: int | None
 
 

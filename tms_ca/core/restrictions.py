@@ -13,10 +13,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from tms_ca.core.errors import Invalid
 from tms_ca.core.facts import Denial, DenialReason
 from tms_ca.core.model import Restrictions
-from tms_ca.core.names import MAX_SOURCE_ADDRESSES, check_force_command
+from tms_ca.core.names import check_force_command
 from tms_ca.core.times import compact_utc
 
 MOST_DESTINATIONS = 16
+MOST_CHARACTERS = 1900  # of a line's options: the helpers take lines of 2048, and a principal has up to 128
 # Within quotes: a quote or a backslash would end or bend them, and `#` begins a comment for sshd wherever it stands.
 COMMAND = r"^[ !$-\[\]-~]{1,1024}$"
 DESTINATION = r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-f:.]{2,45}\]):[1-9][0-9]{0,4}$"
@@ -103,13 +104,19 @@ def options_line(
     options += [f'permitopen="{one}"' for one in destinations]
     if any(rule.expiry for rule in rules):
         options.append(f'expiry-time="{compact_utc(ends_at)}"')
-    return ",".join(options)
+    line = ",".join(options)
+    if len(line) > MOST_CHARACTERS:
+        return Denial(
+            DenialReason.RESTRICTIONS_TOO_LONG,
+            f"the restrictions of host and delegation make {len(line)} characters, and hosts take {MOST_CHARACTERS}",
+        )
+    return line
 
 
-def command_of(options: str) -> str | None:
-    """Return the command that a line of `options_line` forces, or None."""
-    _, begins, rest = options.partition('command="')
-    return rest.partition('"')[0] if begins else None
+def forced_command(wanted: Iterable[Restrictions | None], critical_options: Iterable[tuple[str, str]]) -> str | None:
+    """Return the command that a login is forced to run that `options_line` lets in; None where there is none."""
+    commands = [rule.force_command for rule in wanted if rule is not None and rule.force_command is not None]
+    return commands[0] if commands else dict(critical_options).get("force-command")
 
 
 def _sources(lists: Iterable[tuple[str, ...]], of_certificate: str) -> tuple[str, ...] | Denial:
@@ -128,8 +135,7 @@ def _sources(lists: Iterable[tuple[str, ...]], of_certificate: str) -> tuple[str
             DenialReason.SOURCES_DISJOINT,
             "host, delegation and certificate allow logins from no common address; one of them must be widened",
         )
-    # The lists of a host, a delegation and a certificate: what is common to them is never more than all of them.
-    return found[: 3 * MAX_SOURCE_ADDRESSES]
+    return found
 
 
 def _both(one: _Network, other: _Network) -> _Network | None:

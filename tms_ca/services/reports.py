@@ -86,9 +86,7 @@ class Reports:
             Unavailable: the database does not answer
 
         """
-        mine = await self._node(digest)
-        if mine not in {None, node}:
-            raise Denied("node_mismatch", f"the credential belongs to the machine {mine!r}, not to {node!r}")
+        await self.require_node(digest, node)
         now_ms = self._clock.now_ms()
         fields = {**said, "user_ca_fingerprints": tuple(said["user_ca_fingerprints"])}
         report = Report(tenant=caller.tenant, host=caller.id, node=node, reported_ms=now_ms, **fields)
@@ -98,6 +96,17 @@ class Reports:
             self._task = asyncio.get_running_loop().create_task(self._drain())
         await future
         return now_ms // 1000
+
+    async def require_node(self, digest: bytes, node: str) -> None:
+        """Return only where the credential with this digest may speak for the machine `node`.
+
+        Raises:
+            Denied: it belongs to another machine of the host
+
+        """
+        mine = await self._node(digest)
+        if mine not in {None, node}:
+            raise Denied("node_mismatch", f"the credential belongs to the machine {mine!r}, not to {node!r}")
 
     async def _node(self, digest: bytes) -> str | None:
         if digest not in self._nodes:

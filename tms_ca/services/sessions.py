@@ -12,11 +12,11 @@ from sqlalchemy.exc import IntegrityError
 
 from tms_ca.core.certificate_reader import present_certificate_line
 from tms_ca.core.errors import Conflict, NotFound, Unavailable
-from tms_ca.core.facts import Denial, Limits, LoginFacts, LoginRequest
+from tms_ca.core.facts import Denial, IssuedFacts, Limits, LoginFacts, LoginRequest
 from tms_ca.core.model import Caller, Login
 from tms_ca.core.policy import decide_login
 from tms_ca.core.record import record
-from tms_ca.core.restrictions import command_of
+from tms_ca.core.restrictions import forced_command
 from tms_ca.services.authentication import ChangedMeanwhile
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
@@ -49,7 +49,7 @@ class OpenedAnswer:
     login_id: str
     counted: bool
     uses_left: int | None
-    force_command: str | None = None
+    force_command: str | None  # what the session must run; sshd itself forgets it under a ForceCommand of its own
 
 
 class _Refused(Exception):
@@ -140,11 +140,10 @@ class Sessions:
                 raise _Refused(verdict)
             left = await logins.take_use(connection, caller.tenant, facts.issued.delegation_id) if limited else None
             now = self._clock.now()
-            command = None if isinstance(verdict, Denial) else command_of(verdict.options)
-            answer = OpenedAnswer(
-                told.login_id, limited and left is not None, (left or 0) if limited else None, command
-            )
             issued = facts.issued
+            answer = OpenedAnswer(
+                told.login_id, limited and left is not None, (left or 0) if limited else None, _command(facts, issued)
+            )
             await logins.add(
                 connection,
                 tenant=caller.tenant,
@@ -163,6 +162,7 @@ class Sessions:
                 late=told.late,
                 counted=answer.counted,
                 uses_left=answer.uses_left,
+                force_command=answer.force_command,
             )
             more = {"refused": str(verdict.reason)} if isinstance(verdict, Denial) else {}
             transaction.record(
@@ -222,4 +222,9 @@ def _recorded_all_the_same(told: Opened, facts: LoginFacts, digest: bytes) -> bo
 def _same(known: Login, told: Opened, serial: int) -> OpenedAnswer:
     if (known.account, known.serial, known.node) != (told.account, serial, told.node):
         raise Conflict("login_id_taken", f"the login_id {told.login_id!r} is another login's; choose a new one")
-    return OpenedAnswer(known.login_id, known.counted, known.uses_left)
+    return OpenedAnswer(known.login_id, known.counted, known.uses_left, known.force_command)
+
+
+def _command(facts: LoginFacts, issued: IssuedFacts) -> str | None:
+    rules = [found.restrictions for found in (facts.host, facts.delegation) if found is not None]
+    return forced_command(rules, issued.critical_options)

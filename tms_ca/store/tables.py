@@ -314,6 +314,7 @@ logins = Table(
     Column("late", Boolean, nullable=False),  # it had happened before it was told
     Column("counted", Boolean, nullable=False),
     Column("uses_left", Integer),  # of the delegation, after this one
+    Column("force_command", Text),
     Column("told_at", BigInteger),  # when its host first heard that it must end
     UniqueConstraint("tenant", "host", "login_id"),
     Index(None, "tenant", "id"),

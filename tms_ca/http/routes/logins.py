@@ -16,12 +16,8 @@ from tms_ca.core.errors import Denied
 from tms_ca.http.cursors import decode_cursor
 from tms_ca.http.endpoint import Call, Page, endpoint
 from tms_ca.http.routes.certificates import own_column
+from tms_ca.http.routes.enrolment import own_host
 from tms_ca.services.sessions import Opened, OpenedAnswer
-
-
-def _own_path(call: Call[Any]) -> None:
-    if call.path["host"] != call.caller.id:
-        raise Denied("host_mismatch", "the credential belongs to another host than the one in the path")
 
 
 @endpoint("POST", "hosts/{host}/logins", needs=Action.LOGIN_REPORT, body=LoginOpen(), returns=LoginOpenedShape(),
@@ -32,7 +28,7 @@ async def open_login(call: Call[dict[str, Any]]) -> OpenedAnswer:
     sshd has let it in; the service decides once more and counts it. 403 with the `code` of the rule: there must be no
     session. The same `login_id` again gets the same answer and counts no more.
     """
-    _own_path(call)
+    await call.context.reports.require_node(own_host(call), call.body["node"])
     try:
         return await call.context.sessions.open(call.caller, Opened(**call.body))
     except Denied as error:
@@ -44,7 +40,7 @@ async def open_login(call: Call[dict[str, Any]]) -> OpenedAnswer:
           problems=(400, 404))  # fmt: skip
 async def end_login(call: Call[dict[str, Any]]) -> None:
     """Tell of the end of a session; a second time changes nothing."""
-    _own_path(call)
+    own_host(call)
     await call.context.sessions.end(call.caller, call.path["login_id"], **call.body)
 
 
@@ -56,8 +52,8 @@ async def report_sessions(call: Call[dict[str, Any]]) -> dict[str, Any]:
     A session must end when something that it rests on was taken back and the tenant's `on_revocation` is `end`. It is
     named again until its end is told. Open logins of the node that the list leaves out are closed as `lost`.
     """
-    _own_path(call)
     body = call.body
+    await call.context.reports.require_node(own_host(call), body["node"])
     return {"end": await call.context.session_ends.report(call.caller, body["node"], body["open"],
                                                           complete=body["complete"])}  # fmt: skip
 

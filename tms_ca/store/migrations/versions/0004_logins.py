@@ -55,6 +55,7 @@ def upgrade() -> None:
         sa.Column("late", sa.Boolean(), nullable=False),
         sa.Column("counted", sa.Boolean(), nullable=False),
         sa.Column("uses_left", sa.Integer(), nullable=True),
+        sa.Column("force_command", sa.Text(), nullable=True),
         sa.Column("told_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_logins")),
         sa.UniqueConstraint("tenant", "host", "login_id", name=op.f("uq_logins_tenant_host_login_id")),
