@@ -5,6 +5,7 @@ set that. What a worker has counted stays in the sum when the worker is gone; wh
 """
 
 import fcntl
+import logging
 import os
 import struct
 from collections.abc import Iterator
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 RUN_DIR = "TMS_CA_RUN_DIR"
 _FOLDER = "metrics"
+_LOG = logging.getLogger(__name__)
+
+# The files are mapped into memory, and a page that the disk has no room for ends the process that touches it
+# (SIGBUS). So all of it is taken beforehand, several times what the names and labels of all metrics need.
+_ROOM = {
+    "counter": 1 << 20, "histogram": 4 << 20, "gauge_livesum": 1 << 18, "gauge_livemax": 1 << 18,
+    "gauge_livemin": 1 << 18, "gauge_livemostrecent": 1 << 18,
+}  # fmt: skip
+_ADDED_UP = ("counter", "histogram")  # kinds of which something stays when a worker is gone
 
 
 class Registry:
@@ -25,10 +35,11 @@ class Registry:
     def __init__(self) -> None:
         run_directory = os.environ.get(RUN_DIR)
         self._directory = None if run_directory is None else Path(run_directory) / _FOLDER
+        if self._directory is not None and not _take_room(self._directory):
+            self._directory = None
         if self._directory is None:
             os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
         else:
-            self._directory.mkdir(mode=0o700, exist_ok=True)
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self._directory)
         import prometheus_client
         from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -63,11 +74,44 @@ class Registry:
             return self._prometheus.generate_latest(registry)
 
 
+def _take_room(directory: Path) -> bool:
+    """Make this worker's files as large as they may become; False, and a line in the log, where there is no room."""
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        for kind, size in _ROOM.items():
+            _reserve(directory / f"{kind}_{os.getpid()}.db", size)
+    except OSError as error:
+        _LOG.error("no room for metrics in %s (%s): this worker shows only its own until it is started again",
+                   directory, error.strerror)  # fmt: skip
+        for kind in _ROOM:
+            (directory / f"{kind}_{os.getpid()}.db").unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make `path` have `size` bytes of disk.
+
+    Raises:
+        OSError: there is no room
+
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
+
+
 def forget(pid: int, run_directory: Path | None = None) -> None:
     """Drop the gauges of a worker that is gone, and add what it counted to what others like it have.
 
     Without that, a service that restarts its workers every night would read more and more files at each scrape.
     `run_directory` is TMS_CA_RUN_DIR where it is not given; without either nothing is there to be dropped.
+
+    Raises:
+        OSError: no room to add them up; the worker's files stay, and are read at each scrape
+
     """
     base = run_directory or os.environ.get(RUN_DIR)
     directory = Path(base or "") / _FOLDER
@@ -78,7 +122,7 @@ def forget(pid: int, run_directory: Path | None = None) -> None:
 
     with _locked(directory, fcntl.LOCK_EX):
         mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call] # it has no hints
-        for kind in ("counter", "histogram"):
+        for kind in _ADDED_UP:
             own = directory / f"{kind}_{pid}.db"
             if not own.exists():
                 continue
@@ -86,7 +130,9 @@ def forget(pid: int, run_directory: Path | None = None) -> None:
                 counted = list(MmapedDict.read_all_values_from_file(str(own)))  # type: ignore[no-untyped-call]
             except (OSError, RuntimeError, ValueError, struct.error):
                 counted = []  # cut short, as by a full disk; what stays unread would spoil every scrape from now on
-            ended = MmapedDict(str(directory / f"{kind}_ended.db"))  # type: ignore[no-untyped-call]
+            together = directory / f"{kind}_ended.db"
+            _reserve(together, _ROOM[kind])
+            ended = MmapedDict(str(together))  # type: ignore[no-untyped-call]
             for key, value, _, _ in counted:
                 ended.write_value(key, ended.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
             ended.close()  # type: ignore[no-untyped-call]

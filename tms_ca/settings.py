@@ -20,6 +20,7 @@ from tms_ca.store.postgres import SSL_MODES, with_parameters
 from tms_ca.store.retention import Retention
 
 SETTINGS_FILE = "settings.toml"
+DATABASE_URL = "TMS_CA_DATABASE_URL"  # goes before what the file says
 MASTER_KEY_FILE = "master.key"
 DATABASE_FILE = "tms.db"
 
@@ -208,7 +209,7 @@ def load_settings(data: Path, *, host: str | None = None, port: int | None = Non
         raise SettingsError(f"{path}: {_first(error.messages)}") from error
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     listen = _listen(path, data, {**loaded["listen"], **given})
-    url = os.environ.get("TMS_CA_DATABASE_URL") or loaded["database"].get("url") or sqlite_url(data / DATABASE_FILE)
+    url = os.environ.get(DATABASE_URL) or loaded["database"].get("url") or sqlite_url(data / DATABASE_FILE)
     url = _with_parameters(path, data, _absolute(url, data), loaded["database"])
     limits = dict(loaded["limits"])
     connections = limits.pop("connections", 0)

@@ -57,15 +57,25 @@ async def test_H_05_an_ambiguous_head_is_400_and_the_end(served, case, behind):
     assert b"s3cr3t" not in answer.body
 
 
+async def _in_pieces(port: int, data: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for start in range(0, len(data), 41):
+            writer.write(data[start : start + 41])
+            await asyncio.sleep(0.001)
+        return await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+
+
 @pytest.mark.parametrize("case", CASES)
 async def test_H_05_in_pieces_it_is_the_same(served, case):
-    data = CASES[case]
-    reader, writer = await asyncio.open_connection("127.0.0.1", served.base.port)
-    for start in range(0, len(data), 41):
-        writer.write(data[start : start + 41])
-        await asyncio.sleep(0.001)
-    answer = parse(await asyncio.wait_for(reader.read(), 10))
-    writer.close()
+    for _ in range(20):  # a piece that crosses the end of the connection resets it, and the answer is lost
+        try:
+            answer = parse(await _in_pieces(served.base.port, CASES[case]))
+        except ConnectionResetError:
+            continue
+        break
     assert (answer.status, answer.rest) == (400, b"")
 
 
@@ -87,3 +97,20 @@ async def test_H_05_chunks_that_are_right_are_read(served):
     body = b"2\r\n{}\r\n0\r\n\r\n"
     data = await keep(served.base.port, POST + b"Transfer-Encoding: chunked\r\n\r\n" + body)
     assert parse(data).code == "invalid_request"  # read, and found wanting
+
+
+@pytest.mark.parametrize("upgrade", [b"h2c", b"websocket", b"TLS/1.2"])
+async def test_H_05_what_comes_behind_a_wish_for_another_protocol_is_no_request(served, upgrade):
+    """aiohttp's parser takes it for the other protocol; so the answer is the last, and says so."""
+    wish = GET + b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\n\r\n"
+    head, body = POST + b"Content-Length: %d\r\n\r\n" % len(SECOND), SECOND
+    for pieces in ([wish + head, body], [wish[:30], wish[30:] + head, body], [wish + SECOND], [wish, SECOND]):
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.base.port)
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.005)
+        said = parse(await asyncio.wait_for(reader.read(), 10))
+        writer.close()
+        assert said.status == 200
+        assert said.headers["connection"] == "close"
+        assert said.rest == b""

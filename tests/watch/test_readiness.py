@@ -177,3 +177,12 @@ async def test_those_who_ask_at_once_share_a_look(bare_world):
     assert looks == 1
     await readiness.look()
     assert looks == 2
+
+
+async def test_a_database_without_a_tenant_is_the_wrong_one(bare_world):
+    await execute(bare_world, "UPDATE tenants SET enabled = false")
+    assert "database" not in (await look(bare_world))[2]
+    await execute(bare_world, "DELETE FROM tenants")
+    status, word, failed = await look(bare_world)
+    assert (status, word, failed["database"]["blocking"]) == (503, "not ready", True)
+    assert "is it the right one" in failed["database"]["detail"]

@@ -26,7 +26,8 @@ from tms_ca.http.context import Context
 from tms_ca.http.cursors import encode_cursor
 from tms_ca.http.endpoint import Call, Endpoint, Page, load
 from tms_ca.settings import load_settings
-from tms_ca.store import rows
+from tms_ca.store import migrate, rows
+from tms_ca.store.engine import database_url
 
 MOST_SHOWN = 1000  # of a list, unless --limit says otherwise
 _MOST_AT_ONCE = 1000  # what a list of the API gives in one page
@@ -97,7 +98,9 @@ def run(verb: Verb, options: argparse.Namespace) -> int:
 
 
 async def _within_service(does: Endpoint, data: Path, options: argparse.Namespace, values: Values) -> Any:
-    async with open_context(load_settings(data)) as context:
+    settings = load_settings(data)
+    migrate.require(database_url(settings.database_url))
+    async with open_context(settings) as context:
         names = re.findall(r"\{(\w+)\}", does.path)
         path = {name: values.pop(name) for name in names if name in values}
         for name, value in path.items():

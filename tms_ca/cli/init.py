@@ -10,8 +10,9 @@ from typing import Any
 
 from tms_ca.app import open_context
 from tms_ca.core.access import Reach, Role
+from tms_ca.core.errors import Conflict
 from tms_ca.core.model import ALL_TENANTS, Caller, KeyPurpose
-from tms_ca.settings import DEFAULT_TEXT, MASTER_KEY_FILE, SETTINGS_FILE, SettingsError, load_settings
+from tms_ca.settings import DATABASE_URL, DEFAULT_TEXT, MASTER_KEY_FILE, SETTINGS_FILE, SettingsError, load_settings
 from tms_ca.store import migrate, rows
 from tms_ca.store.engine import database_url
 from tms_ca.vault import create_master_key
@@ -40,11 +41,20 @@ def run_init(arguments: argparse.Namespace) -> int:
     data: Path = arguments.data.absolute()
     if (data / SETTINGS_FILE).exists() or (data / MASTER_KEY_FILE).exists():
         raise SettingsError(f"{data} is a data directory already; nothing was changed")
+    there = data.exists()
     data.mkdir(parents=True, exist_ok=True)
+    before = set(data.iterdir())
     data.chmod(0o700)
-    create_master_key(data / MASTER_KEY_FILE)
-    (data / SETTINGS_FILE).write_text(DEFAULT_TEXT)
-    made = asyncio.run(_fill(data))
+    try:
+        create_master_key(data / MASTER_KEY_FILE)
+        (data / SETTINGS_FILE).write_text(DEFAULT_TEXT)
+        made = asyncio.run(_fill(data))
+    except BaseException:  # half a data directory would be taken for a whole one
+        for left in set(data.iterdir()) - before:
+            left.unlink()
+        if not there:
+            data.rmdir()
+        raise
     if arguments.json:
         print(json.dumps(made))
     else:
@@ -53,13 +63,22 @@ def run_init(arguments: argparse.Namespace) -> int:
         print(f"secret:    {made['secret']}")
         print("The secret is shown this once: keep it where you keep passwords.")
         print(f"Keep a copy of {data / MASTER_KEY_FILE} apart from backups of the database: each is useless alone.")
+        if DATABASE_URL in os.environ:
+            print(f"{DATABASE_URL} is not in {data / SETTINGS_FILE}: serve and every other command need it, too.")
         print(f"next:      tms-ca serve --data {arguments.data}")
     return 0
 
 
 async def _fill(data: Path) -> dict[str, str]:
     settings = load_settings(data)
-    await migrate.upgrade(database_url(settings.database_url))
+    url = database_url(settings.database_url)
+    await migrate.upgrade(url)
+    if await migrate.is_used(url):
+        raise Conflict(
+            "database_in_use",
+            f"there is an installation in {url.render_as_string()} already: to serve it from this machine too, copy "
+            f"{MASTER_KEY_FILE} and {SETTINGS_FILE} of the first one; for a new one name an empty database",
+        )
     operator = local_operator()
     async with open_context(settings) as context:
         directory = context.directory

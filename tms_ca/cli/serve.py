@@ -19,6 +19,8 @@ from tms_ca.serving.supervisor import Supervisor
 from tms_ca.serving.worker import Worker, run_loop
 from tms_ca.serving.writer import run_writer
 from tms_ca.settings import Settings, SettingsError, load_settings
+from tms_ca.store import migrate
+from tms_ca.store.engine import database_url
 
 BACKLOG = 1024
 
@@ -49,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         listener = socket.socket(fileno=post.listener)
         return _work(arguments, listener, post, announce=False)
     settings = load_settings(arguments.data.absolute(), host=arguments.host, port=arguments.port)
+    migrate.require(database_url(settings.database_url))
     listener = _listen(settings.listen.host, settings.listen.port)
     if arguments.workers == 1:
         return _work(arguments, listener, Post(Role.ALONE, listener.fileno()), announce=True)

@@ -12,6 +12,7 @@ from tms_ca.cli.init import local_operator
 from tms_ca.core.errors import Conflict
 from tms_ca.services.upkeep import Report
 from tms_ca.settings import load_settings
+from tms_ca.store import migrate
 from tms_ca.store.engine import database_url
 from tms_ca.store.jobs_lock import JobsLock
 
@@ -51,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _tidy(data: Path, *, dry_run: bool) -> Report:
     settings = load_settings(data)
+    migrate.require(database_url(settings.database_url))
     async with (
         open_context(settings) as context,
         JobsLock(database_url(settings.database_url)).only_here("upkeep") as here,

@@ -80,4 +80,4 @@ class TooMany(TmsError):
 
 
 class Unavailable(TmsError):
-    """The service cannot answer now; nothing was changed."""
+    """The service cannot answer now; nothing was handed out."""

@@ -61,7 +61,7 @@ class AtOnce(RequestHandler):
             return False
         if self._watch is not None or self._upgraded or self._paused or self.transport is None or self._direct is None:
             return False
-        if heads.vet(message, self._guard.allowed_hosts) is not None:
+        if message.upgrade or heads.vet(message, self._guard.allowed_hosts) is not None:
             return False
         answer = self._direct.answer(message, payload, self.peername, self._send_later)
         if answer is None:

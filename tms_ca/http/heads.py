@@ -53,6 +53,15 @@ def vet(message: RawRequestMessage, allowed_hosts: Collection[str]) -> web.HTTPE
     return None
 
 
+def last(message: RawRequestMessage) -> RawRequestMessage:
+    """Return a message that asked for another protocol as the last of its connection.
+
+    Nothing here speaks another protocol, and the parser takes whatever comes behind for it: another reader, who does
+    not, would see requests there.
+    """
+    return message._replace(should_close=True)
+
+
 def not_allowed(method: str) -> web.HTTPException:
     """Return the refusal of a method that no path takes."""
     return web.HTTPMethodNotAllowed(method, METHODS)

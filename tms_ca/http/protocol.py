@@ -93,6 +93,8 @@ class Connection(AtOnce):
                 refused = heads.vet(message, self._guard.allowed_hosts)
                 if refused is not None:
                     self._refuse(0, refused)
+                elif message.upgrade:
+                    self._end_with(message, payload)
                 elif payload is not EMPTY_PAYLOAD and not payload.is_eof():
                     self._watch_for(Watch(self._came_at, payload))
             else:
@@ -115,7 +117,9 @@ class Connection(AtOnce):
             if refused is not None:
                 self._refuse(-place - 1, refused)
                 return
-        payload = self._messages[-1][1]
+        message, payload = self._messages[-1]
+        if isinstance(message, RawRequestMessage) and message.upgrade:
+            self._end_with(message, payload)
         if not payload.is_eof():
             self._watch_for(Watch(self._came_at, payload))
 
@@ -133,6 +137,11 @@ class Connection(AtOnce):
                 self.end(heads.too_large())
         elif watch.payload.is_eof():
             self._unwatch()
+
+    def _end_with(self, message: RawRequestMessage, payload: StreamReader) -> None:
+        """Look at nothing that comes behind the message that came last."""
+        self._refused = True
+        self._messages[-1] = heads.last(message), payload
 
     def _refuse(self, behind: int, answer: web.HTTPException) -> None:
         """Answer the message that has so many behind it in its turn; those behind it are no requests."""

@@ -93,8 +93,13 @@ class Readiness:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 async with self._database.read() as connection:
                     tenants, _ = await rows.TENANTS.page(connection, {"enabled": True}, None, MOST_TENANTS)
+                    anybody = tenants or (await rows.TENANTS.page(connection, {}, None, 1))[0]
                     state = await watch.state(connection, sqlite=self._database.is_sqlite)
-                found += [self._database_check(state), self._chain(state), self._clock_check(state)]
+                found += [
+                    self._database_check(state, anybody=bool(anybody)),
+                    self._chain(state),
+                    self._clock_check(state),
+                ]
                 found += [await self._master_key(), *await self._ca_keys(tenants)]
                 for tenant in tenants:
                     found.append(await self._krl(tenant))
@@ -122,10 +127,14 @@ class Readiness:
             blocking=free < NOTHING_BYTES,
         )  # fmt: skip
 
-    def _database_check(self, state: watch.State) -> Check:
-        if not state.read_only:
+    def _database_check(self, state: watch.State, *, anybody: bool) -> Check:
+        if state.read_only:
+            detail = "it is a standby that takes no writes: point the URL to the primary"
+        elif not anybody:
+            detail = "it has no tenant: is it the right one? If it is, make one with tms-ca tenants create"
+        else:
             return Check("database", ok=True)
-        return _wrong("database", "it is a standby that takes no writes: point the URL to the primary", blocking=True)
+        return _wrong("database", detail, blocking=True)
 
     def _chain(self, state: watch.State) -> Check:
         wrong = []

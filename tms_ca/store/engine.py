@@ -215,7 +215,10 @@ class Database:
             raise
         except (DBAPIError, PoolTimeoutError, OSError) as error:
             raise Unavailable(
-                "database_unavailable", "the database does not answer; nothing was changed, try again", retry_after=2
+                "database_unavailable",
+                "the database does not answer; nothing was handed out, and nobody knows whether a change was made: "
+                "try again",
+                retry_after=2,
             ) from error
 
 

@@ -148,7 +148,7 @@ class GroupCommit:
         """Make `entry` durable.
 
         Raises:
-            Unavailable: the database did not take it; nothing was written
+            Unavailable: the database did not say that it took it
 
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -218,7 +218,9 @@ def _tell(done: Done, outcome: bool | Exception) -> None:  # noqa: FBT001 - see 
 
 
 def unavailable() -> Unavailable:
-    """Return the error of a database that does not answer."""
+    """Return the error of a database that does not answer, or not in time: then what was asked may yet be done."""
     return Unavailable(
-        "database_unavailable", "the database does not answer; nothing was changed, try again", retry_after=2
+        "database_unavailable",
+        "the database does not answer; nothing was handed out, and nobody knows whether a change was made: try again",
+        retry_after=2,
     )

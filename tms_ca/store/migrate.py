@@ -10,14 +10,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tms_ca.core.errors import Unavailable
 from tms_ca.store.engine import make_engine
-from tms_ca.store.tables import metadata
+from tms_ca.store.tables import metadata, tenants
 
 _ADVISORY_LOCK = 0x746D732D6361  # "tms-ca": two machines that migrate at once take turns
 
@@ -94,6 +94,30 @@ def _others(connection: Connection) -> list[str]:
     ]
 
 
+def _has_tenants(connection: Connection) -> bool:
+    return connection.execute(select(tenants.c.tenant).limit(1)).first() is not None
+
+
+async def is_used(url: URL) -> bool:
+    """Tell whether there is an installation in the migrated database at `url` already."""
+    return bool(await _run(url, _has_tenants))
+
+
+def require(url: URL) -> None:
+    """Refuse an SQLite database that is not there: opening it would make a new one, without anybody in it.
+
+    Raises:
+        Unavailable: it is not there
+
+    """
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        raise Unavailable(
+            "database_missing",
+            f"there is no database {url.database}: put it back, name the right one (url of [database] in the settings, "
+            "or TMS_CA_DATABASE_URL), or make a new installation with tms-ca init",
+        )
+
+
 async def upgrade(url: URL, patience_seconds: float = PATIENCE_SECONDS) -> str:
     """Bring the database at `url` to this release; return the revision.
 
@@ -104,6 +128,9 @@ async def upgrade(url: URL, patience_seconds: float = PATIENCE_SECONDS) -> str:
         Unavailable: it cannot be reached, is of a release that this one does not know, or is locked by others
 
     """
+    place = Path(url.database or "").parent
+    if url.get_backend_name() == "sqlite" and not place.is_dir():
+        raise Unavailable("migration_failed", f"cannot make {url.database}: there is no directory {place}")
     until = time.monotonic() + patience_seconds
     while True:
         try:
@@ -116,7 +143,10 @@ async def upgrade(url: URL, patience_seconds: float = PATIENCE_SECONDS) -> str:
                     f"a statement of the migration took more than {_STATEMENT_SECONDS:.0f} s; nothing was changed",
                 ) from error
             if state != _LOCK_NOT_AVAILABLE:
-                raise
+                raise Unavailable(
+                    "migration_failed",
+                    f"cannot bring {url.render_as_string()} to this release, nothing was changed: {error.orig}",
+                ) from error
             if time.monotonic() + _BETWEEN_SECONDS > until:
                 raise await _locked(url, patience_seconds) from error
             await asyncio.sleep(_BETWEEN_SECONDS)
