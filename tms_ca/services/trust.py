@@ -41,7 +41,8 @@ class _Memory:
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     signed: Signed | None = None
-    known_hosts: tuple[int, str] | None = None  # the epoch, and the text
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    known_hosts: tuple[int, int, str] | None = None  # the epoch, when it was written, and the text
 
 
 def trusted(keys: list[CaKey], purpose: KeyPurpose) -> list[CaKey]:
@@ -108,17 +109,20 @@ class Trust:
     async def known_hosts(self, tenant: str) -> str:
         """Return the lines of known_hosts for every host of the tenant that may be logged in to.
 
+        They may be SAME_SECONDS old: with ten thousand hosts, writing them after each change would be worth an attack.
+
         Raises:
             NotFound: no such tenant
 
         """
         epoch = await self._epoch(tenant)
         memory = self._memory(tenant)
-        async with memory.turn:
-            if memory.known_hosts is None or memory.known_hosts[0] != epoch:
+        async with memory.writing:
+            kept, now = memory.known_hosts, self._clock.now()
+            if kept is None or (kept[0] != epoch and not 0 <= now - kept[1] < SAME_SECONDS):
                 async with self._database.read() as connection:
-                    memory.known_hosts = epoch, "".join(await self._lines(connection, tenant))
-            return memory.known_hosts[1]
+                    kept = memory.known_hosts = epoch, now, "".join(await self._lines(connection, tenant))
+            return kept[2]
 
     async def _lines(self, connection: AsyncConnection, tenant: str) -> list[str]:
         keys = [key.public_key for key in trusted(await cakeys.all_keys(connection, tenant), KeyPurpose.HOST)]
