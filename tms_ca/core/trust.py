@@ -1,6 +1,6 @@
 """What a host needs to trust, in one text that a host CA key signs: the trust bundle, and lines for known_hosts.
 
-docs/host-trust.md says what a host must check of it.
+docs/trust.md says what a host must check of it.
 """
 
 import hashlib
