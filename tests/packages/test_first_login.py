@@ -72,8 +72,7 @@ class Site:
     def prepare(self) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        said = self.run("tms-ca", "init", "--data", self.work / "data")
-        self.operator = next(line.split()[1] for line in said.splitlines() if line.startswith("secret:"))
+        self.run("tms-ca", "init", "--data", self.work / "data")
 
     def people(self) -> None:
         """Alice, her account alice@stampede3, and a portal that may act for her."""
@@ -156,14 +155,11 @@ def site(tmp_path):
 
 
 def invite(site: Site) -> list[str]:
-    """Return TOKEN and the --host-ca words, as an operator's program asks for them."""
-    request = urllib.request.Request(
-        f"{site.url}/api/v1/tenants/default/hosts/stampede3/join-tokens", data=b"{}", method="POST",
-        headers={"Authorization": f"Bearer {site.operator}", "Content-Type": "application/json"},
-    )  # fmt: skip
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        made = json.load(answer)
-    return [made["join_token"], *(word for pin in made["host_ca_fingerprints"] for word in ("--host-ca", pin))]
+    """Return TOKEN and the --host-ca words of the line that the operator sends to the host's administrator."""
+    (line,) = site.run("tms-ca", "hosts", "invite", "stampede3").splitlines()
+    command, name, _url, *words = line.split()
+    assert (command, name) == ("tms-host", "join")
+    return words
 
 
 def test_ten_minutes_from_nothing_to_a_first_login(packages, machine, site):
@@ -210,7 +206,11 @@ def test_ten_minutes_from_nothing_to_a_first_login(packages, machine, site):
     assert "Permission denied" in host.ssh(good).stderr
     with site.served():
         assert host.ssh(good).returncode == 0, host.everything()
-        left = machine.run("tms-host leave --force")
+        before = machine.run("cat /etc/tms/token")
+        machine.run("tms-host rotate")
+        assert machine.run("cat /etc/tms/token") != before
+        assert host.ssh(good).returncode == 0, host.everything()
+        left = machine.run("tms-host leave")
         assert "/etc/ssh/sshd_config.d/50-tms.conf" in left
         assert host.ssh(good).returncode != 0
     assert machine.run("ls /etc/tms").split() == ["host.conf.example"]
