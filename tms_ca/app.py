@@ -39,9 +39,11 @@ from tms_ca.services.delegations import Delegations
 from tms_ca.services.directory import Directory
 from tms_ca.services.enrolment import Enrolment
 from tms_ca.services.hostcerts import HostCertificateIssuer
+from tms_ca.services.explain import Explain
 from tms_ca.services.issuance import Issuance
 from tms_ca.services.logins import Logins
 from tms_ca.services.people import Passwords, People
+from tms_ca.services.plainkeys import PlainKeys
 from tms_ca.services.records import Records
 from tms_ca.services.revocation import Revocations
 from tms_ca.services.session_ends import SessionEnds
@@ -59,6 +61,7 @@ from tms_ca.store.hot_sqlite import SqliteDriver
 from tms_ca.store.hot_writer import ChainElsewhere, WriterDriver
 from tms_ca.store.jobs_lock import JobsLock
 from tms_ca.store.memory import RememberedFacts
+from tms_ca.store.plainkeys import KeyFactsReader
 from tms_ca.traced import TracedCommits, TracedFacts, TracedKeyRing, TracedRules
 from tms_ca.tracing import Tracing
 from tms_ca.vault import Vault, load_vault
@@ -157,8 +160,10 @@ def _services(
         authentication=Authentication(facts, clock),
         issuance=issuance,
         logins=logins,
+        plain_keys=PlainKeys(database, facts, KeyFactsReader(driver), commits, limits, clock),
         sessions=sessions,
         session_ends=SessionEnds(database, facts, clock),
+        explain=Explain(facts, unissued, limits, clock),
         revocations=Revocations(database, clock),
         krls=krls,
         records=Records(database),

@@ -41,6 +41,23 @@ def good_bodies(world) -> dict[str, dict[str, Any]]:
             "extensions": ["permit-pty"],
             "reservation_id": "r1",
         },
+        "create_public_key": {
+            "user": "alice",
+            "host": "h1",
+            "account": "alice",
+            "public_key": key,
+            "ttl_seconds": 600,
+            "max_uses": 5,
+            "source_address": ["10.0.0.0/8"],
+            "force_command": "true",
+            "extensions": ["permit-pty"],
+        },
+        "check_key": {
+            "account": "alice",
+            "fingerprint": "SHA256:" + "A" * 43,
+            "key_type": "ssh-ed25519",
+            "nonce": "0" * 32,
+        },
         "check_login": {"account": "alice", "certificate": key, "nonce": "00"},
         "revoke": {"key_id": "t=default;c=x;u=y;r=z", "reason": "lost"},
         "request_delegation": {

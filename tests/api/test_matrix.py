@@ -18,6 +18,7 @@ NAMES = {
     "admin_id": "nobody",
     "user": "nobody",
     "host": "h9",
+    "login_id": "0" * 32,
     "node": "login9",
     "serial": "12345",
     "fingerprint": "SHA256:" + "A" * 43,
@@ -26,7 +27,7 @@ NAMES = {
     "revocation_id": "rev_" + "a" * 20,
     "credential_id": "sec_" + "a" * 20,
 }
-OF_ITSELF = re.compile("hosts/h9/(?=principals|credential$|certificates|reports|nodes/)")
+OF_ITSELF = re.compile("hosts/h9/(?=principals|keys|logins|sessions|credential$|certificates|reports|nodes/)")
 AUTHORIZATION_CODES = {
     *("credential_needed", "credential_not_good", "credential_malformed"),
     *("tenant_mismatch", "role_not_allowed", "mfa_required", "host_mismatch", "not_yours"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tms_ca import __version__
-from tms_ca.cli import directory, frame, init, serve, tidy, trust, upkeep
+from tms_ca.cli import directory, explain, frame, init, plainkeys, serve, tidy, trust, upkeep
 from tms_ca.core.errors import TmsError
 from tms_ca.settings import SettingsError
 
@@ -36,9 +36,10 @@ def parser() -> argparse.ArgumentParser:
     init.add(commands)
     serve.add(commands)
     tidy.add(commands)
+    explain.add(commands)
     for own in commands.choices.values():
         own.set_defaults(data=None)  # then TMS_CA_DATA says where
-    for noun in (*directory.NOUNS, *trust.NOUNS, *upkeep.NOUNS):
+    for noun in (*directory.NOUNS, *trust.NOUNS, *plainkeys.NOUNS, *upkeep.NOUNS):
         frame.add(commands, noun)
     return top
 

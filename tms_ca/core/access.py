@@ -33,6 +33,9 @@ class Action(StrEnum):
     PUBLIC = "public"
     CERTIFICATE_ISSUE = "certificates.issue"
     CERTIFICATE_READ = "certificates.read"
+    PUBLIC_KEY_CREATE = "public-keys.create"
+    PUBLIC_KEY_READ = "public-keys.read"
+    PUBLIC_KEY_DELETE = "public-keys.delete"
     REVOCATION_CREATE = "revocations.create"
     REVOCATION_READ = "revocations.read"
     REVOCATION_LIFT = "revocations.lift"
@@ -80,6 +83,9 @@ ACCESS: Mapping[Action, Mapping[Role, Reach]] = {
     Action.PUBLIC: dict.fromkeys(Role, Reach.ANY),
     Action.CERTIFICATE_ISSUE: {Role.CLIENT: Reach.OWN},
     Action.CERTIFICATE_READ: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
+    Action.PUBLIC_KEY_CREATE: {Role.CLIENT: Reach.OWN},
+    Action.PUBLIC_KEY_READ: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
+    Action.PUBLIC_KEY_DELETE: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
     Action.REVOCATION_CREATE: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
     Action.REVOCATION_READ: _ADMINS,
     Action.REVOCATION_LIFT: _ADMINS,

@@ -58,6 +58,12 @@ class DenialReason(StrEnum):
     COMMANDS_DIFFER = "commands_differ"
     DESTINATIONS_DISJOINT = "destinations_disjoint"
     RESTRICTIONS_TOO_LONG = "restrictions_too_long"
+    PUBLIC_KEY_UNKNOWN = "public_key_unknown"
+    PUBLIC_KEY_OTHER_HOST = "public_key_other_host"
+    PUBLIC_KEY_OTHER_ACCOUNT = "public_key_other_account"
+    PUBLIC_KEY_EXPIRED = "public_key_expired"
+    LOGINS_NOT_COUNTED = "logins_not_counted"
+    COMMAND_NOT_WRITABLE = "force_command_not_writable"
 
 
 class LimitedBy(StrEnum):

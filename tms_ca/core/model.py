@@ -267,6 +267,34 @@ class CertificateRecord:
 
 
 @record
+class PublicKeyRecord:
+    """A public key that is escrowed for an account on a host; the private key never was here."""
+
+    tenant: str
+    fingerprint: str
+    key_id: str
+    key_type: str
+    public_key: str  # base64
+    user: str
+    client_id: str
+    host: str
+    account: str
+    delegation_id: str
+    critical_options: tuple[tuple[str, str], ...]
+    extensions: tuple[str, ...]
+    valid_after: int
+    expires_at: int
+    limited_by: str
+    ttl_seconds: int | None  # as it was asked for
+    max_uses: int | None  # None: any number
+    uses_left: int | None
+    used_at: int | None
+    created_at: int
+    updated_at: int
+    revocation_id: str | None = None
+
+
+@record
 class Login:
     """A login that a host told of: not a question of sshd, a session that was opened."""
 

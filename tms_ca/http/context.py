@@ -16,10 +16,12 @@ from tms_ca.services.delegations import Delegations
 from tms_ca.services.directory import Directory
 from tms_ca.services.enrolment import Enrolment
 from tms_ca.services.hostcerts import HostCertificateIssuer
+from tms_ca.services.explain import Explain
 from tms_ca.services.issuance import Issuance
 from tms_ca.services.krl import Krls
 from tms_ca.services.logins import Logins
 from tms_ca.services.people import People
+from tms_ca.services.plainkeys import PlainKeys
 from tms_ca.services.readiness import Readiness
 from tms_ca.services.records import Records
 from tms_ca.services.reports import Reports
@@ -46,8 +48,10 @@ class Context:
     authentication: Authentication
     issuance: Issuance
     logins: Logins
+    plain_keys: PlainKeys
     sessions: Sessions
     session_ends: SessionEnds
+    explain: Explain
     revocations: Revocations
     krls: Krls
     records: Records

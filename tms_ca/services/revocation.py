@@ -10,7 +10,7 @@ from tms_ca.core.record import fields_of
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_id
 from tms_ca.services.journal import actor, event
-from tms_ca.store import cakeys, enrolment, reports, revocations, rows
+from tms_ca.store import cakeys, enrolment, plainkeys, reports, revocations, rows
 from tms_ca.store.engine import Database, Transaction
 
 # What may be revoked by whom beyond admins: only what is their own.
@@ -58,6 +58,7 @@ class Revocations:
                 connection, tenant, revocations.selected(selector, value), revocation_id, now
             )
             ended += await enrolment.end_selected(connection, tenant, selector, value, revocation_id, now)
+            ended += await plainkeys.end_selected(connection, tenant, selector, value, revocation_id, now)
             made = Revocation(tenant, revocation_id, selector, value, reason, actor(caller), ended, now, None)
             await rows.REVOCATIONS.add(connection, **{name: getattr(made, name) for name in fields_of(type(made))})
             await reports.note_change(connection, tenant, revocation_id, self._clock.now_ms())
@@ -91,7 +92,10 @@ class Revocations:
             return
         column = rows.CERTIFICATE_COLUMNS[mine]
         which = revocations.selected(selector, value) & (column == caller.id)
-        if await revocations.find_certificate(transaction.connection, tenant, which) is None:
+        connection = transaction.connection
+        if await revocations.find_certificate(connection, tenant, which) is None and not await plainkeys.selects_any(
+            connection, tenant, selector, value, **{mine: caller.id}
+        ):
             raise missing
 
     async def _take_effect(
@@ -116,7 +120,12 @@ class Revocations:
             found = (
                 await revocations.find_certificate(connection, tenant, revocations.selected(selector, value))
                 is not None
-            ) or await enrolment.selects_any(connection, tenant, selector, value)
+            )
+            found = (
+                found
+                or await enrolment.selects_any(connection, tenant, selector, value)
+                or await plainkeys.selects_any(connection, tenant, selector, value)
+            )
         if not found:
             raise NotFound("revocation_target_unknown", f"there is no {selector} {value!r} in this tenant")
 

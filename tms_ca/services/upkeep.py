@@ -86,6 +86,7 @@ class Upkeep:
         yield retention.sessions_ended(now)
         yield retention.credentials_ended(now)
         yield retention.join_tokens_ended(now)
+        yield retention.public_keys_ended(now)
         yield retention.sightings_old(now)
         yield retention.throttles_done()
 

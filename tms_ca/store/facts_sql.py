@@ -1,5 +1,6 @@
 """The statements that fetch what decisions rest on, as SQLAlchemy expressions: one snapshot, one round trip each."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, Select, Text, and_, bindparam, case, func, literal_column, or_, select
@@ -17,6 +18,7 @@ from tms_ca.store.tables import (
     delegations,
     forbidden_keys,
     hosts,
+    public_keys,
     revoked_certificates,
     sessions,
     tenants,
@@ -146,6 +148,35 @@ def login() -> Select[Any]:
             .outerjoin(revoked_certificates, revoked_certificates.c.serial == c.serial)
         )
         .where(tenants.c.tenant == bindparam("tenant"))
+    )
+
+
+def plain_key(columns: Sequence[Any]) -> Select[Any]:
+    """Return what a plain key's login rests on: a row that begins as that of `login`, then `columns` of the key."""
+    k = public_keys.c
+    tenant = bindparam("tenant", type_=Text())
+    return (
+        select(
+            *_TENANT,
+            *_CLIENT,
+            *_USER,
+            *_HOST,
+            *_LINK,
+            literal_column("NULL"),
+            literal_column("NULL"),
+            _standing_of(k.fingerprint, tenant),
+            *_DELEGATION,
+            *columns,
+        )
+        .select_from(
+            tenants.outerjoin(public_keys, _in_tenant(public_keys, fingerprint=bindparam("fingerprint", type_=Text())))
+            .outerjoin(clients, _in_tenant(clients, client_id=k.client_id))
+            .outerjoin(users, _in_tenant(users, user=k.user))
+            .outerjoin(hosts, _in_tenant(hosts, host=bindparam("host", type_=Text())))
+            .outerjoin(account_links, _in_tenant(account_links, user=k.user, host=k.host, account=k.account))
+            .outerjoin(delegations, _in_tenant(delegations, delegation_id=k.delegation_id))
+        )
+        .where(tenants.c.tenant == tenant)
     )
 
 

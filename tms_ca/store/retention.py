@@ -19,6 +19,7 @@ from tms_ca.store.tables import (
     host_certificates,
     join_tokens,
     krl_sightings,
+    public_keys,
     revocations,
     revoked_certificates,
     sessions,
@@ -161,6 +162,13 @@ def join_tokens_ended(now: int) -> Sweep:
     c = join_tokens.c
     ended = c.expires_at < now - SECRETS_KEPT_DAYS * DAY
     return Sweep("join tokens", join_tokens, (c.expires_at, c.digest), ended, ended)
+
+
+def public_keys_ended(now: int) -> Sweep:
+    """Return escrowed public keys that ended ENDED_KEPT_DAYS ago."""
+    c = public_keys.c
+    ended = c.expires_at < now - ENDED_KEPT_DAYS * DAY
+    return Sweep("public keys", public_keys, (c.expires_at, c.tenant, c.fingerprint), ended, ended)
 
 
 def sightings_old(now: int) -> Sweep:

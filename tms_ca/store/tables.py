@@ -291,6 +291,44 @@ certificates = Table(
     Index(None, "tenant", "valid_before"),  # what has not ended, and what ended long ago
 )
 
+public_keys = Table(
+    "public_keys",
+    metadata,
+    # Keys that are escrowed instead of certified. Each goes with what it rests on, so that nothing made anew under
+    # an old name brings it back.
+    _tenant(),
+    Column("fingerprint", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("key_type", Text, nullable=False),
+    Column("public_key", Text, nullable=False),  # base64
+    Column("user", Text, nullable=False),
+    Column("client_id", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("delegation_id", Text, nullable=False),
+    Column("critical_options", Json, nullable=False),
+    Column("extensions", Json, nullable=False),
+    Column("valid_after", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("limited_by", Text, nullable=False),
+    Column("ttl_seconds", Integer),  # as it was asked for
+    Column("max_uses", Integer),  # NULL: any number
+    Column("uses_left", Integer),
+    Column("used_at", BigInteger),  # when a use was last taken
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("revocation_id", Text),
+    PrimaryKeyConstraint("tenant", "fingerprint"),
+    Index(None, "tenant", "user", "fingerprint"),
+    Index(None, "tenant", "client_id", "fingerprint"),
+    Index(None, "tenant", "host", "fingerprint"),
+    Index(None, "tenant", "delegation_id", "fingerprint"),
+    Index(None, "expires_at"),
+    _belongs(["tenant", "client_id"], "clients"),
+    _belongs(["tenant", "user", "host", "account"], "account_links"),
+    _belongs(["tenant", "delegation_id"], "delegations"),
+)
+
 logins = Table(
     "logins",
     metadata,

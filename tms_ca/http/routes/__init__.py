@@ -13,6 +13,7 @@ from tms_ca.http.routes import (
     links,
     logins,
     people,
+    plainkeys,
     public,
     reports,
     revocations,
@@ -23,6 +24,7 @@ from tms_ca.http.routes import (
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *certificates.ENDPOINTS,
+    *plainkeys.ENDPOINTS,
     *logins.ENDPOINTS,
     *revocations.ENDPOINTS,
     *delegations.ENDPOINTS,

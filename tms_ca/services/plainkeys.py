@@ -1,0 +1,218 @@
+"""Plain keys: escrow one for hosts and clients that cannot use certificates, and find it at a login."""
+
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from tms_ca.core.errors import Conflict, NotFound
+from tms_ca.core.facts import Denial, DenialReason, Grant, IssueRequest, Limits
+from tms_ca.core.keylogin import KeyGrant, KeyRequest, decide_escrow, decide_key
+from tms_ca.core.model import Caller, PublicKeyRecord
+from tms_ca.core.publickey import PublicKey, parse_public_key
+from tms_ca.core.record import record
+from tms_ca.services.authentication import ChangedMeanwhile, require_epoch
+from tms_ca.services.clock import Clock
+from tms_ca.services.directory import own_filter
+from tms_ca.services.ids import new_id
+from tms_ca.services.journal import event, refusal
+from tms_ca.store import plainkeys
+from tms_ca.store.engine import Database, Transaction
+from tms_ca.store.hot import Entry, GroupCommit
+from tms_ca.store.memory import RememberedFacts
+from tms_ca.store.plainkeys import KEYS, KeyFactsReader
+
+ESCROW, REMOVE, CHECK = "public-keys.create", "public-keys.delete", "logins.key"
+
+
+@record
+class KeyWish:
+    """What a client asks for beside the request itself."""
+
+    public_key: str
+    max_uses: int | None = None
+
+
+class PlainKeys:
+    """The life of an escrowed key."""
+
+    def __init__(
+        self,
+        database: Database,
+        facts: RememberedFacts,
+        reader: KeyFactsReader,
+        commits: GroupCommit,
+        limits: Limits,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._facts = facts
+        self._reader = reader
+        self._commits = commits
+        self._limits = limits
+        self._clock = clock
+
+    async def escrow(self, caller: Caller, request: IssueRequest, wish: KeyWish) -> PublicKeyRecord:
+        """Escrow a key for the client `caller`; the same key for the same place again begins anew.
+
+        Raises:
+            Invalid: the public key is not one that is taken
+            Denied: a rule of core.policy refused; the refusal is on record
+            Conflict: the key is escrowed for another user, client or place
+            ChangedMeanwhile: something in the tenant changed since the credential was checked; nothing was kept
+
+        """
+        key = parse_public_key(wish.public_key)
+        facts = await self._facts.for_issue(
+            caller.tenant, caller.id, request.user, request.host, request.account, key.fingerprint
+        )
+        if facts is None:
+            raise NotFound("tenant_unknown", "there is no such tenant")
+        require_epoch(caller, facts.epoch)
+        verdict = decide_escrow(request, facts, self._limits, self._clock.now())
+        if isinstance(verdict, Denial):
+            target = f"{request.user} {request.account}@{request.host}"
+            await self._refuse(caller, ESCROW, target, verdict, key=key.fingerprint)
+        async with self._database.transaction() as transaction:
+            if await plainkeys.epoch_held(transaction.connection, caller.tenant) != facts.epoch:
+                raise ChangedMeanwhile
+            return await self._keep(transaction, caller, request, wish, key, verdict)
+
+    async def _keep(
+        self,
+        transaction: Transaction,
+        caller: Caller,
+        request: IssueRequest,
+        wish: KeyWish,
+        key: PublicKey,
+        grant: Grant,
+    ) -> PublicKeyRecord:
+        there = await KEYS.get(transaction.connection, caller.tenant, key.fingerprint)
+        place = (request.user, caller.id, request.host, request.account)
+        if there is not None and (there.user, there.client_id, there.host, there.account) != place:
+            raise Conflict(
+                "public_key_taken",
+                "this public key is escrowed for another user, client, host or account; make a new key pair",
+            )
+        now = self._clock.now()
+        kept = PublicKeyRecord(
+            tenant=caller.tenant,
+            fingerprint=key.fingerprint,
+            key_id=new_id("key"),
+            key_type=key.algorithm,
+            public_key=key.line.split(" ")[1],
+            user=request.user,
+            client_id=caller.id,
+            host=request.host,
+            account=request.account,
+            delegation_id=grant.delegation_id,
+            critical_options=grant.critical_options,
+            extensions=grant.extensions,
+            valid_after=grant.valid_after,
+            expires_at=grant.valid_before,
+            limited_by=grant.limited_by,
+            ttl_seconds=request.ttl_seconds,
+            max_uses=wish.max_uses,
+            uses_left=wish.max_uses,
+            used_at=None,
+            created_at=now if there is None else there.created_at,
+            updated_at=now,
+        )
+        await plainkeys.put(transaction.connection, kept, there=there is not None)
+        transaction.record(
+            event(
+                self._clock,
+                caller,
+                caller.tenant,
+                ESCROW,
+                kept.key_id,
+                user=kept.user,
+                account=kept.account,
+                host=kept.host,
+                key=kept.fingerprint,
+                delegation=kept.delegation_id,
+                until=kept.expires_at,
+                replaced=None if there is None else there.key_id,
+            )
+        )
+        return kept
+
+    async def check(self, caller: Caller, account: str, fingerprint: str, key_type: str) -> KeyGrant:
+        """Return the line for the host `caller`, whose sshd was offered a key; nothing is remembered.
+
+        Raises:
+            Denied: the key does not open the account, for a reason of core.policy; the refusal is on record
+            ChangedMeanwhile: something in the tenant changed since the credential was checked
+
+        """
+        facts = await self._reader.get(caller.tenant, caller.id, fingerprint)
+        if facts is None:
+            raise NotFound("tenant_unknown", "there is no such tenant")
+        require_epoch(caller, facts.around.epoch)
+        now = self._clock.now()
+        verdict = decide_key(KeyRequest(caller.id, account, fingerprint, key_type), facts, self._limits, now)
+        if isinstance(verdict, KeyGrant) and verdict.takes_use and facts.key is not None:
+            verdict = await self._use(caller, fingerprint, facts.key.key_id, now, verdict)
+        if isinstance(verdict, Denial):
+            await self._refuse(caller, CHECK, f"{account}@{caller.id} key:{fingerprint}", verdict)
+        return verdict
+
+    async def _use(self, caller: Caller, fingerprint: str, key_id: str, now: int, grant: KeyGrant) -> KeyGrant | Denial:
+        async with self._database.transaction() as transaction:
+            left = await plainkeys.take_use(transaction.connection, caller.tenant, fingerprint, key_id, now)
+            if left is None:
+                return Denial(DenialReason.USES_EXHAUSTED, "the public key was for a number of uses, and all are used")
+            transaction.record(
+                event(self._clock, caller, caller.tenant, CHECK, f"key:{fingerprint}", key_id=key_id, uses_left=left)
+            )
+        return grant
+
+    async def _refuse(self, caller: Caller, action: str, target: str, denial: Denial, **more: object) -> NoReturn:
+        refused = event(self._clock, caller, caller.tenant, action, target, denial.reason, detail=denial.detail, **more)
+        await self._commits.submit(Entry(refused))
+        raise refusal(denial)
+
+    async def get(self, caller: Caller, own: str, tenant: str, fingerprint: str) -> PublicKeyRecord:
+        """Return a key that the caller may see; `own` is the column that makes it theirs.
+
+        Raises:
+            NotFound: there is none, or it is another's
+
+        """
+        async with self._database.read() as connection:
+            found = await KEYS.get(connection, tenant, fingerprint)
+        return _visible(caller, own, found, fingerprint)
+
+    async def page(
+        self,
+        caller: Caller,
+        own: str,
+        tenant: str,
+        filters: Mapping[str, object],
+        after: Sequence[object] | None,
+        limit: int,
+    ) -> tuple[list[PublicKeyRecord], list[object] | None]:
+        """Return a page of what the caller may see."""
+        wanted = {"tenant": tenant, **filters, **own_filter(caller, own)}
+        async with self._database.read() as connection:
+            return await KEYS.page(connection, wanted, after, limit)
+
+    async def remove(self, caller: Caller, own: str, tenant: str, fingerprint: str) -> None:
+        """Take a key back: from the next login on it opens nothing.
+
+        Raises:
+            NotFound: there is none, or it is another's
+
+        """
+        async with self._database.transaction() as transaction:
+            found = await KEYS.get(transaction.connection, tenant, fingerprint)
+            gone = _visible(caller, own, found, fingerprint)
+            await KEYS.remove(transaction.connection, tenant, fingerprint)
+            transaction.record(
+                event(self._clock, caller, tenant, REMOVE, gone.key_id, user=gone.user, account=gone.account,
+                      host=gone.host, key=fingerprint)
+            )  # fmt: skip
+
+
+def _visible(caller: Caller, own: str, found: PublicKeyRecord | None, fingerprint: str) -> PublicKeyRecord:
+    if found is None or any(getattr(found, name) != is_ for name, is_ in own_filter(caller, own).items()):
+        raise NotFound("public_key_unknown", f"there is no public key {fingerprint!r} that you may see")
+    return found
