@@ -1,6 +1,7 @@
 """A real sshd whose helper is the installed one: it asks a daemon that runs as the helper's user outside its namespace."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,12 +17,14 @@ HELPER_UID = 64990  # of HELPER_ACCOUNT in the sandbox
 
 @dataclass
 class LoggedSshd(SandboxSshd):
-    """As SandboxSshd, where /dev/log is a socket of the test's."""
+    """As SandboxSshd, where /dev/log is a socket of the test's, and files of root's lie in /run/tms."""
 
     syslog: Syslog | None = None
+    copies: tuple[Path, ...] = ()
 
     def _in_namespace(self, command: list[str]) -> list[str]:
-        inside = super()._in_namespace(command)
+        script = f'cp -p {shlex.join(map(str, self.copies))} /run/tms/; exec "$@"' if self.copies else 'exec "$@"'
+        inside = super()._in_namespace(["/bin/sh", "-euc", script, "sh", *command])
         return self.syslog.wrap(*inside) if self.syslog else inside
 
 

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.sandbox_sshd import SandboxSshd
 from tests.host.liar import answer
 from tests.host.namespaces import syslog
 from tests.host.sshd import Authority
 from tests.host.test_faults import LIES, true_answer
 from tests.host.test_tls import _context, pki  # noqa: F401 - a fixture
 from tests.hostd.conftest import Host, Service, directory_for_all, until
-from tests.hostd.sandbox import HELPER_UID, furnished, need_root
+from tests.hostd.sandbox import HELPER_UID, LoggedSshd, furnished, need_root
 from tests.hostd.test_quick import LIES as DAEMON_LIES
 from tests.hostd.test_quick import daemon_that_says
 
@@ -229,51 +228,77 @@ def test_G_10_a_remembered_yes_while_the_service_is_away(place):
 
 
 def test_G_10_a_way_that_asks_nobody_is_open_while_the_service_is_away(place):
-    """Break glass: a file of root's with keys, for one account; docs/hosts.md has these lines."""
-    where = place.host.directory / "glass"
+    """The lines of docs/hosts.md: keys of root's for one account, also where the KRL has become one that refuses all."""
+    where = place.host.directory / "rescue"
     where.mkdir()
-    glass = Authority(where, "glass_ca")
-    plain, certified = glass.issue("plain", "nobody"), glass.issue("certified", "breakglass")
-    stranger = glass.issue("stranger", "alice@h1")
-    keys = where / "breakglass_keys"
-    keys.write_text(f'{Path(f"{plain[0]}.pub").read_text()}cert-authority,principals="breakglass" {glass.lines}')
-    keys.chmod(0o600)
-    extra = f"{place.sshd.extra}\nMatch User breakglass\n    AuthorizedKeysFile {keys}\n"
+    rescue = Authority(where, "rescue_ca")
+    plain, certified = rescue.issue("plain", "nobody"), rescue.issue("certified", "rescue")
+    stranger = rescue.issue("stranger", "alice@h1")
+    keys = where / "rescue_keys"
+    keys.write_text(f'{Path(f"{plain[0]}.pub").read_text()}cert-authority,principals="rescue" {rescue.lines}')
+    keys.chmod(0o644)  # sshd reads it as that account, and wants it in a directory of root's
+    (where / "rescue_krl").touch()
+    (where / "stale_krl").write_text("stale\n")
+    match = ["Match User rescue", "RevokedKeys /run/tms/rescue_krl", "AuthorizedKeysFile /run/tms/rescue_keys"]
+    extra = "\n".join([place.sshd.extra, *match, ""])
     place.service.__exit__()
     try:
         refused(place)
-        with SandboxSshd(where / "sshd", place.authority.lines, accounts=("alice", "breakglass"), extra=extra) as sshd:
+        copies = (keys, where / "rescue_krl")
+        sshd = LoggedSshd(
+            where / "sshd", place.authority.lines, accounts=("alice", "rescue"), extra=extra, copies=copies,
+            revoked_keys=where / "stale_krl",
+        )  # fmt: skip
+        with sshd:
 
             def login(key, certificate, account):
                 return sshd.ssh(key, certificate, "echo in", account=account).stdout
 
-            assert login(plain[0], None, "breakglass") == "in\n", sshd.log[-3000:]
-            assert login(*certified, "breakglass") == "in\n", sshd.log[-3000:]
+            assert login(plain[0], None, "rescue") == "in\n", sshd.log[-3000:]
+            assert login(*certified, "rescue") == "in\n", sshd.log[-3000:]
             # The twins: another account, another principal, and a certificate that must be asked about.
             assert login(plain[0], None, "alice") == ""
             assert login(*certified, "alice") == ""
-            assert login(*stranger, "breakglass") == ""
-            assert login(*place.made["alice@h1",], "breakglass") == ""
+            assert login(*stranger, "rescue") == ""
+            assert login(*place.made["alice@h1",], "rescue") == ""
     finally:
         place.service.open(place.service.port)
 
 
-def test_two_logins_in_parallel(place):
+@pytest.fixture
+def patient(place):
+    """The place with a deadline for a crowd on a busy machine."""
+    place.host.configure(f"http://127.0.0.1:{place.service.port}", timeout_seconds="20")
+    place.host.stop()
+    place.host.start(wrap=lambda words: place.log.wrap(*words))
+    return place
+
+
+def test_two_logins_in_parallel(patient):
+    place = patient
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda _: place.login(), range(2)))
     assert [one.stdout for one in done] == ["in\n"] * 2
     assert len(place.service.questions) == 4
 
 
-def test_two_hundred_logins_in_a_row(place):
-    failed = [number for number in range(200) if place.login().stdout != "in\n"]
-    assert failed == []
+def test_two_hundred_logins_in_a_row(patient):
+    """In two rows, because the machine has two cores; one that failed would be the daemon's or the helper's doing."""
+
+    place = patient
+
+    def row(_):
+        return [number for number in range(100) if place.login().stdout != "in\n"]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(row, range(2))) == [[], []]
     assert len(place.service.questions) == 400
-    assert len(place.host.status()) > 3
+    assert place.host.status()["service_failures"] == 0
 
 
-def test_G_02_sixty_logins_at_once(place):
+def test_G_02_sixty_logins_at_once(patient):
     """MaxStartups is 300; the service is asked live for each of them, twice."""
+    place = patient
     begun = time.monotonic()
     with ThreadPoolExecutor(60) as pool:
         done = list(pool.map(lambda _: place.login(), range(60)))
