@@ -23,8 +23,9 @@ from tms_ca.cli.inputs import (
     seconds,
     switch,
 )
+from tms_ca.cli.restrictions import RESTRICT_HOST
 from tms_ca.core.access import Action, Role
-from tms_ca.core.model import ALL_TENANTS, PrincipalFormat
+from tms_ca.core.model import ALL_TENANTS, OnRevocation, PrincipalFormat
 from tms_ca.http.endpoint import Call, Endpoint
 from tms_ca.http.routes import clients, hosts, identities, links, tenants, users
 from tms_ca.http.routes.lists import with_secret
@@ -35,6 +36,14 @@ _TTLS = (
     option("--default-ttl", "default_ttl_seconds", "of certificates that ask for none, such as 1h", type=seconds),
     option("--max-ttl", "max_ttl_seconds", "the longest a certificate may live, such as 8h", type=seconds),
 )
+_SESSIONS = (
+    option("--on-revocation", "on_revocation", "leave open sessions alone, or end them",
+           choices=[str(one) for one in OnRevocation]),
+    option("--warning", "warning_seconds", "between the warning and the end of a session, such as 30s", type=seconds),
+    constant("--end-at-expiry", "end_at_expiry", True, "end sessions with certificate and MFA window, too",
+             one_of="expiry?"),
+    constant("--no-end-at-expiry", "end_at_expiry", False, "let them outlive both (the default)", one_of="expiry?"),
+)  # fmt: skip
 _TENANT = positional("tenant", "its name", metavar="NAME")
 
 TENANTS = Noun(
@@ -47,7 +56,8 @@ TENANTS = Noun(
              columns=("tenant", "display_name", "enabled", "default_ttl_seconds", "max_ttl_seconds",
                       "mfa_window_seconds", "created_at")),
         Verb(name="show", does=tenants.get_tenant, arguments=(_TENANT,)),
-        Verb(name="update", does=tenants.update_tenant, arguments=(_TENANT, DISPLAY_NAME, *_TTLS, *ENABLED)),
+        Verb(name="update", does=tenants.update_tenant,
+             arguments=(_TENANT, DISPLAY_NAME, *_TTLS, *_SESSIONS, *ENABLED)),
     ),
     "  tms-ca tenants create physics --max-ttl 8h --mfa-window 12h\n  tms-ca tenants update physics --disable\n",
 )  # fmt: skip
@@ -198,6 +208,7 @@ HOSTS = Noun(
              prepare=read_host_keys),
         Verb(name="delete", does=hosts.delete_host, arguments=(_HOST,), done="deleted host {host}"),
         *HOST_VERBS,
+        RESTRICT_HOST,
         *_secrets("host", "host", hosts.create_host_secret, hosts.list_host_secrets, hosts.delete_host_secret, "node"),
     ),
     "  tms-ca hosts create stampede3 --address login.stampede3.example.org\n"

@@ -10,6 +10,7 @@ from tms_ca.cli import files
 from tms_ca.cli.frame import Noun, Verb, deed
 from tms_ca.cli.hosts_machines import ACTIVATE, ENFORCEMENT
 from tms_ca.cli.inputs import constant, option, positional
+from tms_ca.cli.restrictions import RESTRICT_DELEGATION
 from tms_ca.core.access import Action
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import DelegationStatus, KeyPurpose, Selector
@@ -46,6 +47,7 @@ DELEGATIONS = Noun(
         Verb(name="revoke", arguments=(_DELEGATION, option("--reason", "reason", "why", metavar="TEXT")),
              does=deed(_revoke_delegation, Action.REVOCATION_CREATE, path="{delegation_id}", body=_Reason(),
                        returns=DelegationShape())),
+        RESTRICT_DELEGATION,
     ),
     "  tms-ca delegations list --user alice --status approved\n"
     "  tms-ca delegations revoke dlg_... --reason 'left the project'\n"

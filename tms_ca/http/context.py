@@ -15,8 +15,8 @@ from tms_ca.services.clock import Clock
 from tms_ca.services.delegations import Delegations
 from tms_ca.services.directory import Directory
 from tms_ca.services.enrolment import Enrolment
-from tms_ca.services.hostcerts import HostCertificateIssuer
 from tms_ca.services.explain import Explain
+from tms_ca.services.hostcerts import HostCertificateIssuer
 from tms_ca.services.issuance import Issuance
 from tms_ca.services.krl import Krls
 from tms_ca.services.logins import Logins

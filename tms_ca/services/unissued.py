@@ -33,7 +33,7 @@ class Unissued:
         A certificate that has ended is no alarm where its serial is unknown: its record may have been deleted since.
         """
         found = signed_certificate(blob)
-        if found is None or found.type != CertType.USER or not await self._signed_by_us(caller.tenant, found):
+        if found is None or found.type != CertType.USER or not await self.signed_by_us(caller.tenant, found):
             return None
         if reason is DenialReason.CERTIFICATE_UNKNOWN and found.valid_before <= self._clock.now():
             return None
@@ -52,7 +52,8 @@ class Unissued:
             until=str(found.valid_before),  # any 64 bits
         )
 
-    async def _signed_by_us(self, tenant: str, found: SignedCertificate) -> bool:
+    async def signed_by_us(self, tenant: str, found: SignedCertificate) -> bool:
+        """Tell whether a CA key of the tenant, of whatever state, has signed a certificate."""
         async with self._database.read() as connection:
             key = await rows.CA_KEYS.get(connection, tenant, fingerprint(found.ca_key))
         return key is not None and verifies(key.public_key, found.signature_format, found.signature, found.signed)
