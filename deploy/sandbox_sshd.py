@@ -28,9 +28,9 @@ _START_SECONDS = 15
 
 @dataclass
 class HelperFiles:
-    """What the helper needs: the zipapp, and what its configuration says."""
+    """What the helper needs, and what its configuration says; without a zipapp it is the one that is installed."""
 
-    pyz: Path
+    pyz: Path | None
     url: str
     tenant: str
     host: str
@@ -163,7 +163,11 @@ class SandboxSshd:
         ]  # fmt: skip
         if self.helper is not None:
             path = self.helper_directory
-            command = f"/usr/bin/python3 -I {path}/tms-principals.pyz --config {path}/host.conf %u %t %k"
+            program = f"/usr/bin/python3 -I {path}/tms-principals.pyz"
+            if self.helper.pyz is None:  # sshd starts what belongs to root; an ordinary user has nothing like that
+                program = f"{path}/usr/libexec/tms/tms-principals"
+                program = program if self.root else f"/usr/bin/python3 -ISE {program}"
+            command = f"{program} --config {path}/host.conf %u %t %k"
             lines += [f"AuthorizedPrincipalsCommand {command}",
                       f"AuthorizedPrincipalsCommandUser {HELPER_ACCOUNT if self.root else self.account}"]  # fmt: skip
         if self.revoked_keys is not None:
@@ -177,8 +181,12 @@ class SandboxSshd:
     def _write_helper(self, helper: HelperFiles) -> None:
         directory = self.workdir / "helper"
         directory.mkdir(exist_ok=True)
-        shutil.copy(helper.pyz, directory / "tms-principals.pyz")
         inside = self.helper_directory
+        if helper.pyz is None:
+            self._install(directory)
+        else:
+            shutil.copy(helper.pyz, directory / "tms-principals.pyz")
+            (directory / "tms-principals.pyz").chmod(0o755)
         lines = [f"url = {helper.url}", f"tenant = {helper.tenant}", f"host = {helper.host}",
                  f"token_file = {inside}/token", f"timeout_seconds = {helper.timeout_seconds}"]  # fmt: skip
         if helper.ca_pem is not None:
@@ -189,8 +197,17 @@ class SandboxSshd:
         token.unlink(missing_ok=True)
         token.touch(0o600)
         token.write_text(helper.token + "\n")
-        for name in ("host.conf", "tms-principals.pyz"):
-            (directory / name).chmod(0o755 if name.endswith("pyz") else 0o644)
+        (directory / "host.conf").chmod(0o644)
+
+    def _install(self, directory: Path) -> None:
+        """Put the tree of a host into `directory`/usr, made to run where it will lie."""
+        from deploy.build_host import stage
+
+        staged = self.workdir / "staged"
+        tree = stage(staged, f"{self.helper_directory}/usr")
+        shutil.rmtree(directory / "usr", ignore_errors=True)
+        tree.rename(directory / "usr")
+        shutil.rmtree(staged)
 
     def _in_namespace(self, command: list[str]) -> list[str]:
         inside, outside = shlex.quote(str(_INSIDE)), shlex.quote(str(self.workdir))
@@ -207,7 +224,7 @@ class SandboxSshd:
                 script.append(f"mkdir -m 700 {home} && chown {uid}:{uid} {home}")
         script += [f"mount --bind /run/etc/{name} /etc/{name}" for name in ("passwd", "shadow", "group")]
         if self.helper is not None:
-            script += [f"cp {outside}/helper/* {inside}/", f"chown {_HELPER_UID} {inside}/token",
+            script += [f"cp -R {outside}/helper/* {inside}/", f"chown {_HELPER_UID} {inside}/token",
                        f"chmod 400 {inside}/token"]  # fmt: skip
         script.append(f"exec {shlex.join(command)}")
         return ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--",

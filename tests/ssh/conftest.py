@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from deploy.build_pyz import build
 from deploy.sandbox_sshd import HelperFiles, SandboxSshd
 from tests.ssh.service import People, Service
 
@@ -34,12 +33,6 @@ def initialised(tmp_path_factory) -> Service:
     made = Service(tmp_path_factory.mktemp("initialised") / "data")
     made.init()
     return made
-
-
-@pytest.fixture(scope="session")
-def pyz(tmp_path_factory) -> Path:
-    """The helper, as a host installs it."""
-    return build(tmp_path_factory.mktemp("pyz"))
 
 
 @pytest.fixture
@@ -81,11 +74,11 @@ class Site:
 
 
 @pytest.fixture
-def site(service, pyz, tmp_path):
+def site(service, tmp_path):
     account = "alice" if os.geteuid() == 0 else getpass.getuser()
     people = People(service, account)
     people.furnish()
     ca = service.call("GET", "ca/user.pub").body.decode()
-    helper = HelperFiles(pyz, service.url, "default", "h1", people.host, timeout_seconds=3)
+    helper = HelperFiles(None, service.url, "default", "h1", people.host, timeout_seconds=3)
     with SandboxSshd(tmp_path / "sshd", ca, helper, accounts=(account, "bob")) as sshd:
         yield Site(service, people, sshd, tmp_path)

@@ -76,23 +76,23 @@ def test_the_fields_of_a_real_certificate_under_another_ca_are_refused(site, for
     assert not refusals(site), "sshd itself knows better than to ask"
 
 
-def test_a_certificate_for_one_host_opens_no_other(site, pyz):
+def test_a_certificate_for_one_host_opens_no_other(site):
     """The second host asks about its own logins, with its own credential, at the same service."""
     secret = site.service.good("POST", "hosts", site.service.operator, {"host": "h2"})["secret"]
     key, certificate, _ = site.certified()
     ca = site.service.call("GET", "ca/user.pub").body.decode()
-    helper = HelperFiles(pyz, site.service.url, "default", "h2", secret, timeout_seconds=3)
+    helper = HelperFiles(None, site.service.url, "default", "h2", secret, timeout_seconds=3)
     with SandboxSshd(site.directory / "sshd2", ca, helper, accounts=(site.people.account,)) as other:
         assert not replace(site, sshd=other).login(key, certificate)
     assert refusals(site) == {"certificate_other_host"}
     assert site.login(key, certificate)
 
 
-def test_one_hosts_credential_does_not_answer_for_another(site, pyz):
+def test_one_hosts_credential_does_not_answer_for_another(site):
     """h2's operator cannot pretend to be h1: the credential belongs to a host, not to whoever holds it."""
     secret = site.service.good("POST", "hosts", site.service.operator, {"host": "h2"})["secret"]
     key, certificate, _ = site.certified()
     ca = site.service.call("GET", "ca/user.pub").body.decode()
-    helper = HelperFiles(pyz, site.service.url, "default", "h1", secret, timeout_seconds=3)
+    helper = HelperFiles(None, site.service.url, "default", "h1", secret, timeout_seconds=3)
     with SandboxSshd(site.directory / "sshd2", ca, helper, accounts=(site.people.account,)) as other:
         assert not replace(site, sshd=other).login(key, certificate)
