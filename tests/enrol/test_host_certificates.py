@@ -253,3 +253,43 @@ async def test_admins_secrets_go_on_beside_those_of_machines(world):
     assert (await world.call("GET", "hosts/h1", auth=second["secret"])).status == 200
     (doomed,) = [one["credential_id"] for one in held if one["node"] == "login2"]
     await world.good("DELETE", f"hosts/h1/secrets/{doomed}", auth=world.operator)
+
+
+async def _change_once_signed(world, change):
+    """Let `change` happen between the first signature and its commit; return the answer, and how often was signed."""
+    issuer, signed = world.context.host_certificates, []
+    real = issuer.sign
+
+    async def sign(*args):
+        signed.append(await real(*args))
+        if len(signed) == 1:
+            await change()
+        return signed[-1]
+
+    issuer.sign = sign
+    try:
+        body = {"public_keys": [host_key(world, "hostkey-login1").public]}
+        return await world.call("POST", "hosts/h1/certificates", auth=world.hosts["h1"], json=body), len(signed)
+    finally:
+        issuer.sign = real
+
+
+async def test_what_changes_while_a_host_certificate_is_signed_counts(world, joined, tmp_path):
+    held = await query(world, "SELECT serial FROM host_certificates")
+    new = await world.good("POST", "ca-keys", auth=world.operator, json={"purpose": "host"})
+    path = f"ca-keys/{new['fingerprint'].replace('/', '%2F')}/activate"
+    made, times = await _change_once_signed(world, lambda: world.good("POST", path, auth=world.operator))
+    assert times == 2
+    assert listing(tmp_path, made.json["certificates"][0])["Signing CA"][0].split()[1] == new["fingerprint"]
+
+    async def renamed():  # the twin: what a host certificate does not rest on
+        await world.good("PATCH", "clients/portal", auth=world.operator, json={"display_name": "x"})
+
+    made, times = await _change_once_signed(world, renamed)
+    assert (made.status, times) == (201, 1)
+    off = {"enabled": False}
+    made, times = await _change_once_signed(
+        world, lambda: world.good("PATCH", "hosts/h1", auth=world.operator, json=off)
+    )
+    assert (made.status, made.code, times) == (403, "host_disabled", 1)
+    assert len(await query(world, "SELECT serial FROM host_certificates")) == len(held) + 2
