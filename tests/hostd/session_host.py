@@ -36,6 +36,7 @@ class SessionHost:
     settings: dict[str, str] = field(default_factory=dict)
     sshd_lines: tuple[str, ...] = ()
     pam_lines: tuple[str, ...] = ()  # before the hook's
+    pam_lines_after: tuple[str, ...] = ()
     wrap: str = "--wrap"
     host_ca: str = ""  # the CA keys that sign trust bundles
     helper: bool = False  # whether tms-principals is asked, rather than a file
@@ -207,7 +208,7 @@ class SessionHost:
 
     def _pam(self) -> str:
         hook = PAM.format(session=self.prefix / "libexec/tms/tms-session", config=self.config)
-        return "\n".join(["auth required pam_deny.so", "account required pam_permit.so", *self.pam_lines, hook,
+        return "\n".join(["auth required pam_deny.so", "account required pam_permit.so", *self.pam_lines, hook, *self.pam_lines_after,
                           "session required pam_permit.so", ""])  # fmt: skip
 
     def _hold(self) -> None:

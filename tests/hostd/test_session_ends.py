@@ -1,0 +1,116 @@
+"""Sessions that the service wants ended, and traps around the hook, under a real sshd."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.hostd.session_service import refusal, scripted
+from tests.hostd.test_session_pam import Place, wait_for
+from tests.hostd.test_session_wrapper import furnished
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="PAM and namespaces need root")
+SENTENCE = "This session ends now: it was revoked"
+
+
+@pytest.fixture(scope="module", params=["pam", "wrapper"])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    with scripted() as service, furnished(service, mode=request.param) as place:
+        yield place
+
+
+@pytest.fixture(autouse=True)
+def anew(request: pytest.FixtureRequest) -> None:
+    if "place" in request.fixturenames:
+        request.getfixturevalue("place").service.forget()
+
+
+@contextmanager
+def session(place: Place, *command: str, flags: tuple[str, ...] = ()) -> Iterator["subprocess.Popen[str]"]:
+    """Open a session and wait until the service was told of it."""
+    before = len(place.service.opened)
+    started = subprocess.Popen(
+        place.host.ssh_command(*place.alice, *command, flags=flags),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: len(place.service.opened) > before)
+        yield started
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def ending(login_id: str, seconds: int) -> list[dict]:
+    return [{"login_id": login_id, "reason": "certificate_revoked", "message": SENTENCE, "after_seconds": seconds}]
+
+
+def test_a_session_ends_and_says_so(place):
+    with session(place, "echo in; exec sleep 300", flags=("-tt",)) as doomed, session(place, "exec sleep 300") as other:
+        name = place.service.opened[0]["login_id"]
+        place.service.end = ending(name, 1)
+        text = doomed.communicate(timeout=60)[0]
+        assert SENTENCE in text
+        wait_for(lambda: dict(place.service.ended).get(name, {}).get("reason") == "ended")
+        assert other.poll() is None
+    wait_for(lambda: len(place.service.ended) == 2)
+    assert dict(place.service.ended)[place.service.opened[1]["login_id"]]["reason"] == "closed"
+
+
+def test_an_end_can_be_taken_back_while_the_warning_runs(place):
+    with session(place, "exec sleep 300") as doomed:
+        place.service.end = ending(place.service.opened[0]["login_id"], 8)
+        before = place.host.daemon_log.count("need not end any more")
+        wait_for(lambda: "ending account=alice login=" + place.service.opened[0]["login_id"] in place.host.daemon_log)
+        place.service.end = []
+        wait_for(lambda: place.host.daemon_log.count("need not end any more") > before)
+        time.sleep(9)
+        assert doomed.poll() is None
+
+
+def test_a_terminal_that_is_stopped_or_closed_to_messages_holds_up_nothing(place):
+    with session(place, "stty ixon; mesg n; echo in; exec sleep 300", flags=("-tt",)) as doomed:
+        assert "in" in doomed.stdout.readline()
+        doomed.stdin.write("\x13")  # ^S
+        doomed.stdin.flush()
+        name = place.service.opened[0]["login_id"]
+        place.service.end = ending(name, 0)
+        wait_for(lambda: dict(place.service.ended).get(name, {}).get("reason") == "ended", 30)
+
+
+def test_a_session_that_its_user_has_stopped_ends_all_the_same(place):
+    """SIGSTOP to one's own sshd keeps it from SIGHUP and SIGTERM."""
+    command = "echo in; p=$PPID; while [ \"$(cat /proc/$p/comm)\" != sshd ]; do p=$(awk '{print $4}' /proc/$p/stat); done; kill -STOP $p"
+    with session(place, command):
+        name = place.service.opened[0]["login_id"]
+        time.sleep(1)
+        place.service.end = ending(name, 0)
+        wait_for(lambda: dict(place.service.ended).get(name, {}).get("reason") == "ended", 45)
+        wait_for(lambda: "sshd: alice@" not in place.host.run("ps", "-eo", "args"))
+
+
+def test_what_stands_before_the_hook_in_pam_can_lie_to_it():
+    """Debian reads ~/.pam_environment by pam_env: behind it, the user says what SSH_AUTH_INFO_0 is."""
+    lie = 'echo "SSH_AUTH_INFO_0 DEFAULT=password" >/run/home/alice/.pam_environment; chown alice /run/home/alice/.pam_environment'
+    trap = "session required pam_env.so user_readenv=1"
+    for before, after, opened in (((), (trap,), ""), ((trap,), (), "in\n")):
+        with (
+            scripted() as service,
+            furnished(service, mode="pam", pam_lines=before, pam_lines_after=after) as place,
+        ):
+            service.verdict = refusal()
+            place.host.run("sh", "-c", lie)
+            assert place.host.ssh(*place.alice, "echo in").stdout == opened, (before, place.host.daemon_log)
+
+
+def test_two_certificates_of_our_ca_in_one_login_are_a_doubt():
+    lines = ("AuthenticationMethods publickey,publickey",)
+    with scripted() as service, furnished(service, mode="pam", sshd_lines=lines) as place:
+        second = place.authority.issue("third", "alice@h1", serial=9)
+        options = (f"IdentityFile={second[0]}", f"CertificateFile={second[1]}")
+        done = place.host.ssh(*place.alice, "echo in", options=options)
+        assert (done.stdout, service.opened) == ("", [])
+        assert "PAM: pam_open_session()" in place.host.log
