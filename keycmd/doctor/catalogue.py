@@ -73,6 +73,7 @@ CATALOGUE = {
     "bundle_stale": ("warning", "this host does not hear of revocations and new CA keys any more"),
     "krl_missing": ("error", "sshd refuses every public key and certificate while it cannot read the list"),
     "krl_broken": ("error", "sshd refuses every public key and certificate while it cannot load the list"),
+    "krl_closed": ("error", "tms-hostd has closed this host: sshd refuses every public key and certificate"),
     "krl_empty": ("error", "sshd takes a file of zero bytes for a list that revokes nothing"),
     "krl_none": ("warning", "revoked certificates are refused by the live question alone"),
     "krl_other": ("warning", "nothing keeps this file up to date: what is revoked now is not in it"),

@@ -8,7 +8,7 @@ import time
 SECONDS = 3.0
 MOST_BYTES = 65536
 START = "systemctl start tms-hostd  # and read: journalctl -u tms-hostd -n 50"
-FAULTS = ("error", "last_error", "problem", "service_error")
+FAULTS = ("problem", "service_error")
 OLD_REPORTS = 3  # times the interval
 
 
@@ -23,7 +23,7 @@ def check(place, report):
     for part, said in complaints(state):
         report.add("daemon_unwell", "%s: %s" % (part, said), "tms-host status; journalctl -u tms-hostd -n 50")
     seen = state.get("report")
-    last = seen.get("reported_at") if isinstance(seen, dict) else None
+    last = seen.get("sent_at") if isinstance(seen, dict) else None
     if isinstance(last, int) and time.time() - last > OLD_REPORTS * _interval(place):
         found = "report: the last one to the service is %d s old" % (time.time() - last)
         report.add("daemon_unwell", found, "see service_unreachable and token_refused; journalctl -u tms-hostd -n 50")
@@ -63,6 +63,9 @@ def complaints(state):
         for key in FAULTS:
             if inner.get(key):
                 yield name, str(inner[key])
+    certificates = state.get("certificates")
+    if isinstance(certificates, dict) and certificates.get("sshd"):
+        yield "certificates", "sshd may offer old host certificates: %s" % certificates["sshd"]
 
 
 def _interval(place):

@@ -7,6 +7,7 @@ import time
 
 from keycmd.doctor.place import read_bytes, read_text
 from keycmd.doctor.running import run
+from keycmd.hostd.trust import REFUSES_ALL
 from keycmd.trustfile import TrustError, load_last, read_keys, verify
 
 SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}  # a CA key's type to what it signs with; else its own name
@@ -146,6 +147,9 @@ def _revoked(place, account, settings, bundle, report):
             report.add("krl_missing", found + ": not there, or not readable", RESTART, [account])
         elif not raw:
             report.add("krl_empty", found + ": 0 bytes", RESTART, [account])
+        elif raw == REFUSES_ALL:
+            mend = "mend bundle_stale; sooner, and less safe: when_krl_stale = keep  # in %s" % place.conf_path
+            report.add("krl_closed", found + ": closed on purpose", mend, [account])
         else:
             _list_itself(place, account, path, found, bundle, report)
 

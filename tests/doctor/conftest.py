@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doctor.host import Host, need_root
+from tests.doctor.host import NAME, Host, need_root
 from tests.ssh.service import Service
 
 
@@ -35,3 +35,14 @@ def host(template: Host, tmp_path: Path) -> Host:
     copy = Host(tmp_path / "t", dict(template.conf))
     copy.user_ca, copy.host_ca = template.user_ca, template.host_ca
     return copy
+
+
+@pytest.fixture(scope="module")
+def joining(tmp_path_factory) -> Iterator[Service]:
+    """A service of its own, where the host h1 has its two names and no machine yet."""
+    made = Service(tmp_path_factory.mktemp("joining") / "data")
+    made.init()
+    made.start()
+    made.good("POST", "hosts", made.operator, {"host": "h1", "addresses": [NAME, "login1"]})
+    yield made
+    made.stop()

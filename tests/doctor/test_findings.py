@@ -3,6 +3,7 @@
 import pytest
 
 from keycmd.doctor.catalogue import CATALOGUE
+from keycmd.hostd.trust import REFUSES_ALL
 from tests.doctor.host import INSIDE, RUN, Host
 from tests.doctor.test_well import NOTES
 
@@ -23,6 +24,7 @@ def newer(lines: str) -> str:
     )
 
 
+CLOSED = REFUSES_ALL.decode().replace("\0", "\\0").replace("\n", "\\n")
 PENALTIES = "persourcepenalties crash:90 authfail:5 noauth:1 grace-exceeded:20 max:600 min:15\\\\n"
 
 # Without host.conf the places are the usual ones, and there is nothing in them.
@@ -86,6 +88,7 @@ CASES = [
     ("bundle_foreign", "conf tenant = another", {"token_refused", "helper_fails"}),
     ("krl_missing", "rm state/krl", {"path_missing"}),
     ("krl_broken", "head -c 30 state/krl >x; cp x state/krl", set()),
+    ("krl_closed", f'printf "%b" "{CLOSED}" >state/krl', set()),
     ("krl_broken", "echo garbage >state/krl", set()),
     ("krl_empty", ": >state/krl", set()),
     ("krl_none", "first RevokedKeys none", set()),
@@ -133,7 +136,9 @@ CASES = [
     ("daemon_silent", "echo 'failed it does not know' >daemon.txt", set()),
     ("daemon_silent", "echo 'json' >daemon.txt", set()),
     ("daemon_unwell", "printf 'json\\n{\"service_error\":\"refused\"}\\n' >daemon.txt", set()),
-    ("daemon_unwell", "printf 'json\\n{\"trust\":{\"error\":\"older\"}}\\n' >daemon.txt", set()),
+    ("daemon_unwell", "printf 'json\\n{\"trust\":{\"problem\":\"older\"}}\\n' >daemon.txt", set()),
+    ("daemon_unwell", "printf 'json\\n{\"report\":{\"sent_at\":1000}}\\n' >daemon.txt", set()),
+    ("daemon_unwell", "printf 'json\\n{\"certificates\":{\"sshd\":\"no pid\"}}\\n' >daemon.txt", set()),
     # The account
     ("account_locked", "edit /etc/shadow 's/^alice:[*]/alice:!/'", set()),
     ("account_expired", "edit /etc/shadow 's/^alice:.*/alice:*:19000:0:99999:7::100:/'", set()),

@@ -38,7 +38,7 @@ FIRST_COMMAND = "sed -n '/^AuthorizedPrincipals/p' sshd_config >>first.conf; "
         "edit /etc/shadow 's/^alice:.*/alice:*:19000:0:99999:7::99999:/'",
         newer("persourcepenalties no\\\\n"),
         newer(PENALTIES + "persourcepenaltyexemptlist 10.0.0.0/8\\\\n"),
-        'printf \'json\\n{"trust":{"error":null},"service_error":null}\\n\' >daemon.txt',
+        'printf \'json\\n{"trust":{"problem":null},"service_error":null}\\n\' >daemon.txt',
         "chmod 700 state/host-certs; chmod 600 state/trust.json",
         "chmod 440 token; chmod 400 token",
     ],
