@@ -178,6 +178,11 @@ def test_ten_minutes_from_nothing_to_a_first_login(packages, machine, site):
     with urllib.request.urlopen(f"{site.url}/api/v1/tenants/default/known_hosts", timeout=10) as answer:
         (site.work / "known_hosts").write_bytes(answer.read())
 
+    assert "all is well" in machine.run("tms-host status")
+    doctor = machine.sh("tms-host doctor").stdout
+    assert "Verdict" in doctor
+    for part in ("helper_fails", "daemon_", "krl_", "service_"):  # what the join made is sound
+        assert f"\n  {part}" not in doctor, doctor
     good, bad = site.certificate("good"), site.certificate("bad")
     login = host.ssh(good)
     assert (login.returncode, login.stdout) == (0, "alice\n"), login.stderr + host.everything()
