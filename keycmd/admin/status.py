@@ -122,7 +122,7 @@ def as_text(shown):
         names = ", ".join(entry["names"])
         lines.append("certificate   %s until %s, for %s" % (entry["file"], _when(entry["valid_before"]), names))
     lines += ["PROBLEM       %s" % problem for problem in shown["problems"]]
-    lines.append("all is well" if not shown["problems"] else "%d problems" % len(shown["problems"]))
+    lines.append("all is well" if not shown["problems"] else "problems: %d" % len(shown["problems"]))
     return "\n".join(lines) + "\n"
 
 

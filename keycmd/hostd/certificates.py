@@ -1,8 +1,8 @@
 """The daemon's care for host certificates: renewed after two thirds of their life, and sshd told of it.
 
-sshd reads its HostCertificate files when it starts and after SIGHUP. With SIGHUP it reads its whole configuration
-again and ends if that is not good, so it gets one only where its configuration is as old as its last start: an
-administrator who is in the middle of an edit is not locked out by us.
+Since OpenSSH 9.8 sshd reads its HostCertificate files when it starts and after SIGHUP, before that for each
+connection. With SIGHUP it reads its whole configuration again and ends if that is not good, so it gets one only where
+its configuration is as old as its last start: an administrator in the middle of an edit is not locked out by us.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ class Certificates:
         self._pid_file = pid_file
         self._configuration = configuration
         self._said = None
+        self._renewed = False
         daemon.state["certificates"] = {}
 
     async def job(self):
@@ -76,6 +77,7 @@ class Certificates:
         loop = asyncio.get_event_loop()
         fresh = await asyncio.shield(loop.run_in_executor(None, self._install, content, keys, now))
         self._daemon.state["certificates"]["valid_before"] = min(certificate.valid_before for certificate in fresh)
+        self._renewed = True
         log(NOTICE, "renewed %d host certificates" % len(fresh))
         return True
 
@@ -124,7 +126,10 @@ class Certificates:
             with open("/proc/%d/comm" % pid) as file:
                 name = file.read().strip()
         except (OSError, ValueError):
-            return "no sshd is running, or %s does not name it" % self._pid_file if times else None
+            # An sshd that systemd starts for each connection has none, and reads them each time.
+            return (
+                "%s names no process: if sshd runs all the time, reload it" % self._pid_file if self._renewed else None
+            )
         if not times or max(times) <= read_at:
             return None
         if pid <= 1 or name != "sshd":

@@ -22,6 +22,7 @@ SAY_AGAIN_SECONDS = 300.0
 SHORTEST_RETRY_SECONDS = 1.0
 # sshd takes this for a KRL and cannot load it. Other garbage it might read as an empty list of keys.
 REFUSES_ALL = b"SSHKRL\n\0stale: the service's signed bundle has ended, and when_krl_stale = refuse\n"
+_REPORTED = ("krl_version", "user_ca_fingerprints")  # what the service wants to know at once
 _MOST_FILE_BYTES = 65536
 
 
@@ -83,10 +84,13 @@ class Trust:
             # To the end, once begun: a daemon that is told to end must not report what it has not installed.
             await asyncio.shield(_aside(install, paths, bundle, krl))
             self.bundle = bundle
+            before = dict(self._daemon.state["trust"])
             self._show()
             if krl is not None:
                 self._daemon.state["trust"]["installed_at"] = int(time.time())
                 log(NOTICE, "installed krl_version=%d bytes=%d" % (bundle.krl_version, len(krl)))
+            shown = self._daemon.state["trust"]
+            if krl is not None or any(before.get(name) != shown[name] for name in _REPORTED):
                 self._wake_others()
             return
         raise trustfile.TrustError("the KRL is not the one of the bundle: cut short, changed on its way, or an old one")
