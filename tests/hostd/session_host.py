@@ -38,6 +38,7 @@ class SessionHost:
     pam_lines: tuple[str, ...] = ()  # before the hook's
     pam_lines_after: tuple[str, ...] = ()
     wrap: str = "--wrap"
+    before: str = ""  # the wrapper's command
     host_ca: str = ""  # the CA keys that sign trust bundles
     helper: bool = False  # whether tms-principals is asked, rather than a file
     with_daemon: bool = True
@@ -198,7 +199,7 @@ class SessionHost:
         elif self.mode == "bare":
             lines.append("UsePAM no")
         else:
-            command = f"{self.prefix}/libexec/tms/tms-session --config {self.config} {self.wrap}"
+            command = f"{self.before}{self.prefix}/libexec/tms/tms-session --config {self.config} {self.wrap}"
             lines += ["UsePAM no", "ExposeAuthInfo yes", f"ForceCommand {command}"]
         banner = subprocess.run(["/usr/sbin/sshd", "-V"], capture_output=True, text=True, check=False).stderr
         version = re.search(r"OpenSSH_(\d+)\.(\d+)", banner)

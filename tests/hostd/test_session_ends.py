@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.hostd.session_host import DAEMON_UID
 from tests.hostd.session_service import refusal, scripted
 from tests.hostd.test_session_pam import Place, wait_for
 from tests.hostd.test_session_wrapper import furnished
@@ -114,3 +115,17 @@ def test_two_certificates_of_our_ca_in_one_login_are_a_doubt():
         done = place.host.ssh(*place.alice, "echo in", options=options)
         assert (done.stdout, service.opened) == ("", [])
         assert "PAM: pam_open_session()" in place.host.log
+
+
+def test_a_proc_that_hides_processes_refuses_unless_the_daemon_may_see_them():
+    with scripted() as service, furnished(service, mode="pam") as place:
+        assert place.host.ssh(*place.alice, "echo in").stdout == "in\n"
+        for options, opened in (("hidepid=2", ""), (f"hidepid=2,gid={DAEMON_UID}", "in\n")):
+            place.host.run("mount", "-o", f"remount,{options}", "/proc")
+            assert place.host.ssh(*place.alice, "echo in").stdout == opened, options
+
+
+def test_exec_before_the_wrapper_keeps_the_signal_that_ended_a_command():
+    with scripted() as service, furnished(service, before="exec ") as place:
+        assert place.host.ssh(*place.alice, "kill -9 $$").returncode == 255
+        assert place.host.ssh(*place.alice, "exit 7").returncode == 7

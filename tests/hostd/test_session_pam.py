@@ -19,6 +19,7 @@ from tests.hostd.session_service import Scripted, refusal, scripted
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="PAM and namespaces need root")
 TOKEN = "tms_h_0123456789abcdefghijklmnopqrstuvwxyzABCDEF0"
+QUESTION = b"POST /x HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}"
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 15) -> None:
@@ -56,29 +57,29 @@ class Place:
             "terminal": "42" in terminal,
             "command": host.ssh(*self.alice, "echo in").stdout == "in\n",
             "sftp": "/run/home/alice" in sftp.stdout,
-            "local forward": self._forwards("-N", "-L"),
+            "local forward": self._forwards(f"127.0.0.1:{self.service.port}", QUESTION, b"HTTP/1.1"),
+            "socket forward": self._forwards("/run/tms-host/session.sock", b"x\n", b"failed"),
             "stdio forward": self._stdio(),
             "remote forward": host.ssh(*self.alice, "echo in", flags=("-R", "0:127.0.0.1:9"), options=options).stdout
             == "in\n"
             or self._remote(),
         }
 
-    def _forwards(self, *flags: str) -> bool:
-        """Forward a port to the service's without a session; tell whether a connection comes through."""
+    def _forwards(self, target: str, question: bytes, wanted: bytes) -> bool:
+        """Forward a port without a session; tell whether the target's answer comes through."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = self.host.ssh_command(*self.alice, flags=(*flags, f"{port}:127.0.0.1:{self.service.port}"))
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as ssh:
+        command = self.host.ssh_command(*self.alice, flags=("-N", "-L", f"{port}:{target}"))
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command, **quiet) as ssh:
             try:
                 until = time.monotonic() + 10
                 while ssh.poll() is None and time.monotonic() < until:
                     try:
                         with socket.create_connection(("127.0.0.1", port), 5) as through:
-                            through.sendall(b"POST /x HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")
-                            return b"HTTP/1.1" in through.recv(100)
+                            through.sendall(question)
+                            return wanted in through.recv(100)
                     except ConnectionRefusedError:
                         time.sleep(0.05)
                     except OSError:
@@ -89,8 +90,7 @@ class Place:
 
     def _stdio(self) -> bool:
         command = self.host.ssh_command(*self.alice, flags=("-W", f"127.0.0.1:{self.service.port}"))
-        question = b"POST /x HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}"
-        done = subprocess.run(command, input=question, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(command, input=QUESTION, capture_output=True, timeout=60, check=False)
         return b"HTTP/1.1" in done.stdout
 
     def _remote(self) -> bool:
