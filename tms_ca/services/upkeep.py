@@ -79,6 +79,8 @@ class Upkeep:
         for tenant in tenants:
             if self._kept.certificates_days is not None:
                 before = now - self._kept.certificates_days * DAY
+                yield retention.logins_ended(tenant, before)
+                yield retention.logins_of_nobody(tenant, before)
                 yield retention.certificates_ended(tenant, before)
                 yield retention.host_certificates_ended(tenant, before)
                 yield retention.revocations_done(tenant, before)

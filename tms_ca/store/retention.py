@@ -17,8 +17,10 @@ from tms_ca.store.tables import (
     credentials,
     delegations,
     host_certificates,
+    hosts,
     join_tokens,
     krl_sightings,
+    logins,
     public_keys,
     revocations,
     revoked_certificates,
@@ -102,7 +104,25 @@ def certificates_ended(tenant: str, before: int) -> Sweep:
     """Return the certificates of `tenant` that ended before `before`, each with its entry among the revoked."""
     c = certificates.c
     old = and_(c.tenant == tenant, c.valid_before < before)
-    return Sweep("certificates", certificates, (c.valid_before, c.id), c.valid_before < before, old, _revoked_rows)
+    # An open session rests on its certificate's record: without it, no revocation would find the session.
+    in_use = exists().where(logins.c.serial == c.serial, logins.c.ended_at.is_(None))
+    ended = and_(c.valid_before < before, ~in_use)
+    return Sweep("certificates", certificates, (c.valid_before, c.id), ended, old, _revoked_rows)
+
+
+def logins_ended(tenant: str, before: int) -> Sweep:
+    """Return the logins of `tenant` whose sessions ended before `before`."""
+    c = logins.c
+    old = and_(c.tenant == tenant, c.ended_at < before)
+    return Sweep("logins", logins, (c.ended_at, c.id), c.ended_at < before, old)
+
+
+def logins_of_nobody(tenant: str, before: int) -> Sweep:
+    """Return open logins, begun before `before`, on hosts that are no longer registered: nobody tells of their ends."""
+    c = logins.c
+    gone = ~exists().where(hosts.c.tenant == c.tenant, hosts.c.host == c.host)
+    ended = and_(c.ended_at.is_(None), c.started_at < before, gone)
+    return Sweep("logins", logins, (c.id,), ended, and_(c.tenant == tenant, c.ended_at.is_(None)))
 
 
 def host_certificates_ended(tenant: str, before: int) -> Sweep:
