@@ -11,7 +11,7 @@ for group in "$@"; do
         watch) want="$want prometheus" ;;
         storms) want="$want slowhttptest" ;;
         packages) want="$want rpm" ;;
-        hosts) want="$want rpm debootstrap checkpolicy semodule-utils selinux-policy-dev systemd" ;;
+        hosts) want="$want rpm checkpolicy semodule-utils selinux-policy-dev systemd" ;;
         bench) want="$want wrk postgresql" ;;
         *) echo "unknown group of packages: $group" >&2; exit 2 ;;
     esac
