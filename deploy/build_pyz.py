@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = (  # what the helper imports, and nothing else of the host's programs
-    *(f"keycmd/{name}.py" for name in ("__init__", "config", "lines", "quick", "service", "unverified")),
+    *(f"keycmd/{name}.py" for name in ("__init__", "config", "lines", "quick", "service", "tls", "unverified")),
     *(f"principals_cmd/{name}.py" for name in ("__init__", "main")),
 )
 ENTRY = "principals_cmd/__main__.py"

@@ -1,7 +1,6 @@
 """What the host's programs are told: `key = value` lines in a file that only root (or the caller) can write."""
 
-import os
-import stat
+import posix
 
 DEFAULT_PATH = "/etc/tms/host.conf"
 REQUIRED = ("url", "tenant", "host", "token_file")
@@ -136,21 +135,21 @@ def read_owned(path, forbidden_mode, most_bytes, where):
     """
     try:
         # Without O_NONBLOCK, a named pipe in the file's place would hold the login.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
     except (OSError, ValueError) as error:
         raise ConfigError("%s: cannot read %s: %s" % (where, path[:200], getattr(error, "strerror", error))) from error
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        status = posix.fstat(descriptor)
+        if status.st_mode & 0o170000 != 0o100000:
             raise ConfigError("%s: %s is not a plain file" % (where, path))
-        if status.st_uid not in (0, os.geteuid()):
+        if status.st_uid not in (0, posix.geteuid()):
             raise ConfigError("%s: %s belongs to uid %d, not to root or the helper" % (where, path, status.st_uid))
         if status.st_mode & forbidden_mode:
-            mode = stat.S_IMODE(status.st_mode)
+            mode = status.st_mode & 0o7777
             raise ConfigError("%s: %s has mode %04o: others can reach it" % (where, path, mode))
-        content = os.read(descriptor, most_bytes + 1)
+        content = posix.read(descriptor, most_bytes + 1)
     finally:
-        os.close(descriptor)
+        posix.close(descriptor)
     if len(content) > most_bytes:
         raise ConfigError("%s: %s is larger than %d bytes" % (where, path, most_bytes))
     try:
@@ -237,7 +236,7 @@ def _when_away(value, where):
 
 def _machine():
     """Return the first label of this machine's own name, where it can be a node's."""
-    name = os.uname().nodename.partition(".")[0].lower()
+    name = posix.uname().nodename.partition(".")[0].lower()
     return name if 1 <= len(name) <= 63 and _HOST.issuperset(name) and name[0] in _LOWER else "node"
 
 

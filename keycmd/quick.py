@@ -171,6 +171,16 @@ def print_lines(lines):
         raise Doubt("sshd did not take the whole answer")
 
 
+def forget_environment():
+    """Do what os.environ.clear() does, without os.
+
+    Before OpenSSL and the resolver are loaded: SSL_CERT_FILE, OPENSSL_CONF or LOCALDOMAIN would have a say otherwise.
+    """
+    for name in posix.environ:
+        posix.unsetenv(name)
+    posix.environ.clear()
+
+
 def end_in_time():
     """Let the kernel end this process at last, whatever it does and whatever its parent did to the signal."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -194,10 +204,7 @@ def run(arguments, started):
             return 1
         if lines is not False:
             return 0
-    import os
-
-    # Before OpenSSL and the resolver are loaded: SSL_CERT_FILE, OPENSSL_CONF or LOCALDOMAIN would have a say otherwise.
-    os.environ.clear()
+    forget_environment()
     from principals_cmd.main import run as the_whole_way
 
     return the_whole_way(arguments, started)

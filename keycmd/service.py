@@ -5,14 +5,17 @@ no redirect, uses no proxy, reads no environment and takes no answer that is not
 """
 
 import binascii
-import os
+import posix
 import time
-from hashlib import sha256
 
 try:
     import _socket as socket  # what `socket` is made of: half the helper's start is the rest of that module
 except ImportError:
     import socket
+try:
+    from _sha256 import sha256  # `hashlib` loads OpenSSL, which costs more than one digest
+except ImportError:
+    from hashlib import sha256
 
 CERTIFICATE_TYPES = frozenset(
     (
@@ -43,6 +46,10 @@ class Refused(Exception):
     """The service said no; the text is its code."""
 
 
+class Plain(socket.socket):
+    """A socket that TLS can refer to weakly, which the bare kind does not allow."""
+
+
 class Question:
     """May the holder of this certificate open this account? All of it is checked before any of it is sent."""
 
@@ -59,7 +66,7 @@ class Question:
         self.account = account
         self.certificate = "%s %s" % (certificate_type, certificate)
         self.fingerprint = fingerprint(certificate)
-        self.nonce = binascii.b2a_hex(os.urandom(16)).decode("ascii")
+        self.nonce = binascii.b2a_hex(posix.urandom(16)).decode("ascii")
         self.call = Call()
 
     def body(self):
@@ -124,7 +131,9 @@ class Call:
             if address.secure:
                 self.stage = "in the TLS handshake"
                 connection.settimeout(_left(deadline))
-                connection = tls_context(config.ca_pem).wrap_socket(connection, server_hostname=address.name)
+                from keycmd.tls import secured  # OpenSSL is the most expensive import of all
+
+                connection = secured(connection, config.ca_pem, address.name)
             self.stage = "waiting for the answer"
             connection.settimeout(_left(deadline))
             connection.sendall(request)
@@ -148,7 +157,7 @@ class Call:
         last = None
         for family, kind, protocol, _, address in found:
             self.stage = "connecting to %s port %d" % address[:2]
-            connection = socket.socket(family, kind, protocol)
+            connection = Plain(family, kind, protocol)
             try:
                 connection.settimeout(_left(deadline))
                 connection.connect(address)
@@ -164,26 +173,6 @@ def _left(deadline):
     if left <= 0:
         raise ServiceError("no answer in time")
     return left
-
-
-def tls_context(ca_pem):
-    """Return what checks a service's chain and name; `ca_pem` None takes the system's CAs.
-
-    Raises:
-        OSError: the text holds no certificate (an ssl.SSLError is one)
-    """
-    import ssl  # the most expensive import of all, so only where it is needed
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks the chain and the name
-    if hasattr(context, "minimum_version"):  # Python 3.7
-        context.minimum_version = ssl.TLSVersion.TLSv1_2  # novermin
-    else:  # Python 3.6
-        context.options |= ssl.OP_NO_SSLv3 | ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
-    if ca_pem is None:
-        context.load_default_certs()
-    else:
-        context.load_verify_locations(cadata=ca_pem)
-    return context
 
 
 def valid_account(account):

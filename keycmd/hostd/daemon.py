@@ -65,7 +65,7 @@ class Daemon:
             if config.run_dir != self.config.run_dir:
                 raise ConfigError("run_dir changed: restart tms-hostd instead")
             self.upstream.configure(config)
-        except (ConfigError, OSError) as error:
+        except (ConfigError, OSError, ValueError) as error:
             log(ERROR, "the configuration stays as it was reason=%s" % error)
             return False
         self.config = config

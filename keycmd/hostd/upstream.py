@@ -11,7 +11,8 @@ from calendar import timegm
 from email.utils import parsedate
 
 from keycmd.hostd.connection import Connection
-from keycmd.service import ServiceError, tls_context
+from keycmd.service import ServiceError
+from keycmd.tls import tls_context
 
 MOST_BYTES = 1 << 20  # of an answer, unless the caller says otherwise
 MOST_CONNECTIONS = 32  # at once; more questions wait for their turn
@@ -37,7 +38,7 @@ class Upstream:
         """Take another configuration; connections of the old one are not used again.
 
         Raises:
-            OSError: the CA file holds no certificate
+            OSError, ValueError: the CA file holds no certificate
         """
         secure = any(address.secure for address in config.addresses)
         context = tls_context(config.ca_pem) if secure else None
