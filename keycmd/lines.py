@@ -31,7 +31,7 @@ def valid_line(line):
             return False
         at = _ORDER.index(name)
         opens += name == "permitopen"
-        if at < last or (at == last and name != "permitopen") or opens > MOST_PERMITOPEN or not _good(name, value):
+        if at < last or (at == last and name != "permitopen") or opens > MOST_PERMITOPEN or not good_value(name, value):
             return False
         last = at
     return True
@@ -61,7 +61,8 @@ def split_options(text):
         rest = rest[1:]
 
 
-def _good(name, value):
+def good_value(name, value):
+    """Tell whether an option of the list may have this value; None stands for none."""
     if name == "restrict":
         return value is None
     if not value:

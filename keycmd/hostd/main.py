@@ -5,11 +5,11 @@ import os
 import sys
 
 from keycmd.config import DEFAULT_PATH, ConfigError, load
-from keycmd.hostd import answers, certificates, report, sessions, trust
+from keycmd.hostd import answers, certificates, keys, report, sessions, trust
 from keycmd.hostd.daemon import Daemon
 from keycmd.hostd.journal import ERROR, log
 
-PARTS = (answers, sessions, trust, report, certificates)  # each has register(daemon)
+PARTS = (answers, keys, sessions, trust, report, certificates)  # each has register(daemon)
 USAGE = "usage: tms-hostd [--config PATH]"
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # for the few programs that parts run
 
@@ -49,7 +49,7 @@ def main(arguments=None):
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(serve(path, notify, watchdog))
-    except (ConfigError, OSError) as error:
+    except (ConfigError, OSError, ValueError) as error:
         sys.stderr.write("tms-hostd: %s\n" % error)
         log(ERROR, "not started reason=%s" % error)
         status = 1
