@@ -62,6 +62,7 @@ from tms_ca.store.hot_writer import ChainElsewhere, WriterDriver
 from tms_ca.store.jobs_lock import JobsLock
 from tms_ca.store.memory import RememberedFacts
 from tms_ca.store.plainkeys import KeyFactsReader
+from tms_ca.store.trust import TrustReader
 from tms_ca.traced import TracedCommits, TracedFacts, TracedKeyRing, TracedRules
 from tms_ca.tracing import Tracing
 from tms_ca.vault import Vault, load_vault
@@ -176,7 +177,7 @@ def _services(
         upkeep=Upkeep(database, vault, clock, settings.retention),
         enrolment=Enrolment(database, keys, host_certificates, clock),
         host_certificates=host_certificates,
-        trust=Trust(database, ring, krls, clock),
+        trust=Trust(database, TrustReader(driver), ring, krls, clock),
         reports=MeteredReports(metrics, database, krls, clock),
         tracing=tracing,
     )

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.enrol.machine import host_key
+from tms_ca.app import open_context
 from tms_ca.core.trust import NAMESPACE
 
 
@@ -145,3 +146,14 @@ async def test_known_hosts_names_each_host_that_may_be_used_and_nothing_else(wor
     assert (await world.call("GET", "known_hosts")).body.decode().splitlines() == lines  # the same for seconds
     world.clock.move(5)
     assert (await world.call("GET", "known_hosts")).body.decode().splitlines() == lines[:1]
+
+
+async def test_A_06_a_revocation_by_one_process_is_in_the_next_bundle_of_another(world):
+    async with open_context(world.settings, world.clock) as other:
+        before = await other.trust.bundle("default")
+        assert await other.trust.bundle("default") == before
+        issued = (await world.issue()).json
+        await world.good("POST", "revocations", auth=world.operator, json={"serial": issued["serial"], "reason": "x"})
+        after = await other.trust.bundle("default")
+        assert (after.krl_version, after.epoch) == (before.krl_version + 1, before.epoch + 1)
+        assert json.loads(after.bundle) == json.loads((await trust(world))[0])

@@ -16,8 +16,9 @@ from tms_ca.core.trust import NAMESPACE, TrustBundle, host_names, known_hosts_li
 from tms_ca.services.cakeys import KeyRing
 from tms_ca.services.clock import Clock
 from tms_ca.services.krl import Krl, Krls
-from tms_ca.store import cakeys, reports, rows
+from tms_ca.store import cakeys, rows
 from tms_ca.store.engine import Database
+from tms_ca.store.trust import TrustReader, TrustState
 
 SAME_SECONDS = 5  # how long one signature serves while nothing changes
 _MOST_TENANTS = 1000
@@ -54,8 +55,9 @@ def trusted(keys: list[CaKey], purpose: KeyPurpose) -> list[CaKey]:
 class Trust:
     """Hand out what to trust."""
 
-    def __init__(self, database: Database, ring: KeyRing, krls: Krls, clock: Clock) -> None:
+    def __init__(self, database: Database, reader: TrustReader, ring: KeyRing, krls: Krls, clock: Clock) -> None:
         self._database = database
+        self._reader = reader
         self._ring = ring
         self._krls = krls
         self._clock = clock
@@ -69,18 +71,19 @@ class Trust:
             Unavailable: the database does not answer, or no host CA key is active
 
         """
-        epoch, krl = await self._epoch(tenant), await self._krls.get(tenant)
+        state = await self._state(tenant)
         memory = self._memory(tenant)
-        if (found := self._still(memory.signed, epoch, krl)) is not None:
+        if state.krl_fresh(self._clock.now()) and (found := self._still(memory.signed, state.epoch, state.krl_version)):
             return found
+        krl = await self._krls.get(tenant)
         async with memory.turn:
-            if (found := self._still(memory.signed, epoch, krl)) is not None:  # whoever was in here before made it
-                return found
-            memory.signed = found = await self._sign(tenant, epoch, krl)
+            found = self._still(memory.signed, state.epoch, krl.version)  # whoever was in here before may have made it
+            if found is None:
+                memory.signed = found = await self._sign(tenant, state.epoch, krl)
             return found
 
-    def _still(self, signed: Signed | None, epoch: int, krl: Krl) -> Signed | None:
-        if signed is None or (signed.epoch, signed.krl_version) != (epoch, krl.version):
+    def _still(self, signed: Signed | None, epoch: int, krl_version: int) -> Signed | None:
+        if signed is None or (signed.epoch, signed.krl_version) != (epoch, krl_version):
             return None
         return signed if 0 <= self._clock.now() - signed.issued_at < SAME_SECONDS else None
 
@@ -115,7 +118,7 @@ class Trust:
             NotFound: no such tenant
 
         """
-        epoch = await self._epoch(tenant)
+        epoch = (await self._state(tenant)).epoch
         memory = self._memory(tenant)
         async with memory.writing:
             kept, now = memory.known_hosts, self._clock.now()
@@ -136,13 +139,12 @@ class Trust:
             if after is None:
                 return lines
 
-    async def _epoch(self, tenant: str) -> int:
-        async with self._database.read() as connection:
-            epoch = await reports.epoch(connection, tenant)
-        if epoch is None:
+    async def _state(self, tenant: str) -> TrustState:
+        state = await self._reader.state(tenant)
+        if state is None:
             self._memories.pop(tenant, None)  # names of tenants that never were take up no memory
             raise NotFound("tenant_unknown", "there is no such tenant")
-        return epoch
+        return state
 
     def _memory(self, tenant: str) -> _Memory:
         if len(self._memories) >= _MOST_TENANTS and tenant not in self._memories:

@@ -73,13 +73,6 @@ _SAID = fields_of(Report)[3:]
 _SIGHTING = ("tenant", "host", "node", "krl_version")
 
 
-async def epoch(connection: AsyncConnection, tenant: str) -> int | None:
-    """Return the count of a tenant's changes; None for no such tenant."""
-    query = select(tenants.c.epoch).where(tenants.c.tenant == tenant)
-    found: int | None = (await connection.execute(query)).scalar_one_or_none()
-    return found
-
-
 async def put(connection: AsyncConnection, said: Sequence[Report]) -> None:
     """Keep each report in the place of its machine's last, and note the first sight of each KRL.
 
