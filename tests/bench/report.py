@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+HELPER_BEGIN, HELPER_END = "<!-- helper: begin -->", "<!-- helper: end -->"
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,20 @@ def document(stamp: str, outcomes: Sequence[Outcome], failures: dict[str, str]) 
     return lines
 
 
-def write_json(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write bench.json: a list with one entry a line."""
-    entries = [json.dumps(one.entry()) for outcome in outcomes for one in outcome.figures]
+def read_json(path: Path) -> list[dict[str, object]]:
+    """Return the entries of a bench.json that is there; of one that is not, none."""
+    return list(json.loads(path.read_text())) if path.exists() else []
+
+
+def write_json(path: Path, outcomes: Sequence[Outcome], kept: Sequence[dict[str, object]] = ()) -> None:
+    """Write bench.json: a list with one entry a line. `kept` are older entries; a new one of the same name counts."""
+    new = [one.entry() for outcome in outcomes for one in outcome.figures]
+    names = {entry["name"] for entry in new}
+    entries = [json.dumps(entry) for entry in [*(one for one in kept if one["name"] not in names), *new]]
     path.write_text("[\n " + ",\n ".join(entries) + "\n]\n")
 
 
-def write_document(path: Path, lines: Sequence[str]) -> None:
+def write_document(path: Path, lines: Sequence[str], begin: str = BEGIN, end: str = END) -> None:
     """Replace what stands between the marks.
 
     Raises:
@@ -120,7 +128,7 @@ def write_document(path: Path, lines: Sequence[str]) -> None:
 
     """
     text = path.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{path} must have {BEGIN} and then {END}, each once")
-    before, rest = text.split(BEGIN)
-    path.write_text("\n".join([before + BEGIN, *lines, END]) + rest.split(END)[1])
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"{path} must have {begin} and then {end}, each once")
+    before, rest = text.split(begin)
+    path.write_text("\n".join([before + begin, *lines, end]) + rest.split(end)[1])
