@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pyotp
 import pytest
 
+from deploy.build_host import ROOT
 from tests.packages.conftest import VERSION
 
 BIN = Path(sys.executable).parent
@@ -219,3 +221,49 @@ def test_ten_minutes_from_nothing_to_a_first_login(packages, machine, site):
         assert "/etc/ssh/sshd_config.d/50-tms.conf" in left
         assert host.ssh(good).returncode != 0
     assert machine.run("ls /etc/tms").split() == ["host.conf.example"]
+
+
+def shell_blocks(chapter: str) -> list[str]:
+    """Return the shell of a chapter of docs/hosts.md."""
+    page = (ROOT / "docs/hosts.md").read_text()
+    text = page[page.index(f"## {chapter}\n") :].partition("\n## ")[0]
+    return re.findall(r"^```sh\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_by_hand_without_join_and_daemon(packages, machine, site):
+    """The chapter's own lines; then its script for the KRL, and with the service gone sshd knows what is revoked."""
+    secret = json.loads(site.run("tms-ca", "hosts", "create", "stampede3", "--json"))["secret"]
+    site.people()
+    host = Host(machine, site)
+    machine.run("useradd -m -s /bin/sh alice; ssh-keygen -A >/dev/null")
+    for name, text in (
+        ("token", secret + "\n"),
+        ("host.conf", f"url = {site.url}\ntenant = default\nhost = stampede3\ntoken_file = /etc/tms/token\n"),
+    ):
+        (site.work / name).write_text(text)
+        machine.put(site.work / name)
+    machine.put(packages / f"tms-host-{VERSION}.tar.gz")
+    setup, krl = (block.replace("https://tms.example.org", site.url) for block in shell_blocks("By hand"))
+    machine.run("cd /root\n" + setup)
+    (site.work / "tms-krl").write_text(krl)
+    sshd_lines = (
+        "sed '/^RevokedKeys/d' /root/tms-host-*/usr/share/tms-host/50-tms.conf >/etc/ssh/sshd_config.d/50-tms.conf"
+    )
+    machine.run(sshd_lines)
+    host.start_sshd()
+    (site.work / "known_hosts").write_text("stampede3 " + machine.run("cat /etc/ssh/ssh_host_ed25519_key.pub"))
+    good, bad = site.certificate("good"), site.certificate("bad")
+    assert host.ssh(good).stdout == "alice\n", host.everything()
+    assert host.ssh(bad).stdout == "alice\n"
+    serial = next(
+        line.split()[1]
+        for line in site.run("ssh-keygen", "-L", "-f", f"{bad}-cert.pub").splitlines()
+        if "Serial:" in line
+    )
+    site.run("tms-ca", "revocations", "create", "--serial", serial, "--reason", "a test")
+    assert "Permission denied" in host.ssh(bad).stderr
+    machine.run('sh "$1"', machine.put(site.work / "tms-krl"))
+    for name, revoked in (("bad", True), ("good", False)):
+        certificate = machine.put(Path(f"{site.work / name}-cert.pub"))
+        said = machine.run('ssh-keygen -Q -f /var/lib/tms-host/krl "$1"', certificate, status=1 if revoked else 0)
+        assert ("REVOKED" in said) is revoked
