@@ -12,7 +12,7 @@ for group in "$@"; do
         storms) want="$want slowhttptest" ;;
         packages) want="$want rpm" ;;
         hosts) want="$want rpm checkpolicy semodule-utils selinux-policy-dev systemd" ;;
-        bench) want="$want wrk postgresql" ;;
+        bench) want="$want wrk postgresql curl openssl" ;;
         *) echo "unknown group of packages: $group" >&2; exit 2 ;;
     esac
 done
