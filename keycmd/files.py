@@ -110,11 +110,12 @@ def read(path, most_bytes):
         return None
     except OSError as error:
         raise FilesError("cannot read %s: %s" % (path, error.strerror)) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > most_bytes:
+        os.close(descriptor)
+        raise FilesError("%s is not a plain file of at most %d bytes" % (path, most_bytes))
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > most_bytes:
-            raise FilesError("%s is not a plain file of at most %d bytes" % (path, most_bytes))
-        return file.read(most_bytes + 1)[:most_bytes]
+        return file.read(most_bytes)
 
 
 def make_directory(path, mode=0o755, uid=_OWNER, gid=_OWNER):

@@ -243,9 +243,22 @@ def _key(text, name):
         raw = b""
     said = kind.encode("ascii", "replace")
     whole = binascii.b2a_base64(raw, newline=False).decode("ascii") == blob
-    if kind not in _KEY_TYPES or not whole or raw[: 4 + len(said)] != len(said).to_bytes(4, "big") + said:
+    fields = _strings(raw)
+    if kind not in _KEY_TYPES or not whole or len(fields) < 2 or fields[0] != said:
         raise TrustError("%s: %.60r is not a public key (TYPE BASE64)" % (name, text))
     return text
+
+
+def _strings(raw):
+    """Return the strings that a blob consists of (RFC 4251 section 5); none where something is left over."""
+    found, at = [], 0
+    while at < len(raw):
+        size = int.from_bytes(raw[at : at + 4], "big")
+        if at + 4 + size > len(raw):
+            return []
+        found.append(raw[at + 4 : at + 4 + size])
+        at += 4 + size
+    return found
 
 
 def _number(text, name):

@@ -26,12 +26,13 @@ _TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 class Joined:
     """What a join has brought: for the summary, and for the lines of sshd."""
 
-    def __init__(self, answer, bundle, certificates):
+    def __init__(self, answer, bundle, certificates, left_out):
         self.tenant = answer["tenant"]
         self.host = answer["host"]
         self.names = answer["names"]
         self.bundle = bundle
         self.certificates = certificates  # {path: HostCertificate}
+        self.left_out = left_out  # names of host keys that nobody certifies
 
 
 def new_credential():
@@ -64,7 +65,7 @@ def join(places, url, token, ca_file=SYSTEM_CA, host_ca=(), name=None):
     node = node_name(name)
     if sshd_lines.keygen_version() < OLDEST_OPENSSH:
         raise AdminError("OpenSSH is %d.%d, expected %d.%d or newer" % (sshd_lines.keygen_version() + OLDEST_OPENSSH))
-    host_keys = sshd_lines.host_keys(places)
+    host_keys, left_out = sshd_lines.host_keys(places)
     _check_words(token, host_ca)
     kept = hostconf.kept(places)
     ca_pem = _ca_pem(ca_file)
@@ -93,7 +94,7 @@ def join(places, url, token, ca_file=SYSTEM_CA, host_ca=(), name=None):
             new.put_in_place()
         except (AdminError, files.FilesError) as error:
             raise AdminError("%s. The token is used up: ask for another and run this again" % error) from error
-        return Joined(answer, bundle, certificates)
+        return Joined(answer, bundle, certificates, left_out)
 
 
 def _check_words(token, host_ca):

@@ -90,6 +90,8 @@ def _join(chosen, places):
     out("KRL           version %d\n" % joined.bundle.krl_version)
     for path, certificate in joined.certificates.items():
         out("certificate   %s for %s\n" % (path, ", ".join(certificate.principals)))
+    for name in joined.left_out:
+        out("left out      %s: only Ed25519, ECDSA and RSA of 3072 bits are certified\n" % name)
     sessions = load_without_token(places.config).sessions
     lines = sshd_lines.lines(places, joined.bundle.user_ca_keys, list(joined.certificates), sessions)
     if chosen.write_sshd:

@@ -1,5 +1,6 @@
 """The lines that sshd needs, and what sshd itself says about its configuration and its host keys."""
 
+import binascii
 import glob
 import os
 import re
@@ -12,6 +13,8 @@ from keycmd.admin.places import USER, AdminError
 HELPER = "/usr/libexec/tms/tms-principals"
 SSHD_SECONDS = 10
 MOST_HOST_KEYS = 8
+LEAST_RSA_BITS = 3072
+_CERTIFIED = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 _SIGNATURES = {"ssh-rsa": "rsa-sha2-512,rsa-sha2-256"}
 _MOST_KEY_BYTES = 16384
 
@@ -60,7 +63,9 @@ def effective(config):
 
 
 def host_keys(places):
-    """Return {name: public key as TYPE BASE64} of the host's keys: those that sshd uses, else those that are there.
+    """Return ({name: public key as TYPE BASE64}, [names that cannot be certified]) of the host's keys.
+
+    They are those that sshd uses, else those that are there.
 
     Raises:
         AdminError: none, more than the service takes, or one that cannot be read
@@ -69,20 +74,38 @@ def host_keys(places):
     paths = [value + ".pub" for keyword, value in said if keyword == "hostkey"]
     # sshd's defaults are listed whether they are there or not.
     paths = [path for path in paths if os.path.exists(path)] or sorted(glob.glob(places.ssh + "/ssh_host_*_key.pub"))
-    found = {}
+    found, left_out = {}, []
     for path in paths:
         try:
             words = (files.read(path, _MOST_KEY_BYTES) or b"").decode("ascii").split()
-        except (files.FilesError, UnicodeDecodeError) as error:
-            raise AdminError("cannot read the host's public key %s: %s" % (path, error)) from error
-        if len(words) < 2:
-            raise AdminError("%s does not hold a public key: `ssh-keygen -y -f %s >%s`" % (path, path[:-4], path))
-        if words[0] != "ssh-dss":  # nobody certifies those any more
-            found[os.path.basename(path)[: -len(".pub")]] = " ".join(words[:2])
+            name = os.path.basename(path)[: -len(".pub")]
+            if _certifiable(words):
+                found[name] = " ".join(words[:2])
+            else:
+                left_out.append(name)
+        except (files.FilesError, ValueError) as error:
+            text = "%s does not hold a public key (%s): `ssh-keygen -y -f %s >%s`"
+            raise AdminError(text % (path, error, path[:-4], path)) from error
     if not 1 <= len(found) <= MOST_HOST_KEYS:
-        text = "%d host keys were found in %s, expected 1 to %d: `ssh-keygen -A` makes them"
+        text = "%d usable host keys were found in %s, expected 1 to %d: `ssh-keygen -A` makes them"
         raise AdminError(text % (len(found), places.ssh, MOST_HOST_KEYS))
-    return found
+    return found, left_out
+
+
+def _certifiable(words):
+    """Tell whether the service certifies a key: Ed25519, ECDSA, RSA of 3072 bits and more.
+
+    Raises:
+        ValueError: not a public key
+    """
+    if len(words) < 2:
+        raise ValueError("it has no two words")
+    if words[0] != "ssh-rsa":
+        return words[0] in _CERTIFIED
+    blob = binascii.a2b_base64(words[1])
+    # RFC 4253 section 6.6: "ssh-rsa", e, n; n last, with a leading zero byte where its first bit is set.
+    at = 11 + 4 + int.from_bytes(blob[11:15], "big")
+    return int.from_bytes(blob[at + 4 :], "big").bit_length() >= LEAST_RSA_BITS
 
 
 def keygen_version():

@@ -86,6 +86,21 @@ def test_sshd_takes_the_lines_that_a_join_prints(service, machine, tmp_path):
     assert "Could not load host certificate" not in done.stderr
 
 
+def test_a_host_key_that_nobody_certifies_is_left_out(service, machine):
+    for bits, kind in ((2048, "old"), (3072, "rsa")):
+        path = machine.root / f"etc/ssh/ssh_host_{kind}_key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", str(bits), "-N", "", "-f", path], check=True)
+    out = machine.join(service).stdout
+    assert "left out      ssh_host_old_key" in out
+    assert "ssh_host_old_key-cert.pub" not in out
+    assert "ssh_host_rsa_key-cert.pub" in out
+    for path in (machine.root / "etc/ssh").glob("*.pub"):
+        path.write_text("ssh-ed25519\n")
+    refused = machine.tms_host("join", service.url, invite(service)["join_token"])
+    assert refused.returncode == 1
+    assert "does not hold a public key" in refused.stderr
+
+
 def test_a_token_joins_once(service, machine):
     invited = invite(service)
     assert machine.tms_host("join", service.url, "-", stdin=invited["join_token"] + "\n").returncode == 0
