@@ -66,6 +66,8 @@ def test_a_certificate_that_the_real_ca_signed_but_never_issued_is_refused(site)
     events = site.service.good("GET", "audit-events?outcome=certificate_unknown", site.service.operator)["items"]
     assert events, fingerprint
     assert "serial:4711" in events[0]["target"]
+    (alarm,) = site.service.good("GET", "audit-events?action=certificates.unissued", site.service.operator)["items"]
+    assert fingerprint in alarm["detail"]
     key, certificate, _ = site.certified()
     assert site.login(key, certificate)
 
