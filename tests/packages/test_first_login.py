@@ -25,6 +25,32 @@ DAEMON = ["setpriv", "--reuid", "tms-host", "--regid", "tms-host", "--groups", "
           "+kill", "/usr/sbin/tms-hostd"]  # fmt: skip
 
 
+CALLS = "/tmp/calls-of-the-daemon"
+STRACE = ["strace", "-f", "-qq", "-c", "-o", CALLS]
+
+
+def allowed_calls() -> set[str]:
+    """Return the system calls that the daemon's unit allows, as systemd itself expands them."""
+    unit = (ROOT / "deploy/host/tms-hostd.service").read_text()
+    allowed: set[str] = set()
+    for words in re.findall(r"^SystemCallFilter=(.*)$", unit, flags=re.MULTILINE):
+        calls = {call for word in words.lstrip("~").split() for call in members(word)}
+        allowed = allowed - calls if words.startswith("~") else allowed | calls
+    return allowed
+
+
+def members(group: str) -> set[str]:
+    if not group.startswith("@"):
+        return {group}
+    shown = subprocess.run(
+        ["systemd-analyze", "syscall-filter", "--no-pager", group], capture_output=True, text=True, check=True
+    )
+    words = [
+        line.strip() for line in shown.stdout.splitlines()[1:] if line.strip() and not line.strip().startswith("#")
+    ]
+    return {call for word in words for call in members(word)}
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -110,8 +136,9 @@ class Host:
         self.port = free_port()
         self.daemon: subprocess.Popen[bytes] | None = None
 
-    def start_daemon(self) -> None:
-        self.daemon = self.machine.spawn(self.site.work / "hostd.log", *DAEMON)
+    def start_daemon(self, *under: str) -> None:
+        command = [*DAEMON[:-1], *under, DAEMON[-1]]
+        self.daemon = self.machine.spawn(self.site.work / "hostd.log", *command)
         self.until(
             lambda: "daemon        runs" in self.machine.sh("tms-host status").stdout, "tms-hostd does not answer"
         )
@@ -176,7 +203,7 @@ def test_ten_minutes_from_nothing_to_a_first_login(packages, machine, site):
     assert "wrote /etc/ssh/sshd_config.d/50-tms.conf" in said
     assert "used" in machine.run('tms-host join "$@"', site.url, token, *pin, status=1)  # a token is good once
     host.start_sshd()
-    host.start_daemon()
+    host.start_daemon(*STRACE)
     with urllib.request.urlopen(f"{site.url}/api/v1/tenants/default/known_hosts", timeout=10) as answer:
         (site.work / "known_hosts").write_bytes(answer.read())
 
@@ -204,6 +231,9 @@ def test_ten_minutes_from_nothing_to_a_first_login(packages, machine, site):
     assert host.daemon is not None
     machine.run("kill -9 $(pidof -x tms-hostd)")
     host.daemon.wait(20)
+    counted = [line.split()[-1] for line in machine.run(f"cat {CALLS}").splitlines()[2:-2]]
+    assert {"epoll_wait", "sendto", "rename"} <= set(counted)
+    assert set(counted) - allowed_calls() == set()  # what the unit forbids is nothing that the daemon does
     assert host.ssh(good).returncode == 0, host.everything()  # the helper asks by itself
     assert "Permission denied" in host.ssh(bad).stderr
     host.start_daemon()
