@@ -226,6 +226,29 @@ def test_nobody_can_speak_for_another_connection(place):
     assert len({login["login_id"] for login in place.service.opened}) == 1
 
 
+def test_nobody_can_speak_for_another_account():
+    """By a plain key, no wrapper has announced the connection before."""
+    with scripted() as service, furnished(service, wrap="--wrap --plain-keys") as place:
+        kind, text = place.alice[1].read_text().split()[:2]
+        talk = (
+            "import os, socket, sys\n"
+            f"sys.path.insert(0, '{place.host.prefix}/lib/tms-host')\n"
+            "from keycmd.session import login_id\n"
+            "from keycmd.wrapper import connection\n"
+            "s = socket.socket(socket.AF_UNIX)\n"
+            "s.connect('/run/tms-host/session.sock')\n"
+            f"line = 'open %s %s %d - {kind} {text}\\n' % (login_id(connection()), sys.argv[1], connection())\n"
+            "s.sendall(line.encode())\n"
+            "print(s.makefile().read().strip())\n"
+        )
+        (place.host.directory / "talk.py").write_text(talk)
+        (place.host.directory / "talk.py").chmod(0o644)
+        said = place.host.ssh(place.plain, None, f"/usr/bin/python3 -I {place.host.directory}/talk.py bob")
+        assert (said.stdout.strip(), service.opened) == ("failed uid 61110 is not account bob", []), said
+        said = place.host.ssh(place.plain, None, f"/usr/bin/python3 -I {place.host.directory}/talk.py alice")
+        assert (said.stdout.strip(), len(service.opened)) == ("yes", 1), said
+
+
 def test_a_startup_file_of_the_user_goes_round_it(place):
     """The documented limit: sshd starts the wrapper by the user's own shell. PAM has no such hole."""
     with scripted() as service, furnished(service, shell="/bin/bash") as bash:
