@@ -39,6 +39,7 @@ class Sessions:
         self.outbox = Outbox(os.path.join(spool, "out"))
         self.announcer = Announcer(daemon, self.outbox, self._disk)
         self._ends = {}  # login id -> the task that ends it
+        self._unsaved = set()
         self._opening = {}  # login id -> how many ask for it now
         self._now = asyncio.Event()
         self._named = True  # whether the service may believe that sessions are open here
@@ -72,13 +73,28 @@ class Sessions:
                 # One login may have several sessions (ControlMaster): what the first was forced to, all are.
                 return known.command if command is None else command
             session.command = command
-            await asyncio.get_event_loop().run_in_executor(self._disk, self.registry.save, session)
             self.registry.add(session)
+            await self._save(session)
             return command
         finally:
             self._opening[name] -= 1
             if not self._opening[name]:
                 del self._opening[name]
+
+    async def _save(self, session):
+        """Bring a session to the disk, for the next daemon; `watch` tries again.
+
+        A full disk refuses nobody to whom the service has said yes, least of all whoever comes to mend it.
+        """
+        if self.registry.sessions.get(session.login_id) is not session:
+            return  # it ended meanwhile
+        try:
+            await asyncio.get_event_loop().run_in_executor(self._disk, self.registry.save, session)
+            self._unsaved.discard(session)
+        except FilesError as error:
+            if session not in self._unsaved:
+                log(ERROR, "a restart of this daemon would forget login=%s reason=%s" % (session.login_id, error))
+            self._unsaved.add(session)
 
     async def _checked(self, words, peer):
         """Return the Session that is asked for and its address, or None.
@@ -124,12 +140,15 @@ class Sessions:
             for session in await loop.run_in_executor(None, self.registry.gone):
                 # A wrapper does not say that it ended; with PAM, sshd itself was killed, or a daemon was not there.
                 await self._ended(session, CLOSED if self._daemon.config.sessions == "wrapper" else LOST)
+            for session in list(self._unsaved):
+                await self._save(session)
             await asyncio.sleep(WATCH_SECONDS)
 
     async def _ended(self, session, reason):
         """Close the record of a session, once."""
         if self.registry.sessions.pop(session.login_id, None) is None:
             return
+        self._unsaved.discard(session)
         reason = ENDED if session.ended_here else reason
         log(INFO, "closed session account=%s login=%s reason=%s" % (session.account, session.login_id, reason))
         try:

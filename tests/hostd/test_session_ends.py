@@ -129,3 +129,20 @@ def test_exec_before_the_wrapper_keeps_the_signal_that_ended_a_command():
     with scripted() as service, furnished(service, before="exec ") as place:
         assert place.host.ssh(*place.alice, "kill -9 $$").returncode == 255
         assert place.host.ssh(*place.alice, "exit 7").returncode == 7
+
+
+def test_a_disk_that_takes_nothing_refuses_nobody_and_is_tried_again():
+    with scripted() as service, furnished(service, mode="pam") as place:
+        place.host.run(
+            "sh",
+            "-c",
+            f"chown 0 {place.host.state}/spool/sessions/open; chmod 700 {place.host.state}/spool/sessions/open",
+        )
+        kept = place.host.state / "spool/sessions/open"
+        with session(place, "exec sleep 300"):
+            wait_for(lambda: "would forget login=" in place.host.daemon_log)
+            assert list(kept.iterdir()) == []
+            os.chown(kept, DAEMON_UID, DAEMON_UID)
+            wait_for(lambda: [path.name for path in kept.iterdir()] == [service.opened[0]["login_id"]])
+        wait_for(lambda: service.ended)
+        wait_for(lambda: list(kept.iterdir()) == [])

@@ -280,6 +280,22 @@ def test_uses_are_never_taken_from_memory(site):
         site.set_host(when_away="closed")
 
 
+@pytest.mark.parametrize("mode", ["pam", "wrapper"])
+def test_a_restriction_forces_its_command_under_pam_and_under_the_wrapper(site, mode):
+    """Set after the certificate was issued; sshd ignores the helper's command= where it has a ForceCommand."""
+    pair, _ = site.certified()
+    user_ca = site.service.call("GET", "ca/user.pub").body.decode()
+    settings = {"node": f"other-{mode}", "timeout_seconds": "4"}
+    with SessionHost(
+        site.directory / mode, site.service.url, site.people.host, user_ca, mode=mode, helper=True, settings=settings
+    ) as host:
+        assert host.ssh(*pair, "echo in").stdout == "in\n"
+        path = f"delegations/{site.people.delegation}/restrictions"
+        site.service.good("PATCH", path, site.people.session, {"force_command": "echo only $SSH_ORIGINAL_COMMAND"})
+        assert host.ssh(*pair, "echo in").stdout == "only echo in\n"
+        assert host.ssh(*pair).stdout == "only\n"
+
+
 @contextmanager
 def paused(site: Site) -> Iterator[None]:
     """Let the service take connections, and say nothing."""
