@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import struct
+import time
 
 from keycmd.admin.places import AdminError
 
@@ -52,6 +53,22 @@ def reload(run_dir):
         if pid is None:
             return False
         os.kill(pid, signal.SIGHUP)
+    except (AdminError, OSError):
+        return False
+    return True
+
+
+def end(run_dir):
+    """Let a running daemon end, and wait for it for 5 s; return whether none runs now."""
+    try:
+        _, pid = ask_status(run_dir)
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+        until = time.monotonic() + SECONDS
+        while ask_status(run_dir)[1] == pid and pid is not None:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
     except (AdminError, OSError):
         return False
     return True

@@ -11,11 +11,15 @@ _OUR_LINES = ("/tms-host", "/etc/tms", "/libexec/tms")
 
 
 class Left:
-    """What a leave has done: the files that went, the lines of sshd that still name ours, whether a daemon runs."""
+    """What a leave has done: the files that went, the lines of sshd that still name ours, what is left to do.
 
-    def __init__(self, removed, lines, running):
+    `kept` is the KRL where sshd still names it: without that file sshd would take no key at all.
+    """
+
+    def __init__(self, removed, lines, kept, running):
         self.removed = removed
         self.lines = lines
+        self.kept = kept
         self.running = running
 
 
@@ -35,15 +39,17 @@ def leave(places, force):
         if not force and getattr(error, "status", None) not in (401, 404):
             text = "%s. Nothing was removed; `tms-host leave --force` goes on without the service's knowing"
             raise AdminError(text % error) from error
-    removed = _remove(places)
-    running = daemon.ask_status(places.run)[0] is not None
-    return Left(removed, remaining_lines(places), running)
+    # Without its configuration the daemon does not begin again, and nobody writes what we remove.
+    removed = _remove([places.token, places.config, places.ca_file])
+    running = not daemon.end(places.run)
+    lines = remaining_lines(places)
+    paths = [places.user_ca, places.host_ca, places.trust, *sorted(glob.glob(places.certificates + "/*"))]
+    kept = places.krl if any(places.krl in line for line in lines) else None
+    removed += _remove(paths if kept else [*paths, places.krl])
+    return Left(removed, lines, kept, running)
 
 
-def _remove(places):
-    """Remove our files, the credential first; a KRL or CA file that sshd still names refuses everybody from now on."""
-    paths = [places.token, places.config, places.ca_file, places.user_ca, places.host_ca, places.krl, places.trust]
-    paths += sorted(glob.glob(places.certificates + "/*"))
+def _remove(paths):
     removed = []
     for path in paths:
         try:

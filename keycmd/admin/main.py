@@ -124,9 +124,14 @@ def _leave(chosen, places):
     if left.running:
         sys.stdout.write("tms-hostd still runs: systemctl disable --now tms-hostd\n")
     if left.lines:
-        sys.stdout.write("sshd still has these lines, and refuses every key until they are gone and it is reloaded:\n")
+        sys.stdout.write(
+            "sshd still has these lines; take them out, then `sshd -t && systemctl reload ssh` (or sshd):\n"
+        )
         for line in left.lines:
             sys.stdout.write("    %s\n" % line)
+    if left.kept:
+        text = "%s stays: without it sshd takes no key at all. When sshd was reloaded: `tms-host leave --force`\n"
+        sys.stdout.write(text % left.kept)
     return 0
 
 

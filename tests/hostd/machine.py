@@ -140,6 +140,10 @@ class Machine:
         assert self._daemon is not None
         return self._daemon.pid
 
+    @property
+    def running(self) -> bool:
+        return self._daemon is not None and self._daemon.poll() is None
+
     def status(self) -> dict:
         return json.loads(self.tms_host("status", "--json").stdout)
 

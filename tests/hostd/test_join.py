@@ -218,19 +218,26 @@ def test_rotating_without_the_service_leaves_the_old_credential(service, machine
 
 def test_leaving_takes_the_credential_back_and_names_what_remains(service, machine):
     machine.join(service)
+    machine.start()
     token = machine.token
-    machine.tms_host("status")
     snippet = machine.root / "etc/ssh/sshd_config.d/50-tms.conf"
     snippet.parent.mkdir()
     snippet.write_text(f"# a comment about /etc/tms\nRevokedKeys {machine.state}/krl\nPermitRootLogin no\n")
     done = machine.tms_host("leave")
     assert done.returncode == 0, done.stderr
-    assert machine.files() == {}
+    # sshd still names the KRL, and would take no key at all without it.
+    assert set(machine.files()) == {"var/lib/tms-host/krl"}
+    assert f"{machine.state}/krl stays" in done.stdout
     assert not works(service, token)
     assert f"{snippet}:2: RevokedKeys" in done.stdout
     assert "PermitRootLogin" not in done.stdout
+    assert "still runs" not in done.stdout
+    assert not machine.running
     assert snippet.exists()
     assert machine.tms_host("status").returncode == 1
+    snippet.unlink()
+    assert machine.tms_host("leave", "--force").returncode == 0
+    assert machine.files() == {}
 
 
 def test_leaving_without_the_service_needs_force(service, machine):
