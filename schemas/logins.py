@@ -63,10 +63,7 @@ class LoginOpenedShape(Shape):
     uses_left = fields.Integer(allow_none=True, metadata={"description": "null: any number of logins"})
     force_command = fields.String(
         allow_none=True,
-        metadata={
-            "description": "What a restriction forces; sshd does it too, unless its ForceCommand stands above. "
-            "null also where the login was told before"
-        },
+        metadata={"description": "What certificate and restrictions force the session to run; null: what is asked for"},
     )
 
 
