@@ -217,3 +217,16 @@ def test_the_page_about_hosts_describes_every_key():
     page = (ROOT / "docs/hosts.md").read_text()
     table = page[page.index("| key | meaning |") : page.index("## What happens at a login")]
     assert {key for key in config.KEYS if f"`{key}`" not in table} == set()
+
+
+def test_the_lines_to_copy_are_those_that_a_join_writes():
+    from keycmd.admin import sshd_lines
+    from keycmd.admin.places import Places
+
+    places = Places("/nonexistent")
+    places.user_ca, places.krl = "/var/lib/tms-host/user_ca.pub", "/var/lib/tms-host/krl"
+    written = sshd_lines.lines(places, ["ssh-ed25519 AAAA"], [])
+    copied = (ROOT / "deploy/sshd_config.d/tms.conf").read_text()
+    assert {line for line in copied.splitlines() if line and line[0] != "#"} == set(written.splitlines()[1:])
+    # By this the purge of a package knows the file.
+    assert "TMS-CA" in written.splitlines()[0]
