@@ -97,6 +97,8 @@ CATALOGUE = {
     "pam_line_weak": ("error", "only `required` and `requisite` let the hook refuse a session"),
     "pam_line_left": ("warning", "the hook asks for a confirmation that host.conf has switched off"),
     "force_command_missing": ("error", "host.conf says that the wrapper confirms logins, and sshd does not run it"),
+    "wrapper_forwarding": ("warning", "the wrapper cannot see `ssh -N`: forwarding goes on without being announced"),
+    "wrapper_sftp": ("warning", "no wrapper can start the sftp that is a part of sshd: files cannot be copied"),
     "force_command_left": ("warning", "the wrapper asks for a confirmation that host.conf has switched off"),
     # Host certificates
     "host_certificate_missing": ("warning", "whoever connects for the first time has to believe the key unseen"),

@@ -9,6 +9,7 @@ PAM_FILE = PAM_DIRECTORY + "/sshd"
 HOOK = "tms-session"
 PAM_LINE = "session required pam_exec.so quiet /usr/libexec/tms/tms-session"
 WRAPPER_LINE = "ForceCommand /usr/libexec/tms/tms-session --wrap"
+SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server")
 STRONG = ("required", "requisite")
 MOST_DEPTH = 8
 
@@ -46,9 +47,25 @@ def _wrapper(place, account, settings, way, report):
         report.add(
             "force_command_left", found, "ForceCommand none, or in %s: sessions = wrapper" % place.conf_path, [account]
         )
+    if way == "wrapper":
+        _wrapper_limits(place, account, settings, report)
     if way == "wrapper" and settings.one("exposeauthinfo") != "yes":
         found = "%s: ExposeAuthInfo no" % place.sshd.where("exposeauthinfo")
         report.add("expose_auth_info", found, "ExposeAuthInfo yes", [account])
+
+
+def _wrapper_limits(place, account, settings, report):
+    """Report what goes past the wrapper, or cannot go through it; see docs/sessions.md."""
+    if settings.one("disableforwarding") != "yes":
+        for name in ("AllowTcpForwarding", "AllowStreamLocalForwarding"):
+            if settings.one(name.lower()) not in ("no", ""):
+                found = "%s: %s %s" % (place.sshd.where(name.lower()), name, settings.one(name.lower()))
+                report.add("wrapper_forwarding", found, "%s no" % name, [account])
+    for line in settings.all("subsystem"):
+        if line.split()[:2] == ["sftp", "internal-sftp"]:
+            found = "%s: Subsystem %s" % (place.sshd.where("subsystem", line), line)
+            server = next((path for path in SFTP_SERVERS if os.path.exists(path)), SFTP_SERVERS[0])
+            report.add("wrapper_sftp", found, "Subsystem sftp %s" % server, [account])
 
 
 def pam_lines(path, depth=0):

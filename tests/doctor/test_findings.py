@@ -14,6 +14,8 @@ KEYS_LINE = f"AuthorizedKeysCommand {KEYS} %u %U %f %t"
 KEYS_USER = "AuthorizedKeysCommandUser tms-host"
 A_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 PAM = "/usr/libexec/tms/tms-session"
+WRAPPED = f"conf sessions = wrapper; first ForceCommand {PAM} --wrap; first ExposeAuthInfo yes"
+NO_FORWARDING = "first AllowTcpForwarding no; first AllowStreamLocalForwarding no"
 SSHD_SAYS = "cp /usr/sbin/sshd real; printf '#!/bin/sh\\n%s\\n' '{}' | in_place_of /usr/sbin/sshd"
 
 
@@ -114,12 +116,15 @@ CASES = [
     ("penalties", newer(PENALTIES + "persourcepenaltyexemptlist none\\\\n"), set()),
     ("log_level", "first LogLevel INFO", set()),
     # Sessions
-    ("expose_auth_info", f"conf sessions = wrapper; first ForceCommand {PAM} --wrap", set()),
+    ("expose_auth_info", f"{NO_FORWARDING}; conf sessions = wrapper; first ForceCommand {PAM} --wrap", set()),
     ("pam_off", f"conf sessions = pam; echo 'session required pam_exec.so quiet {PAM}' >>/etc/pam.d/sshd", set()),
     ("pam_line_missing", "conf sessions = pam; first UsePAM yes", set()),
     ("pam_line_weak", f"conf sessions = pam; first UsePAM yes; echo 'session optional pam_exec.so {PAM}' >>/etc/pam.d/sshd", set()),
     ("pam_line_left", f"echo 'session required pam_exec.so quiet {PAM}' >>/etc/pam.d/sshd", set()),
-    ("force_command_missing", "conf sessions = wrapper; first ExposeAuthInfo yes", set()),
+    ("force_command_missing", f"{NO_FORWARDING}; conf sessions = wrapper; first ExposeAuthInfo yes", set()),
+    ("wrapper_forwarding", f"{WRAPPED}; first AllowStreamLocalForwarding no", set()),
+    ("wrapper_forwarding", f"{WRAPPED}; first AllowTcpForwarding no", set()),
+    ("wrapper_sftp", f"{WRAPPED}; {NO_FORWARDING}; first Subsystem sftp internal-sftp", set()),
     ("force_command_left", f"first ForceCommand {PAM} --wrap", set()),
     # Host certificates
     ("host_certificate_missing", "without HostCertificate", set()),

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.doctor.host import INSIDE, STATE, Host, keygen
-from tests.doctor.test_findings import A_KEY, KEYS_LINE, KEYS_USER, PAM, PENALTIES, newer
+from tests.doctor.test_findings import A_KEY, KEYS_LINE, KEYS_USER, NO_FORWARDING, PAM, PENALTIES, WRAPPED, newer
 from tests.doctor.test_well import NOTES
 
 FIRST_COMMAND = "sed -n '/^AuthorizedPrincipals/p' sshd_config >>first.conf; "
@@ -25,7 +25,9 @@ FIRST_COMMAND = "sed -n '/^AuthorizedPrincipals/p' sshd_config >>first.conf; "
         "first LogLevel DEBUG1",
         "last Match User bob; last LogLevel QUIET; last AuthorizedPrincipalsCommand none",
         f"ln -s {STATE}/krl krl; first RevokedKeys {INSIDE}/krl",
-        f"conf sessions = wrapper; first ForceCommand {PAM} --wrap; first ExposeAuthInfo yes",
+        f"{WRAPPED}; {NO_FORWARDING}; first Subsystem sftp /usr/lib/openssh/sftp-server",
+        f"{WRAPPED}; first DisableForwarding yes",
+        "first Subsystem sftp internal-sftp; first AllowTcpForwarding yes",
         f"conf sessions = pam; first UsePAM yes; echo 'session required pam_exec.so quiet {PAM}' >>/etc/pam.d/sshd",
         f"echo '# session required pam_exec.so quiet {PAM}' >>/etc/pam.d/sshd",
         (

@@ -48,6 +48,15 @@ def test_the_worst_comes_first_and_the_verdict_last(host: Host):
     assert seen.status == 2
 
 
+def test_the_installed_command_runs_it(host: Host):
+    words = f"--json --config {INSIDE}/host.conf --sshd-config {INSIDE}/sshd_config --account alice"
+    change = f"set -- {INSIDE}/usr/sbin/tms-host doctor {words}"
+    seen = host.doctor(change)
+    assert seen.status == 0
+    assert seen.codes <= NOTES
+    assert host.doctor(f"first AuthorizedPrincipalsFile /x; {change}").status == 2
+
+
 def test_a_well_host_is_told_so_in_one_line(host: Host):
     seen = host.doctor(text=True)
     assert seen.out.rstrip("\n").split("\n")[-1].startswith("Verdict: well (0 errors, 0 warnings, 2 notes; ")
