@@ -76,7 +76,7 @@ def _say_enforcement(found: Mapping[str, Any]) -> str:
 
 
 async def _activate(call: Call[None]) -> CaKey:
-    """Let a `next` key sign; the one that signed so far becomes `retiring`.
+    """Let a `next` key sign, or a `retiring` one again; the one that signed so far becomes `retiring`.
 
     Machines that have not reported that they trust the key are named: they refuse its certificates until they do.
     """

@@ -120,17 +120,19 @@ class CaKeys:
         ]
 
     async def activate(self, caller: Caller, tenant: str, fingerprint: str) -> CaKey:
-        """Let a `next` key sign; the one that signed so far stays trusted as `retiring`.
+        """Let a `next` key sign; the one that signed so far stays trusted as `retiring`, and may be activated again.
 
         Raises:
-            Conflict: it is not a `next` key
+            Conflict: it is neither a `next` key nor a `retiring` one
 
         """
         async with self._database.change(tenant) as transaction:
             key = await self._locked(transaction, tenant, fingerprint)
-            if key.state is not KeyState.NEXT or key.revocation_id:
+            # A retiring key is still trusted everywhere: going back to it is as safe as leaving it was.
+            if key.state not in {KeyState.NEXT, KeyState.RETIRING} or key.revocation_id:
                 raise Conflict(
-                    "ca_key_state", f"only a key in the state next can be activated; this one is {key.state}"
+                    "ca_key_state",
+                    f"only a key in the state next or retiring can be activated; this one is {key.state}",
                 )
             await cakeys.demote_active(transaction.connection, tenant, key.purpose)
             await rows.CA_KEYS.update(transaction.connection, (tenant, fingerprint), state=KeyState.ACTIVE)

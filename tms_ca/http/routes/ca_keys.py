@@ -30,7 +30,7 @@ async def get_ca_key(call: Call[None]) -> CaKey:
 @endpoint("POST", "ca-keys/{fingerprint}/activate", needs=Action.CA_KEY_WRITE, returns=CaKeyShape(),
           problems=(404, 409))  # fmt: skip
 async def activate_ca_key(call: Call[None]) -> CaKey:
-    """Let a `next` key sign; the one that signed so far becomes `retiring`."""
+    """Let a `next` key sign, or a `retiring` one again; the one that signed so far becomes `retiring`."""
     return await call.context.cakeys.activate(call.caller, call.tenant, call.path["fingerprint"])
 
 
