@@ -72,7 +72,7 @@ def check(certificate, public_key, ca_keys, now):
         raise CertificateError("the certificate is not valid now: compare this machine's clock")
     try:
         done = subprocess.run(
-            ["ssh-keygen", "-L", "-f", "/dev/stdin"], input=certificate.line.encode("ascii") + b"\n", check=False,
+            ["ssh-keygen", "-L", "-f", "/proc/self/fd/0"], input=certificate.line.encode("ascii") + b"\n", check=False,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=CHECK_SECONDS, env={"PATH": "/usr/bin:/bin"},
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:

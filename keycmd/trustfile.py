@@ -107,7 +107,7 @@ def verify(bundle, signers):
     descriptors = []
     try:
         descriptors = [_pipe(allowed), _pipe(bundle.signature)]
-        paths = ["/dev/fd/%d" % descriptor for descriptor in descriptors]
+        paths = ["/proc/self/fd/%d" % descriptor for descriptor in descriptors]
         command = ["ssh-keygen", "-Y", "verify", "-n", NAMESPACE, "-I", "tms-ca", "-f", paths[0], "-s", paths[1]]
         done = subprocess.run(
             command, check=False, input=bundle.text.encode("ascii"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -1,11 +1,14 @@
 """`tms-host rotate`: a new host credential takes the old one's place, and no question is refused in between."""
 
+import time
+
 from keycmd import files
 from keycmd.admin import daemon, service
 from keycmd.admin.join import new_credential
 from keycmd.admin.places import AdminError
 from keycmd.config import ConfigError, load_without_token
 
+IN_FLIGHT_SECONDS = 1.0  # for questions that are on their way with the old credential
 _MOST_TOKEN_BYTES = 4096
 
 
@@ -28,6 +31,7 @@ def rotate(places):
             raise AdminError("%s. The old credential stays in use; run this again" % error) from error
         # The daemon first: with the old credential it would be refused as soon as that is dropped.
         daemon.reload(config.run_dir)
+        time.sleep(IN_FLIGHT_SECONDS)
         asked.use_token(credential)
         try:
             asked.good("DELETE", path)

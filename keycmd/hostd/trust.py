@@ -90,7 +90,7 @@ class Trust:
                 self._daemon.state["trust"]["installed_at"] = int(time.time())
                 log(NOTICE, "installed krl_version=%d bytes=%d" % (bundle.krl_version, len(krl)))
             shown = self._daemon.state["trust"]
-            if krl is not None or any(before.get(name) != shown[name] for name in _REPORTED):
+            if any(before.get(name) != shown[name] for name in _REPORTED):
                 self._wake_others()
             return
         raise trustfile.TrustError("the KRL is not the one of the bundle: cut short, changed on its way, or an old one")
