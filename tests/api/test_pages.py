@@ -57,7 +57,7 @@ async def test_what_is_asked_stands_on_the_page_in_plain_words(world: World):
     buttons = [found for tag, found in page.read().tags if tag == "button"]
     assert [one.get("formaction", "approve").rpartition("/")[2] for one in buttons[-2:]] == ["approve", "deny"]
     assert [one["name"] for tag, one in page.read().tags if tag in {"input", "select"} and "id" in one] == [
-        "host", "lifetime_seconds", "max_ttl_seconds",
+        "host", "lifetime_seconds", "max_ttl_seconds", "max_uses",
     ]  # fmt: skip
 
 
