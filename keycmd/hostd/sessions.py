@@ -172,8 +172,13 @@ class Sessions:
                     log(WARNING, "sessions were not reported: %s" % error)
             shown = {"mode": config.sessions, "open": len(self.registry.sessions), "waiting": len(self.outbox)}
             self._daemon.state["sessions"] = shown
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._now.wait(), config.report_seconds)
+            await self._now.wait()
+
+    async def tick(self):
+        """Have it reported every report_seconds, and when the configuration was read again."""
+        while True:
+            await self._daemon.pause(self._daemon.config.report_seconds)
+            self._now.set()
 
     async def _report(self, node, ids):
         listed = {}
@@ -251,4 +256,4 @@ def register(daemon):
     daemon.sessions = sessions
     daemon.session.handlers["open"] = sessions.open
     daemon.session.handlers["close"] = sessions.close
-    daemon.jobs += [sessions.watch, sessions.announcer.send, sessions.report]
+    daemon.jobs += [sessions.watch, sessions.announcer.send, sessions.report, sessions.tick]

@@ -1,6 +1,7 @@
 """Sessions that the service wants ended, and traps around the hook, under a real sshd."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -45,6 +46,11 @@ def session(place: Place, *command: str, flags: tuple[str, ...] = ()) -> Iterato
         started.communicate()
 
 
+def now(place: Place) -> None:
+    """Have the daemon report at once."""
+    place.host.signal_daemon(signal.SIGHUP)
+
+
 def ending(login_id: str, seconds: int) -> list[dict]:
     return [{"login_id": login_id, "reason": "certificate_revoked", "message": SENTENCE, "after_seconds": seconds}]
 
@@ -53,6 +59,7 @@ def test_a_session_ends_and_says_so(place):
     with session(place, "echo in; exec sleep 300", flags=("-tt",)) as doomed, session(place, "exec sleep 300") as other:
         name = place.service.opened[0]["login_id"]
         place.service.end = ending(name, 1)
+        now(place)
         text = doomed.communicate(timeout=60)[0]
         assert SENTENCE in text
         wait_for(lambda: dict(place.service.ended).get(name, {}).get("reason") == "ended")
@@ -63,12 +70,14 @@ def test_a_session_ends_and_says_so(place):
 
 def test_an_end_can_be_taken_back_while_the_warning_runs(place):
     with session(place, "exec sleep 300") as doomed:
-        place.service.end = ending(place.service.opened[0]["login_id"], 8)
+        place.service.end = ending(place.service.opened[0]["login_id"], 3)
         before = place.host.daemon_log.count("need not end any more")
+        now(place)
         wait_for(lambda: "ending account=alice login=" + place.service.opened[0]["login_id"] in place.host.daemon_log)
         place.service.end = []
+        now(place)
         wait_for(lambda: place.host.daemon_log.count("need not end any more") > before)
-        time.sleep(9)
+        time.sleep(4)
         assert doomed.poll() is None
 
 
@@ -79,6 +88,7 @@ def test_a_terminal_that_is_stopped_or_closed_to_messages_holds_up_nothing(place
         doomed.stdin.flush()
         name = place.service.opened[0]["login_id"]
         place.service.end = ending(name, 0)
+        now(place)
         wait_for(lambda: dict(place.service.ended).get(name, {}).get("reason") == "ended", 30)
 
 
@@ -87,8 +97,13 @@ def test_a_session_that_its_user_has_stopped_ends_all_the_same(place):
     command = "echo in; p=$PPID; while [ \"$(cat /proc/$p/comm)\" != sshd ]; do p=$(awk '{print $4}' /proc/$p/stat); done; kill -STOP $p"
     with session(place, command):
         name = place.service.opened[0]["login_id"]
-        time.sleep(1)
+        wait_for(
+            lambda: any(
+                line.split()[0] == "T" for line in place.host.run("ps", "-eo", "s,comm").splitlines() if "sshd" in line
+            )
+        )
         place.service.end = ending(name, 0)
+        now(place)
         wait_for(lambda: dict(place.service.ended).get(name, {}).get("reason") == "ended", 45)
         wait_for(lambda: "sshd: alice@" not in place.host.run("ps", "-eo", "args"))
 
