@@ -235,10 +235,10 @@ async def test_uses_are_counted_by_spells_of_questions(world):
         world.clock.move(30)
     answer = await login(world)
     assert (answer.status, answer.code) == (403, "uses_exhausted")
-    assert (await escrow(world, max_uses=1)).status == 201
+    assert (await escrow(world, max_uses=2)).status == 201
     answers = await asyncio.gather(*(login(world) for _ in range(8)))
     assert {answer.status for answer in answers} == {200}
-    assert (await world.good("GET", await path_of(world), auth=world.operator))["uses_left"] == 0
+    assert (await world.good("GET", await path_of(world), auth=world.operator))["uses_left"] == 1
 
 
 async def test_a_delegation_for_a_number_of_logins_is_not_spent_by_plain_keys(world):
@@ -276,3 +276,50 @@ async def test_keys_that_ended_long_ago_are_pruned(world, kept):
     world.clock.move(91 * 86400)
     await world.context.upkeep.run(local_operator())
     assert (await world.call("GET", await path_of(world), auth=world.operator)).code == "public_key_unknown"
+
+
+class Overtaken:
+    """Reads facts; once, something changes just before (or after) they are read."""
+
+    def __init__(self, real, change, *, before):
+        self._real, self._change, self._before = real, change, before
+
+    async def _read(self, method, *args):
+        change, self._change = self._change, None
+        if change is not None and self._before:
+            await change()
+        found = await getattr(self._real, method)(*args)
+        if change is not None and not self._before:
+            await change()
+        return found
+
+    async def for_issue(self, *args):
+        return await self._read("for_issue", *args)
+
+    async def get(self, *args):
+        return await self._read("get", *args)
+
+
+async def test_a_change_between_facts_and_escrow_voids_the_decision(world):
+    async def disable():
+        await world.good("PATCH", "users/alice", auth=world.operator, json={"enabled": False})
+
+    keys = world.context.plain_keys
+    keys._facts = Overtaken(keys._facts, disable, before=False)
+    assert (await escrow(world)).code == "user_disabled"
+    await world.good("PATCH", "users/alice", auth=world.operator, json={"enabled": True})
+    assert (await escrow(world)).status == 201
+
+
+async def test_a_credential_that_is_taken_back_meanwhile_gets_no_line(world, kept):
+    secret = (await world.good("GET", "hosts/h1/secrets", auth=world.operator))["items"][0]["credential_id"]
+    new = (await world.good("POST", "hosts/h1/secrets", auth=world.operator))["secret"]
+
+    async def take_back():
+        await world.good("DELETE", f"hosts/h1/secrets/{secret}", auth=world.operator)
+
+    keys = world.context.plain_keys
+    keys._reader = Overtaken(keys._reader, take_back, before=True)
+    assert (await login(world)).status == 401
+    world.hosts["h1"] = new
+    assert (await login(world)).status == 200
