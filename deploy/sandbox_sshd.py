@@ -30,7 +30,7 @@ _START_SECONDS = 15
 class HelperFiles:
     """What the helper needs, and what its configuration says; without a zipapp it is the one that is installed."""
 
-    pyz: Path | None
+    program: Path | None  # a tms-principals that lies where sshd's accounts can read it; None installs one
     url: str
     tenant: str
     host: str
@@ -163,8 +163,8 @@ class SandboxSshd:
         ]  # fmt: skip
         if self.helper is not None:
             path = self.helper_directory
-            program = f"/usr/bin/python3 -I {path}/tms-principals.pyz"
-            if self.helper.pyz is None:  # sshd starts what belongs to root; an ordinary user has nothing like that
+            program = f"/usr/bin/python3 -ISE {self.helper.program}"
+            if self.helper.program is None:  # sshd starts what belongs to root; an ordinary user has nothing like that
                 program = f"{path}/usr/libexec/tms/tms-principals"
                 program = program if self.root else f"/usr/bin/python3 -ISE {program}"
             command = f"{program} --config {path}/host.conf %u %t %k"
@@ -182,11 +182,8 @@ class SandboxSshd:
         directory = self.workdir / "helper"
         directory.mkdir(exist_ok=True)
         inside = self.helper_directory
-        if helper.pyz is None:
+        if helper.program is None:
             self._install(directory)
-        else:
-            shutil.copy(helper.pyz, directory / "tms-principals.pyz")
-            (directory / "tms-principals.pyz").chmod(0o755)
         lines = [f"url = {helper.url}", f"tenant = {helper.tenant}", f"host = {helper.host}",
                  f"token_file = {inside}/token", f"timeout_seconds = {helper.timeout_seconds}"]  # fmt: skip
         if helper.ca_pem is not None:
@@ -205,6 +202,9 @@ class SandboxSshd:
 
         staged = self.workdir / "staged"
         tree = stage(staged, f"{self.helper_directory}/usr")
+        # As a package does; by content, because the copies that sshd sees are younger than these.
+        compile_ = ["/usr/bin/python3", "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+        subprocess.run([*compile_, tree / "lib/tms-host"], check=False, capture_output=True)
         shutil.rmtree(directory / "usr", ignore_errors=True)
         tree.rename(directory / "usr")
         shutil.rmtree(staged)

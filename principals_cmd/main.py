@@ -9,7 +9,6 @@ whole answer has been checked.
 
 import _thread
 import posix
-import sys
 import syslog
 import time
 
@@ -120,14 +119,3 @@ def run(arguments, started=None):
         return 1
     log(syslog.LOG_INFO, "allowed %s%s %s" % (host, about(question), shown(lines)))
     return 0
-
-
-def main():
-    """Run, and turn whatever was not thought of into a refusal."""
-    status = 1
-    try:
-        status = run(sys.argv[1:])
-    except BaseException as error:
-        log(syslog.LOG_ERR, "failed reason=unexpected %s: %s" % (type(error).__name__, error))
-    finally:
-        posix._exit(status)  # noqa: SLF001 - os._exit without os; a thread left behind does not hold the process

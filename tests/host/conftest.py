@@ -1,17 +1,21 @@
-"""The helper as a host has it: the built zipapp, a configuration and a credential."""
+"""The helper as a host has it: the installed tree, a configuration and a credential; no daemon."""
 
 import os
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from deploy.build_pyz import build
+from deploy.build_host import stage
 
 # As sshd gives it: the environment of the helper's account and nothing else.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "USER": "tms-helper", "LOGNAME": "tms-helper", "HOME": "/nonexistent"}
+PYTHON = "/usr/bin/python3"
 KEY_ID = "t=default;c=portal;u=alice;r=0190-a"  # as the service makes them
 TOKEN = "tms_h_0123456789abcdefghijklmnopqrstuvwxyzABCDEF0"
 
@@ -25,9 +29,9 @@ class Ran:
 
 @dataclass
 class Helper:
-    """Runs the built helper."""
+    """Runs the installed helper."""
 
-    pyz: Path
+    prefix: Path
     directory: Path
     certificate: str
 
@@ -42,6 +46,7 @@ class Helper:
             "host": "h1",
             "token_file": str(token),
             "timeout_seconds": "2",
+            "run_dir": "/nonexistent/tms-host",  # no daemon
             **more,
         }
         path = self.directory / "host.conf"
@@ -49,10 +54,14 @@ class Helper:
         path.chmod(0o644)
         return path
 
-    def run(self, *arguments: str, python: str = "/usr/bin/python3", environment: dict[str, str] | None = None) -> Ran:
+    def command(self, python: str = PYTHON) -> list[str]:
+        """Return the beginning of the helper's command line, as its first line says it."""
+        return [python, "-ISE", str(self.prefix / "libexec/tms/tms-principals")]
+
+    def run(self, *arguments: str, python: str = PYTHON, environment: dict[str, str] | None = None) -> Ran:
         begun = time.monotonic()
         done = subprocess.run(
-            [python, "-I", self.pyz, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
+            [*self.command(python), *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
             env={**ENVIRONMENT, **(environment or {})}, cwd="/",
         )  # fmt: skip
         return Ran(done.returncode, done.stdout, time.monotonic() - begun)
@@ -62,9 +71,21 @@ class Helper:
         return self.run("--config", str(self.directory / "host.conf"), account, kind, blob, **options)
 
 
+@contextmanager
+def directory_for_all(name: str) -> Iterator[Path]:
+    """A directory that every user can reach; pytest's own cannot be."""
+    with tempfile.TemporaryDirectory(prefix=f"tms-{name}-", dir="/tmp") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
 @pytest.fixture(scope="session")
-def pyz(tmp_path_factory) -> Path:
-    return build(tmp_path_factory.mktemp("pyz"))
+def staged() -> Iterator[Path]:
+    """The tree that a host has, compiled as a package's scripts do."""
+    with directory_for_all("staged") as where:
+        prefix = stage(Path("/"), str(where / "usr"))
+        subprocess.run([PYTHON, "-I", "-m", "compileall", "-q", prefix / "lib/tms-host"], check=True)
+        yield prefix
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +100,6 @@ def certificate(tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def helper(pyz: Path, certificate: str, tmp_path: Path) -> Helper:
+def helper(staged: Path, certificate: str, tmp_path: Path) -> Helper:
     os.umask(0o022)
-    return Helper(pyz, tmp_path, certificate)
+    return Helper(staged, tmp_path, certificate)

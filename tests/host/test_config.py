@@ -1,11 +1,9 @@
 """The helper's configuration: each positive with its negative twin."""
 
 import os
-import subprocess
 
 import pytest
 
-from deploy.build_pyz import build
 from keycmd.config import ConfigError, is_loopback, load
 from tests.host.conftest import TOKEN
 from tests.host.liar import Liar
@@ -120,10 +118,3 @@ def test_a_missing_configuration_refuses(helper, tmp_path):
         path.unlink()
         ran = helper.ask()
     assert (ran.status, ran.out) == (1, b"")
-
-
-def test_the_zipapp_is_the_same_bytes_every_time(tmp_path):
-    first, second = build(tmp_path / "a"), build(tmp_path / "b")
-    assert first.read_bytes() == second.read_bytes()
-    assert first.read_bytes().startswith(b"#!/usr/bin/python3 -I\n")
-    assert subprocess.run([first], capture_output=True, check=False).returncode == 1

@@ -19,7 +19,7 @@ SLACK = 2.0  # an interpreter's start on a machine that is busy with other tests
 def run(helper, wrap=lambda *command: list(command)):
     """Run the helper; return its status, its output and how long it took."""
     kind, blob = helper.certificate.split()[:2]
-    command = ["/usr/bin/python3", "-I", helper.pyz, "--config", helper.directory / "host.conf", "alice", kind, blob]
+    command = [*helper.command(), "--config", helper.directory / "host.conf", "alice", kind, blob]
     line = wrap(*command)
     begun = time.monotonic()
     done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False, cwd="/")

@@ -164,7 +164,7 @@ def test_an_output_that_nobody_takes_is_a_failure(helper, tmp_path):
     kind, blob = helper.certificate.split()[:2]
     with Liar(true_answer) as service, open("/dev/full", "wb") as full:
         helper.configure(f"http://127.0.0.1:{service.port}")
-        command = ["/usr/bin/python3", "-I", helper.pyz, "--config", tmp_path / "host.conf", "alice", kind, blob]
+        command = [*helper.command(), "--config", tmp_path / "host.conf", "alice", kind, blob]
         status = subprocess.run(command, stdout=full, stderr=subprocess.DEVNULL, check=False).returncode
     assert status == 1
 
@@ -178,7 +178,7 @@ def test_an_output_that_is_taken_in_part_is_a_failure(helper, tmp_path):
     os.set_blocking(writing, False)
     with Liar(lambda q: answer(lines, bound=q.bound)) as service:
         helper.configure(f"http://127.0.0.1:{service.port}")
-        command = ["/usr/bin/python3", "-I", helper.pyz, "--config", tmp_path / "host.conf", "alice", kind, blob]
+        command = [*helper.command(), "--config", tmp_path / "host.conf", "alice", kind, blob]
         status = subprocess.run(command, stdout=writing, stderr=subprocess.DEVNULL, check=False).returncode
     os.close(writing)
     os.close(reading)
@@ -189,6 +189,6 @@ def test_a_closed_output_is_a_failure(helper, tmp_path):
     kind, blob = helper.certificate.split()[:2]
     with Liar(true_answer) as service:
         helper.configure(f"http://127.0.0.1:{service.port}")
-        command = ["/usr/bin/python3", "-I", helper.pyz, "--config", tmp_path / "host.conf", "alice", kind, blob]
+        command = [*helper.command(), "--config", tmp_path / "host.conf", "alice", kind, blob]
         status = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], check=False).returncode
     assert status == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.build_host import stage
 from tests.host.conftest import TOKEN
 from tests.host.liar import Liar, answer
 from tests.host.namespaces import UNSHARE, need_namespaces
@@ -21,7 +22,7 @@ from pathlib import Path
 place, url, token = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 sys.path.insert(0, str(place))
 from sandbox_sshd import HelperFiles, SandboxSshd
-files = HelperFiles(place / "tms-principals.pyz", url, "default", "h1", token)
+files = HelperFiles(place / "usr/libexec/tms/tms-principals", url, "default", "h1", token)
 with SandboxSshd(place / "sshd", (place / "ca.pub").read_text(), files) as sshd:
     done = sshd.ssh(place / "erin", place / "erin-cert.pub", "id -un")
     sys.stdout.write(done.stdout)
@@ -31,13 +32,13 @@ with SandboxSshd(place / "sshd", (place / "ca.pub").read_text(), files) as sshd:
 
 
 @pytest.fixture
-def place(pyz):
+def place():
     """A directory that another user can reach (pytest's own are 0700), with all that a login needs."""
     where = Path(tempfile.mkdtemp(prefix="tms-user-", dir="/tmp"))
     where.chmod(0o755)
     authority = Authority(where)
     authority.issue("erin", "alice@h1")
-    shutil.copy(pyz, where)
+    stage(Path("/"), str(where / "usr"))
     shutil.copy(ROOT / "deploy" / "sandbox_sshd.py", where)
     (where / "login.py").write_text(LOGIN)
     (where / "passwd").write_text(f"{Path('/etc/passwd').read_text()}erin:x:12345:12345::{where}:/bin/sh\n")

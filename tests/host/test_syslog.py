@@ -27,7 +27,7 @@ def ask(helper, tmp_path):
             with Liar(reply) as service:
                 path = helper.configure(f"http://127.0.0.1:{service.port}", **config)
                 kind, blob = helper.certificate.split()[:2]
-                arguments = ["/usr/bin/python3", "-I", helper.pyz, "--config", path, account, kind, blob]
+                arguments = [*helper.command(), "--config", path, account, kind, blob]
                 done = subprocess.run(log.wrap(*arguments), capture_output=True, check=False, timeout=60)
             (line,) = log.lines()
             found = re.fullmatch(r"<(\d+)>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d tms-principals\[\d+\]: (.*)", line)

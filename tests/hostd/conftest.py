@@ -5,23 +5,20 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from deploy.build_host import stage
-from tests.host.conftest import ENVIRONMENT, KEY_ID, TOKEN, Ran
+from tests.host.conftest import ENVIRONMENT, KEY_ID, PYTHON, TOKEN, Ran, directory_for_all, staged  # noqa: F401 - a fixture
 from tests.host.liar import Liar, Question
 from tests.host.sshd import keygen
 from tests.host.test_faults import true_answer
 
-PYTHON = "/usr/bin/python3"
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -179,23 +176,6 @@ class Host:
         self.processes.clear()
 
 
-@contextmanager
-def directory_for_all(name: str) -> Iterator[Path]:
-    """A directory that every user can reach; pytest's own cannot be."""
-    with tempfile.TemporaryDirectory(prefix=f"tms-{name}-", dir="/tmp") as made:
-        Path(made).chmod(0o755)
-        yield Path(made)
-
-
-@pytest.fixture(scope="session")
-def staged() -> Iterator[Path]:
-    """The tree that a host has, compiled as a package's scripts do."""
-    with directory_for_all("staged") as where:
-        prefix = stage(Path("/"), str(where / "usr"))
-        subprocess.run([PYTHON, "-I", "-m", "compileall", "-q", prefix / "lib/tms-host"], check=True)
-        yield prefix
-
-
 @pytest.fixture(scope="session")
 def made_certificate(tmp_path_factory) -> str:
     """A certificate that ssh-keygen made."""
@@ -207,7 +187,7 @@ def made_certificate(tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def host(staged: Path, made_certificate: str) -> Iterator[Host]:
+def host(staged: Path, made_certificate: str) -> Iterator[Host]:  # noqa: F811
     os.umask(0o022)
     with directory_for_all("host") as directory:
         made = Host(staged, directory, made_certificate)
