@@ -45,10 +45,12 @@ def check(place, report):
         status, out, err = run(words, seconds=BUDGET_SECONDS, become=(entry.pw_uid, entry.pw_gid))
         seconds.append(time.monotonic() - begun)
         if out:
-            report.add("helper_prints", "it printed %r" % out[:80], "reinstall the package tms-host; tms-host rotate")
+            report.add(
+                "helper_prints", "the helper printed %r" % out[:80], "reinstall the package tms-host; tms-host rotate"
+            )
             return
         if status != 0:
-            found = "it ended with status %s after %.1f s %s" % (status, seconds[-1], err.strip()[-120:])
+            found = "the helper ended with status %s after %.1f s %s" % (status, seconds[-1], err.strip()[-120:])
             report.add("helper_fails", found.strip(), READ_LOG)
             return
     median = sorted(seconds)[len(seconds) // 2]

@@ -10,6 +10,7 @@ TITLES = {
     WARNING: "WARNINGS: it will go wrong one day, or protects less than it looks",
     NOTE: "NOTES",
 }
+AFTERWARDS = "After a change to sshd's files: sshd -t && systemctl reload ssh  # sshd on Rocky; keep this session open"
 STATUS = {ERROR: 2, WARNING: 1, NOTE: 0}
 
 
@@ -27,6 +28,8 @@ def as_text(head, accounts, findings, seconds):
             lines += [TITLES[severity], ""]
         for finding in group:
             lines += [*_one(finding, accounts), ""]
+    if exit_status(findings):
+        lines += [AFTERWARDS, ""]
     lines.append(verdict(findings, seconds))
     return "\n".join(lines) + "\n"
 
