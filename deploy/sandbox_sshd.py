@@ -28,7 +28,7 @@ _START_SECONDS = 15
 
 @dataclass
 class HelperFiles:
-    """What the helper needs, and what its configuration says; without a zipapp it is the one that is installed."""
+    """What the helper needs, and what its configuration says."""
 
     program: Path | None  # a tms-principals that lies where sshd's accounts can read it; None installs one
     url: str
