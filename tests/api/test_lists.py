@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from tests.api.bodies import credential, path_of
+from tests.api.bodies import credential, good_bodies, path_of
+from tests.logins.telling import told
+from tests.world import ssh_keygen
 from tms_ca.http.routes import ENDPOINTS
 
 LISTS = [e for e in ENDPOINTS if e.name.startswith("list_")]
@@ -26,13 +28,20 @@ async def full(world):
         await world.link("alice", "h1", f"alice{n}")
         await world.delegate("alice", "portal", "h1", "alice", approve=False)
         issued = await world.good("POST", "certificates", auth=portal, json=world.issue_body())
+        escrowed = {"user": "alice", "host": "h1", "account": "alice"}
+        escrowed["public_key"] = ssh_keygen(world.keys, f"plain{n}").public
+        await world.good("POST", "public-keys", auth=portal, json=escrowed)
+        said = {**good_bodies(world)["report"], "node": f"login{n}"}
+        await world.good("POST", "hosts/h1/reports", auth=world.hosts["h1"], json=said)
+        login = told(world, issued["certificate"])
+        await world.good("POST", "hosts/h1/logins", auth=world.hosts["h1"], json=login)
         await world.good("POST", "revocations", auth=operator, json={"serial": issued["serial"], "reason": "x"})
         world.clock.move(1)
     return world
 
 
 def test_these_are_the_lists():
-    assert len(LISTS) == 14
+    assert len(LISTS) == 17
     assert {e.name for e in LISTS} - {e.name for e in PAGED} == {
         "list_ca_keys",
         "list_client_secrets",
