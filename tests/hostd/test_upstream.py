@@ -25,7 +25,7 @@ class Server:
     """Answers each request on each connection with `said`, counting both."""
 
     def __init__(self, said=OK):
-        self.said, self.connections, self.requests, self.writers = said, 0, [], []
+        self.said, self.connections, self.requests, self.writers, self.ended = said, 0, [], [], 0
 
     async def serve(self, reader, writer):
         self.connections += 1
@@ -36,6 +36,7 @@ class Server:
                 self.requests.append(head.decode())
                 if self.said is None:
                     await reader.read()
+                    self.ended += 1
                     return
                 for piece in self.said if isinstance(self.said, list) else [self.said]:
                     writer.write(piece)
@@ -136,6 +137,11 @@ async def test_an_answer_that_comes_too_late_is_nobody_s():
     async with running(server) as upstream:
         with pytest.raises(ServiceError, match="no answer in time"):
             await upstream.call("GET", "/slow", seconds=0.3)
+        for _ in range(500):
+            if server.ended:
+                break
+            await asyncio.sleep(0.01)
+        assert server.ended == 1, "the connection was left open"
         server.said = OK
         assert (await upstream.call("GET", "/next"))[2] == b"ok"
     assert server.connections == 2
