@@ -120,7 +120,7 @@ _KEY_DENIALS = {
     KeyStanding.REVOKED: Denial(DenialReason.KEY_REVOKED, "this public key is revoked; make a new key pair"),
 }
 
-_USED_UP = Denial(
+USED_UP = Denial(
     DenialReason.USES_EXHAUSTED,
     "the delegation was for a number of logins, and all of them are used; ask the user for a new one",
 )
@@ -150,7 +150,7 @@ def _live(request: IssueRequest, offered: tuple[DelegationFacts, ...], now: int)
     approved = [d for d in matching if _status(d, now) is DelegationStatus.APPROVED]
     live = [d for d in approved if d.uses_left is None or d.uses_left > 0]
     if approved and not live:
-        return _USED_UP
+        return USED_UP
     if len(live) == 1:
         return live
     if live:
@@ -333,7 +333,7 @@ def decide_login(request: LoginRequest, facts: LoginFacts, limits: Limits, now: 
         )
     found, place = facts.delegation, facts.host
     if found.uses_left is not None and found.uses_left <= 0:
-        return _USED_UP
+        return USED_UP
     if found.restrictions is None and place.restrictions is None:
         return LoginGrant((expected,), "", found.uses_left is not None)
     options = options_line((place.restrictions, found.restrictions), issued.critical_options, login_ends(facts))

@@ -14,7 +14,7 @@ from tms_ca.core.certificate_reader import present_certificate_line
 from tms_ca.core.errors import Conflict, NotFound, Unavailable
 from tms_ca.core.facts import Denial, IssuedFacts, Limits, LoginFacts, LoginRequest
 from tms_ca.core.model import Caller, Login
-from tms_ca.core.policy import decide_login
+from tms_ca.core.policy import USED_UP, decide_login
 from tms_ca.core.record import record
 from tms_ca.core.restrictions import forced_command
 from tms_ca.services.authentication import ChangedMeanwhile
@@ -139,6 +139,8 @@ class Sessions:
             if isinstance(verdict, Denial) and not _recorded_all_the_same(told, facts, request.sha256):
                 raise _Refused(verdict)
             left = await logins.take_use(connection, caller.tenant, facts.issued.delegation_id) if limited else None
+            if limited and left is None and not told.late:
+                raise _Refused(USED_UP)  # the statement has the last word, whatever the facts said
             now = self._clock.now()
             issued = facts.issued
             answer = OpenedAnswer(
