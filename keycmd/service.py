@@ -82,11 +82,15 @@ class Question:
             ServiceError: anything else
         """
         path = "/api/v1/tenants/%s/hosts/%s/principals" % (config.tenant, config.host)
-        return self.judge(*self.call.send(config, path, self.body(), deadline))
+        return self.judge(config, *self.call.send(config, path, self.body(), deadline))
 
-    def judge(self, status, headers, answer):
+    def judge(self, config, status, headers, answer):
         """Return the text of a yes, as `ask` does, of an answer that has come."""
-        return bound_answer(status, headers, answer, "%s %s %s" % (self.nonce, self.account, self.fingerprint))
+        text = bound_answer(status, headers, answer, "%s %s %s" % (self.nonce, self.account, self.fingerprint))
+        if "x-tms-uses" in headers and config.sessions == "off":
+            # Nothing here would tell the service of the login, and a number of logins would be any number.
+            raise Refused("uses_not_counted_here")
+        return text
 
 
 class Call:

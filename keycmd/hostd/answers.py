@@ -94,7 +94,7 @@ class Answers:
             status, headers, answer = await self._daemon.upstream.call(
                 "POST", path, question.body().encode("ascii"), "text/plain", seconds, most=MOST_ANSWER_BYTES
             )
-            lines = checked(question.judge(status, headers, answer))
+            lines = checked(question.judge(config, status, headers, answer))
         except Refused:
             self._remembered.forget(question)
             raise

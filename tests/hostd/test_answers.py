@@ -76,11 +76,22 @@ def test_G_10_a_no_ends_what_was_remembered(host, service, url, case):
 
 
 def test_G_10_a_yes_with_limited_uses_never_stands_in(host, service, url):
-    host.configure(url, when_away="cached 5")
+    host.configure(url, when_away="cached 5", sessions="pam")
     host.start()
     assert host.say(host.question()) == YES
     service.reply = lambda q: answer(bound=q.bound, extra="X-TMS-Uses: limited\r\n")
     assert host.say(host.question()) == YES
+    service.reply = AWAY["nothing"]
+    assert host.say(host.question()).startswith(b"failed ")
+
+
+def test_a_host_that_tells_of_no_logins_takes_no_yes_with_limited_uses(host, service, url):
+    host.configure(url, when_away="cached 5")
+    host.start()
+    assert host.say(host.question()) == YES
+    service.reply = lambda q: answer(bound=q.bound, extra="X-TMS-Uses: limited\r\n")
+    assert host.say(host.question()) == b"no uses_not_counted_here\n"
+    assert "code=uses_not_counted_here" in host.errors
     service.reply = AWAY["nothing"]
     assert host.say(host.question()).startswith(b"failed ")
 
