@@ -180,10 +180,13 @@ def test_a_ca_is_passed_on_only_where_the_host_wants_it_and_trusts_it(asked, ser
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_it_runs_on_the_oldest_python_too(asked, service, python):
-    assert asked.ask(python=python).out.decode() == asked.line + "\n"
+def test_both_run_on_the_oldest_python_too(host, service, python):
+    assert host.ask(python=python).out.decode() == host.line + "\n"
+    host.start(python=python)
+    assert host.ask(python=python).out.decode() == host.line + "\n"
+    assert "allowed host=h1 account=alice key=SHA256:" in host.errors
     service.reply = lambda _: answer(NO, status="403 Forbidden", kind="application/problem+json")
-    assert asked.ask(python=python).out == b""
+    assert host.ask(python=python).out == b""
 
 
 def test_a_daemon_that_lies_is_not_believed(host, service, other):
