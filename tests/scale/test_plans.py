@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from tests.conftest import running_world
+from tests.logins.telling import end_login, open_login, report, told
 from tests.scale.fill import fill
 from tms_ca.http.routes import ENDPOINTS
 from tms_ca.store import tables as t
@@ -83,7 +84,7 @@ async def walk(world, recorder):
             await at(f"list {name}", "GET", f"{name}?{one}={value}", **admin)
     for name, query in PAIRS:
         await at(f"list {name}", "GET", f"{name}?{query}", **admin)
-    for name in ("certificates", "delegations"):
+    for name in ("certificates", "delegations", "logins"):
         await at(f"list {name}", "GET", name, auth=world.clients["portal"])
         await at(f"list {name}", "GET", name, auth=world.sessions["alice"])
     recorder.step = "issue"
@@ -91,6 +92,15 @@ async def walk(world, recorder):
     recorder.step = "login"
     for _ in range(3):
         assert (await world.check(issued[0]["certificate"])).status == 200
+    await at("settings", "PATCH", "/api/v1/tenants/default", json={"on_revocation": "end"}, **admin)
+    recorder.step = "real login"
+    bodies = [told(world, one["certificate"]) for one in issued]
+    for body in bodies:
+        assert (await open_login(world, body)).status == 201
+    assert (await end_login(world, bodies[0]["login_id"])).status == 204
+    recorder.step = "sessions"
+    assert await report(world, *(body["login_id"] for body in bodies[2:])) == []
+    assert await report(world, *(body["login_id"] for body in bodies[1:])) == []
     await at("certificate", "GET", f"certificates/{issued[0]['serial']}", auth=world.clients["portal"])
     recorder.step = "session"
     await world.log_in("alice")
