@@ -17,6 +17,8 @@ from tms_ca.core.explain import GOOD
 from tms_ca.core.names import valid_account, valid_host
 from tms_ca.services.explain import Explanation
 from tms_ca.settings import load_settings
+from tms_ca.store import migrate
+from tms_ca.store.engine import database_url
 
 LET_IN, REFUSED, USAGE = 0, 1, 2
 _ABOUT = """\
@@ -83,7 +85,9 @@ def _read(name: str) -> str:
 
 
 async def _explain(arguments: argparse.Namespace, line: str | None) -> Explanation:
-    async with open_context(load_settings(arguments.data.absolute())) as context:
+    settings = load_settings(arguments.data.absolute())
+    migrate.require(database_url(settings.database_url))
+    async with open_context(settings) as context:
         tenant, host, account = arguments.tenant, arguments.host, arguments.account
         if line is None:
             return await context.explain.of_serial(tenant, host, account, int(arguments.what))
