@@ -178,7 +178,8 @@ class Upstream:
 
 def _request(config, address, method, path, body, accept, headers):
     lines = ["%s %s HTTP/1.1" % (method, path), "Host: %s" % address.authority, "Accept: %s" % accept]
-    if config.token is not None:
+    # What is fetched is for anyone, and a host whose credential was taken back must still learn of revocations.
+    if config.token is not None and method != "GET":
         lines.append("Authorization: Bearer %s" % config.token)
     if body is not None:
         lines += ["Content-Type: application/json", "Content-Length: %d" % len(body)]

@@ -75,8 +75,10 @@ async def test_a_connection_is_used_again():
                 {"content-type": "text/plain", "content-length": "2"},
                 b"ok",
             )
-    assert (server.connections, len(server.requests)) == (1, 3)
-    assert "Authorization: Bearer tms_h_x\r\n" in server.requests[0]
+        await upstream.call("POST", "/x", b"{}")
+    assert (server.connections, len(server.requests)) == (1, 4)
+    assert "Authorization" not in server.requests[0], "what anyone may fetch needs no credential, nor a good one"
+    assert "Authorization: Bearer tms_h_x\r\n" in server.requests[3]
 
 
 @pytest.mark.parametrize(
@@ -337,6 +339,6 @@ async def test_another_configuration_drops_the_old_connections():
         await upstream.call("GET", "/x")
         config = upstream._config
         upstream.configure(SimpleNamespace(addresses=config.addresses[1:], token="tms_h_y", ca_pem=None, timeout=2.0))
-        await upstream.call("GET", "/x")
+        await upstream.call("POST", "/x", b"{}")
     assert (len(old.requests), len(new.requests)) == (1, 1)
     assert "Bearer tms_h_y\r\n" in new.requests[0]
