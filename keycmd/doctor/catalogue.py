@@ -95,11 +95,17 @@ CATALOGUE = {
     "pam_off": ("error", "host.conf says that PAM confirms logins, and sshd does not use PAM: none is confirmed"),
     "pam_line_missing": ("error", "host.conf says that PAM confirms logins, and nothing calls the hook: none is"),
     "pam_line_weak": ("error", "only `required` and `requisite` let the hook refuse a session"),
-    "pam_line_left": ("warning", "the hook asks for a confirmation that host.conf has switched off"),
+    "pam_line_left": (
+        "error",
+        "the hook asks for a confirmation that host.conf does not leave to it: with sessions = off no session begins",
+    ),
     "force_command_missing": ("error", "host.conf says that the wrapper confirms logins, and sshd does not run it"),
     "wrapper_forwarding": ("warning", "the wrapper cannot see `ssh -N`: forwarding goes on without being announced"),
     "wrapper_sftp": ("warning", "no wrapper can start the sftp that is a part of sshd: files cannot be copied"),
-    "force_command_left": ("warning", "the wrapper asks for a confirmation that host.conf has switched off"),
+    "force_command_left": (
+        "error",
+        "the wrapper asks for a confirmation that host.conf does not leave to it: no session begins",
+    ),
     # Host certificates
     "host_certificate_missing": ("warning", "whoever connects for the first time has to believe the key unseen"),
     "host_certificate_broken": ("warning", "sshd does not offer it, so nobody can check this host's name"),

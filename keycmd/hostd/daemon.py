@@ -20,6 +20,11 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # before a job that died begins again
 END_SECONDS = 1.5  # for jobs to end; systemd and tests expect the whole process to within two seconds
 
 
+def session_mode(config):
+    """Return the mode of session.sock: with the forced wrapper users ask themselves, else only root's hook does."""
+    return 0o666 if config.sessions == "wrapper" else 0o600
+
+
 class Daemon:
     """One daemon; made and run within its event loop.
 
@@ -32,7 +37,7 @@ class Daemon:
         self.config = config
         self.upstream = Upstream(config)
         self.ask = Listener(os.path.join(config.run_dir, "ask.sock"), 0o600, owners_only=True)
-        self.session = Listener(os.path.join(config.run_dir, "session.sock"), 0o666, owners_only=False)
+        self.session = Listener(os.path.join(config.run_dir, "session.sock"), session_mode(config), owners_only=False)
         self.jobs = []
         self.state = {}
         self._notify_path = notify
@@ -69,6 +74,10 @@ class Daemon:
             log(ERROR, "the configuration stays as it was reason=%s" % error)
             return False
         self.config = config
+        try:
+            self.session.set_mode(session_mode(config))
+        except OSError as error:
+            log(ERROR, "%s keeps its mode: restart tms-hostd reason=%s" % (self.session.path, error))
         log(NOTICE, "the configuration was read again")
         self.wake()
         return True

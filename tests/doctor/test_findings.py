@@ -173,3 +173,24 @@ def test_one_thing_wrong_is_one_finding(host: Host, code, change, also):
     assert all(found["mend"] for found in seen.json["findings"] if found["severity"] != "note"), seen.out
     worst = {CATALOGUE[one][0] for one in seen.codes}
     assert seen.status == (2 if "error" in worst else 1 if "warning" in worst else 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "change"),
+    [
+        ("pam_line_left", f"echo 'session required pam_exec.so quiet {PAM}' >>/etc/pam.d/sshd"),
+        ("force_command_left", f"first ForceCommand {PAM} --wrap"),
+    ],
+)
+def test_a_hook_that_refuses_everybody_is_an_error(host: Host, code, change):
+    assert host.doctor(change).one(code)["severity"] == "error"
+
+
+@pytest.mark.parametrize("mode", ["off", "pam"])
+def test_users_may_connect_to_the_sessions_socket_only_with_the_wrapper(host: Host, mode):
+    path = f"{RUN}/session.sock"
+    made = f"python3 -c 'import socket as s; s.socket(s.AF_UNIX).bind(\"{path}\")'; chown tms-host {path}; chmod 666 {path}"
+    seen = host.doctor(f"conf sessions = {mode}; {made}")
+    assert f"{path} has mode 0666" in seen.one("path_unsafe")["found"]
+    assert "path_unsafe" not in host.doctor(f"conf sessions = {mode}; {made}; chmod 600 {path}").codes
+    assert "path_unsafe" not in host.doctor(f"conf sessions = wrapper; {made}").codes

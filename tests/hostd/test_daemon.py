@@ -216,23 +216,6 @@ def test_a_slow_client_is_cut(host, url):
     assert host.say(host.question()).startswith(b"yes")
 
 
-def test_connections_that_say_nothing_leave_room_for_others(host, url):
-    host.configure(url)
-    host.start()
-    idle = []
-    try:
-        for _ in range(600):
-            one = socket.socket(socket.AF_UNIX)
-            one.settimeout(10)
-            one.connect(str(host.ask_socket))
-            idle.append(one)
-        assert host.say(b"status\n") == b"failed too many connections\n"
-        until(lambda: host.say(b"status\n").startswith(b"json"))  # those that were silent are cut
-    finally:
-        for one in idle:
-            one.close()
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_G_04_another_user_gets_no_answer(host, service, url):
     host.configure(url)
