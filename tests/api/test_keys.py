@@ -96,15 +96,27 @@ async def test_B_08_no_key_of_the_trust_itself_is_ever_certified(world):
         assert (await world.issue(public_key=made["public_key"])).code == "key_is_ca_key"
 
 
-async def test_B_08_a_hosts_key_is_never_certified_in_any_tenant_even_when_the_host_has_gone(world):
+async def test_B_08_a_hosts_key_is_never_certified_in_its_tenant_even_when_the_host_has_gone(world):
+    key = public_line("nistp256", 7)
+    body = {"host": "h3", "ssh_host_keys": [key]}
+    await world.good("POST", "hosts", auth=world.operator, json=body)
+    assert (await world.issue(public_key=key)).code == "key_is_host_key"
+    await world.good("DELETE", "hosts/h3", auth=world.operator)
+    assert (await world.issue(public_key=key)).code == "key_is_host_key"
+    assert (await world.issue(public_key=public_line("nistp256", 8))).status == 201
+
+
+async def test_no_tenant_bars_a_key_in_another(world):
+    """Whoever knows a person's public key could otherwise lock that person out everywhere."""
     key = public_line("nistp256", 7)
     await world.good("POST", "/api/v1/tenants", auth=world.operator, json={"tenant": "other"})
     body = {"host": "h3", "ssh_host_keys": [key]}
     await world.good("POST", "hosts", auth=world.operator, json=body, tenant="other")
-    assert (await world.issue(public_key=key)).code == "key_is_host_key"
-    await world.good("DELETE", "hosts/h3", auth=world.operator, tenant="other")
-    assert (await world.issue(public_key=key)).code == "key_is_host_key"
-    assert (await world.issue(public_key=public_line("nistp256", 8))).status == 201
+    await world.good("PATCH", "hosts/h3", auth=world.operator, json={"ssh_host_keys": [key]}, tenant="other")
+    invited = await world.good("POST", "hosts/h3/join-tokens", auth=world.operator, json={}, tenant="other")
+    joining = {"join_token": invited["join_token"], "credential_sha256": "ab" * 32, "node": "n", "ssh_host_keys": [key]}
+    await world.good("POST", "/api/v1/join", json=joining)
+    assert (await world.issue(public_key=key)).status == 201
 
 
 async def test_B_07_a_host_may_not_register_what_is_no_host_key(world):

@@ -239,13 +239,14 @@ async def test_A_06_an_epoch_that_went_backwards_revives_nothing(world):
     assert remembered is None or remembered == await facts._reader.holder(digest)
 
 
-async def test_A_06_a_ban_from_another_tenant_is_seen(world):
-    """A host's key is barred from certificates in every tenant, whichever tenant the host is in."""
+async def test_A_06_a_ban_of_a_host_key_is_seen_in_its_tenant_and_in_no_other(world):
     facts, serial = await known(world)
     await world.good("POST", "/api/v1/tenants", auth=world.operator, json={"tenant": "other"})
     assert (await facts.for_login("default", "h1", serial)).key_standing is None
     body = {"host": "h1", "ssh_host_keys": [world.issue_body()["public_key"]]}
     await world.good("POST", "hosts", auth=world.operator, json=body, tenant="other")
+    assert (await facts.for_login("default", "h1", serial)).key_standing is None
+    await world.good("POST", "hosts", auth=world.operator, json=body | {"host": "h9"})
     truth = await facts._reader.for_login("default", "h1", serial)
     assert truth.key_standing is not None
     assert await facts.for_login("default", "h1", serial) == truth

@@ -178,6 +178,7 @@ async def test_the_answer_names_the_command_that_the_session_must_run(world):
 async def test_a_machine_speaks_for_itself_only(world):
     """Where the credential is a machine's own, from a join."""
     token = (await world.good("POST", "hosts/h1/join-tokens", auth=world.operator, json={}))["join_token"]
+    by_admin = world.hosts["h1"]
     secret = "tms_h_" + secrets.token_urlsafe(32)
     await world.good("POST", "/api/v1/join", json={
         "join_token": token, "credential_sha256": hashlib.sha256(secret.encode()).hexdigest(), "node": "login1",
@@ -189,3 +190,12 @@ async def test_a_machine_speaks_for_itself_only(world):
     assert (await open_login(world, told(world, certificate, node="login2"))).code == "node_mismatch"
     body = {"node": "login2", "open": []}
     assert (await world.call("POST", "hosts/h1/sessions", auth=secret, json=body)).code == "node_mismatch"
+    others, own = told(world, certificate, node="login2"), told(world, certificate)
+    world.hosts["h1"] = by_admin
+    assert (await open_login(world, others)).status == 201
+    world.hosts["h1"] = secret
+    assert (await open_login(world, own)).status == 201
+    refused = await end_login(world, others["login_id"])
+    assert (refused.status, refused.code) == (403, "node_mismatch")
+    assert [one["node"] for one in await records(world) if one["ended_at"] is not None] == []
+    assert (await end_login(world, own["login_id"])).status == 204

@@ -148,7 +148,7 @@ async def test_the_ca_key_is_the_active_one_for_users_alone(world, reader, finge
 
 
 STANDINGS = [
-    ("ca", "*", KeyStanding.CA), ("host", "*", KeyStanding.HOST), ("revoked", "default", KeyStanding.REVOKED),
+    ("ca", "*", KeyStanding.CA), ("host", "default", KeyStanding.HOST), ("revoked", "default", KeyStanding.REVOKED),
     ("revoked", "elsewhere", None), ("host", "elsewhere", None),
 ]  # fmt: skip
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from tms_ca.core.access import Reach, Role
 from tms_ca.core.errors import Conflict, NotFound
 from tms_ca.core.facts import KeyStanding
-from tms_ca.core.model import ALL_TENANTS, Caller, Host, KeyPurpose, KeyState, Restrictions, Selector, Tenant
+from tms_ca.core.model import Caller, Host, KeyPurpose, KeyState, Restrictions, Selector, Tenant
 from tms_ca.core.publickey import parse_host_key
 from tms_ca.services.cakeys import CaKeys
 from tms_ca.services.clock import Clock
@@ -193,7 +193,7 @@ class Directory:
             made = await self._add(transaction, caller, shelf, tenant, values)
             subject = str(values[shelf.key[-1]])
             if isinstance(made, Host):
-                await self._forbid_host_keys(transaction, made.ssh_host_keys)
+                await self._forbid_host_keys(transaction, tenant, made.ssh_host_keys)
             return made, await self._new_secret(transaction, caller, role, tenant, subject)
 
     async def change_host(self, caller: Caller, key: Sequence[str], **values: object) -> Host:
@@ -205,14 +205,15 @@ class Directory:
         keys = values.get("ssh_host_keys")
         if isinstance(keys, tuple | list):
             async with self._database.transaction() as transaction:
-                await self._forbid_host_keys(transaction, tuple(keys))
+                await self._forbid_host_keys(transaction, key[0], tuple(keys))
         return await self.change(caller, rows.HOSTS, key, **values)
 
-    async def _forbid_host_keys(self, transaction: Transaction, keys: Sequence[str]) -> None:
+    async def _forbid_host_keys(self, transaction: Transaction, tenant: str, keys: Sequence[str]) -> None:
         # A host's key in a user certificate would let whoever holds the host pose as the user. The ban
-        # outlives the host's registration: the key is still out there.
+        # outlives the host's registration: the key is still out there. It holds in the tenant alone: nobody has shown
+        # that the key is the host's.
         for line in keys:
-            await cakeys.forbid(transaction.connection, parse_host_key(line).fingerprint, KeyStanding.HOST, ALL_TENANTS)
+            await cakeys.forbid(transaction.connection, parse_host_key(line).fingerprint, KeyStanding.HOST, tenant)
 
     async def add_secret(self, caller: Caller, shelf: Shelf[R], role: Role, tenant: str, subject: str) -> str:
         """Add a secret beside the present ones, so that it can be rolled out before the old one goes.

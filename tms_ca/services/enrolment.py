@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from tms_ca.core.access import Reach
 from tms_ca.core.errors import Conflict, Denied, NotFound, TooMany, Unauthenticated
 from tms_ca.core.facts import KeyStanding
-from tms_ca.core.model import ALL_TENANTS, Caller, KeyPurpose
+from tms_ca.core.model import Caller, KeyPurpose
 from tms_ca.core.record import record
 from tms_ca.services.cakeys import CaKeys
 from tms_ca.services.clock import Clock
@@ -106,7 +106,7 @@ class Enrolment:
             await enrolment.remove_credentials(transaction.connection, tenant, host, node)
             await self._add_credential(transaction, credential, credential_id, tenant, host, node)
             for key in keys:
-                await cakeys.forbid(transaction.connection, key.fingerprint, KeyStanding.HOST, ALL_TENANTS)
+                await cakeys.forbid(transaction.connection, key.fingerprint, KeyStanding.HOST, tenant)
             transaction.record(
                 event(
                     self._clock, caller, tenant, JOIN, host, node=node, credential=credential_id,

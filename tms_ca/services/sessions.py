@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from sqlalchemy.exc import IntegrityError
 
 from tms_ca.core.certificate_reader import present_certificate_line
-from tms_ca.core.errors import Conflict, NotFound, Unavailable
+from tms_ca.core.errors import Conflict, Denied, NotFound, Unavailable
 from tms_ca.core.facts import Denial, IssuedFacts, Limits, LoginFacts, LoginRequest
 from tms_ca.core.model import Caller, Login
 from tms_ca.core.policy import USED_UP, decide_login
@@ -21,7 +21,7 @@ from tms_ca.services.authentication import ChangedMeanwhile
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
 from tms_ca.services.logins import Rules
-from tms_ca.store import logins
+from tms_ca.store import enrolment, logins
 from tms_ca.store.engine import Database, Transaction
 from tms_ca.store.hot import Entry, GroupCommit
 from tms_ca.store.memory import RememberedFacts
@@ -191,17 +191,21 @@ class Sessions:
         # A count is a change of the tenant: what is remembered of its delegations is void with it.
         return self._database.change(tenant) if limited else self._database.transaction()
 
-    async def end(self, caller: Caller, login_id: str, ended_at: int, reason: str) -> None:
-        """Put the end of a session on record; a second time changes nothing.
+    async def end(self, caller: Caller, digest: bytes, login_id: str, ended_at: int, reason: str) -> None:
+        """Put the end of a session on record; a second time changes nothing. `digest` is of the calling credential.
 
         Raises:
             NotFound: the host never told of this login
+            Denied: the credential belongs to another machine of the host than the login's
 
         """
         async with self._database.transaction() as transaction:
             found = await logins.find(transaction.connection, caller.tenant, caller.id, login_id)
             if found is None:
                 raise NotFound("login_unknown", f"this host has told of no login {login_id!r}")
+            mine = await enrolment.node_of(transaction.connection, digest)
+            if mine not in {None, found.node}:
+                raise Denied("node_mismatch", f"the credential is of the machine {mine!r}, the login of {found.node!r}")
             if found.ended_at is not None and found.end_reason != logins.LOST:
                 return
             end = min(max(ended_at, found.started_at), self._clock.now())

@@ -407,7 +407,7 @@ revoked_certificates = Table(
 forbidden_keys = Table(
     "forbidden_keys",
     metadata,
-    # Public keys that no certificate may be made for: CA keys and host keys in every tenant, revoked ones in theirs.
+    # Public keys that no certificate may be made for: CA keys in every tenant, host keys and revoked ones in theirs.
     Column("fingerprint", Text, nullable=False),
     Column("standing", Text, nullable=False),
     _tenant(),

@@ -40,8 +40,7 @@ async def open_login(call: Call[dict[str, Any]]) -> OpenedAnswer:
           problems=(400, 404))  # fmt: skip
 async def end_login(call: Call[dict[str, Any]]) -> None:
     """Tell of the end of a session; a second time changes nothing."""
-    own_host(call)
-    await call.context.sessions.end(call.caller, call.path["login_id"], **call.body)
+    await call.context.sessions.end(call.caller, own_host(call), call.path["login_id"], **call.body)
 
 
 @endpoint("POST", "hosts/{host}/sessions", needs=Action.LOGIN_REPORT, body=SessionReport(), returns=EndingsShape(),
