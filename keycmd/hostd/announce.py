@@ -39,22 +39,26 @@ class Announcer:
                 "certificate": session.certificate, "started_at": session.started_at, "late": False}  # fmt: skip
         if address:
             body["remote_address"] = address
+        question = Question(session.account, *session.certificate.split(" "))
         try:
-            return await self._ask(body)
+            return await self._ask(body, question)
         except Away as error:
-            lines = self._daemon.answers.remembered(Question(session.account, *session.certificate.split(" ")))
+            lines = self._daemon.answers.remembered(question)
             if not lines:
                 raise
             command = forced_command(lines)
             await self._put(dict(body, late=True))
             log(WARNING, "login=%s let in without the service reason=%s" % (session.login_id, error))
             return command
-        except (Refused, ServiceError):
-            self._daemon.answers.forget(Question(session.account, *session.certificate.split(" ")))
+        except Refused as refusal:
+            self._daemon.answers.refused(question, str(refusal))
+            raise
+        except ServiceError:
+            self._daemon.answers.forget(question)
             raise
 
-    async def _ask(self, body):
-        seconds = min(self._daemon.config.timeout, OPEN_SECONDS)
+    async def _ask(self, body, question):
+        seconds = self._daemon.answers.patience(question, min(self._daemon.config.timeout, OPEN_SECONDS))
         status, answer = await self.call("logins", body, seconds)
         if status == 403:
             raise Refused(refusal_code(answer))

@@ -1,7 +1,8 @@
 """The daemon's answers to the helpers: each question is asked live; an older yes only where the service is away.
 
 What `when_away = cached N` remembers is kept in memory alone, of up to 4,096 questions: a yes without a limit of uses
-to the same certificate and account, less than N minutes old and not followed by a no. A no is never remembered.
+to the same certificate and account, less than N minutes old and not followed by a no. A no is never remembered. A no
+that may be about the host, the user or whatever else ends all that was remembered: only the service knows whom it hits.
 """
 
 import json
@@ -15,6 +16,38 @@ from keycmd.unverified import Unverified, about
 from principals_cmd.main import checked, shown
 
 MOST_REMEMBERED = 4096
+SILENT_SECONDS = 5.0  # after the service did not answer, a question that memory can answer asks it for
+SHORT_SECONDS = 0.5  # only so long: sshd waits for two such questions at each login
+# What a no says of one certificate and of nothing else. Any other code, also one that is not known here, says more.
+ABOUT_ONE_CERTIFICATE = frozenset(
+    (
+        "certificate_unknown",
+        "certificate_altered",
+        "certificate_revoked",
+        "certificate_not_started",
+        "certificate_expired",
+        "certificate_other_host",
+        "certificate_other_account",
+        "key_is_ca_key",
+        "key_is_host_key",
+        "key_revoked",
+        "uses_exhausted",
+        "logins_not_counted",
+        "uses_not_counted_here",
+    )
+)
+# What a no says of one plain key, which is never remembered.
+ABOUT_ONE_KEY = frozenset(
+    (
+        "public_key_unknown",
+        "public_key_other_host",
+        "public_key_other_account",
+        "public_key_expired",
+        "key_is_ca_key",
+        "key_is_host_key",
+        "key_revoked",
+    )
+)
 
 
 class Remembered:
@@ -39,6 +72,12 @@ class Remembered:
         """Remember no longer what was said to a question."""
         self.denials += 1
         self._answers.pop((question.account, question.certificate), None)
+
+    def forget_certificate(self, question):
+        """Remember no longer what was said of a question's certificate, for any account."""
+        self.denials += 1
+        for key in [key for key in self._answers if key[1] == question.certificate]:
+            del self._answers[key]
 
     def clear(self):
         """Remember nothing."""
@@ -65,6 +104,7 @@ class Answers:
     def __init__(self, daemon):
         self._daemon = daemon
         self._remembered = Remembered()
+        self._silent_until = 0.0  # on time.monotonic()
 
     async def principals(self, words, _peer):
         """ACCOUNT TYPE CERTIFICATE: the lines that the service gives, or those that it gave."""
@@ -88,17 +128,21 @@ class Answers:
         config = self._daemon.config
         path = "/api/v1/tenants/%s/hosts/%s/principals" % (config.tenant, config.host)
         # The helper's own time began earlier, and it must still hear that there was no answer.
-        seconds = config.timeout - min(0.3, config.timeout / 4)
+        whole = config.timeout - min(0.3, config.timeout / 4)
+        seconds = self.patience(question, whole)
         status, denials = None, self._remembered.denials
         try:
             status, headers, answer = await self._daemon.upstream.call(
                 "POST", path, question.body().encode("ascii"), "text/plain", seconds, most=MOST_ANSWER_BYTES
             )
             lines = checked(question.judge(config, status, headers, answer))
-        except Refused:
-            self._remembered.forget(question)
+        except Refused as refusal:
+            self.refused(question, str(refusal))
             raise
         except ServiceError as error:
+            if status is None and seconds == whole:
+                # After short tries it would be shut out for ever by being slow.
+                self._silent_until = time.monotonic() + SILENT_SECONDS
             return self._when_away(question, status, error)
         if not self._daemon.config.away_minutes or "x-tms-uses" in headers:
             self._remembered.forget(question)
@@ -128,8 +172,26 @@ class Answers:
         found = self._remembered.find(question, minutes, time.time(), time.monotonic()) if minutes else None
         return None if found is None else found[0]
 
+    def patience(self, question, seconds):
+        """Return for how many of the `seconds` to ask the service: few if it just kept silent and memory can answer."""
+        if time.monotonic() < self._silent_until and self.remembered(question) is not None:
+            return min(seconds, SHORT_SECONDS)
+        return seconds
+
+    def refused(self, question, code):
+        """Forget what a no with this code ends: what was said of the certificate, or everything."""
+        if code in ABOUT_ONE_CERTIFICATE:
+            self._remembered.forget_certificate(question)
+        else:
+            self._remembered.clear()
+
+    def key_refused(self, code):
+        """As `refused`, for a plain key."""
+        if code not in ABOUT_ONE_KEY:
+            self._remembered.clear()
+
     def forget(self, question):
-        """Remember no longer what was said to a question: a session was refused."""
+        """Remember no longer what was said to a question: what came instead of a yes cannot be believed."""
         self._remembered.forget(question)
 
     async def status(self, _words, _peer):

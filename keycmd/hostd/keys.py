@@ -28,6 +28,7 @@ class Keys:
         try:
             lines = await self._ask(question)
         except Refused as refusal:
+            self._daemon.answers.key_refused(str(refusal))
             # Most keys that people offer are none of the service's business.
             severity = INFO if str(refusal) == "public_key_unknown" else NOTICE
             log(severity, "refused host=%s %s code=%s" % (host, question.about, refusal))

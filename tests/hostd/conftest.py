@@ -33,6 +33,8 @@ def until(condition: Callable[[], object], seconds: float = 15.0, what: str = "t
 class Service(Liar):
     """As Liar, but each connection has a thread, and only login checks are answered: the rest is not found."""
 
+    answered: tuple[bytes, ...] = (b"/principals HTTP/1.1",)
+
     def _accept(self) -> None:
         while True:
             try:
@@ -56,7 +58,7 @@ class Service(Liar):
         lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")]
         while len(body) < int(lengths[0] if lengths else 0):
             body += connection.recv(65536)
-        if b"/principals HTTP/1.1" not in head:
+        if not any(path in head for path in self.answered):
             connection.sendall(NOT_FOUND)
             return
         question = Question(head.decode(), json.loads(body), connection)

@@ -1,15 +1,20 @@
 """`when_away`: whom the daemon lets in while the service cannot be asked, and whom never."""
 
 import signal
+import time
 from types import SimpleNamespace
 
 import pytest
 
-from keycmd.hostd.answers import MOST_REMEMBERED, Remembered
-from keycmd.service import Question
+from keycmd.config import load
+from keycmd.hostd.announce import Announcer
+from keycmd.hostd.answers import ABOUT_ONE_CERTIFICATE, ABOUT_ONE_KEY, MOST_REMEMBERED, Answers, Remembered
+from keycmd.hostd.upstream import Upstream
+from keycmd.service import Question, Refused
 from tests.host.liar import Liar, answer
 from tests.host.test_faults import LIES, true_answer
 from tests.hostd.conftest import Service, until
+from tms_ca.core.facts import DenialReason
 
 YES = b"yes 1\nalice@h1\n"
 AWAY = {
@@ -73,6 +78,87 @@ def test_G_10_a_no_ends_what_was_remembered(host, service, url, case):
     assert host.say(host.question()) == YES
     service.reply = AWAY["nothing"]
     assert host.say(host.question()) == YES
+
+
+def said(code):
+    return lambda _: answer(b'{"code":"%s"}' % code.encode(), status="403 Forbidden", kind="application/problem+json")
+
+
+@pytest.mark.parametrize("code", ["host_disabled", "user_revoked", "tenant_disabled", "a_code_of_tomorrow"])
+def test_G_10_a_no_to_one_that_may_be_about_all_ends_what_was_remembered(host, service, url, code):
+    host.configure(url, when_away="cached 5")
+    host.start()
+    assert host.say(host.question()) == host.say(host.question("bob")) == YES
+    service.reply = said(code)
+    assert host.say(host.question("bob")) == f"no {code}\n".encode()
+    service.reply = AWAY["nothing"]
+    assert host.say(host.question()).startswith(b"failed ")
+
+
+def test_G_10_a_no_to_a_plain_key_counts_too(host, service, url):
+    host.configure(url, when_away="cached 5")
+    host.start()
+    key = b"keys alice SHA256:" + b"A" * 43 + b" ssh-ed25519\n"
+    for code, remembered in (("public_key_unknown", 1), ("host_disabled", 0)):
+        assert host.say(host.question()) == YES
+        service.reply, service.answered = said(code), (b"/keys HTTP/1.1",)
+        assert host.say(key) == f"no {code}\n".encode()
+        service.reply, service.answered = true_answer, Service.answered
+        assert host.status()["remembered"] == remembered
+
+
+@pytest.mark.parametrize("code", sorted(ABOUT_ONE_CERTIFICATE))
+def test_a_no_about_one_certificate_ends_only_what_was_said_of_it(code):
+    answers = Answers(SimpleNamespace())
+    for account, certificate in (("alice", "t one"), ("bob", "t one"), ("alice", "t other")):
+        answers._remembered.keep(SimpleNamespace(account=account, certificate=certificate), [], 0, 0)
+    asked = SimpleNamespace(account="carol", certificate="t one")
+    answers.refused(asked, code)
+    assert list(answers._remembered._answers) == [("alice", "t other")]
+    answers.refused(asked, "user_revoked")  # the twin
+    assert len(answers._remembered) == 0
+
+
+@pytest.mark.parametrize(("code", "left"), [("host_disabled", 0), ("certificate_revoked", 1)])
+async def test_G_10_a_no_to_a_session_counts_too(host, service, url, question, code, left):
+    config = load(str(host.configure(url, when_away="cached 5", sessions="pam")))
+    daemon = SimpleNamespace(config=config, upstream=Upstream(config))
+    daemon.answers = Answers(daemon)
+    daemon.answers._remembered.keep(question, [], 0, 0)
+    daemon.answers._remembered.keep(SimpleNamespace(account="bob", certificate="t other"), [], 0, 0)
+    service.reply, service.answered = said(code), (b"/logins HTTP/1.1",)
+    session = SimpleNamespace(
+        login_id="0" * 32, account="alice", certificate=question.certificate, started_at="2026-01-01T00:00:00Z"
+    )
+    with pytest.raises(Refused, match=code):
+        await Announcer(daemon, None, None).permission(session, None)
+    daemon.upstream.close()
+    assert len(daemon.answers._remembered) == left
+
+
+def test_the_codes_are_those_of_the_service():
+    elsewhere = {"uses_not_counted_here"}  # a host's own
+    assert {*ABOUT_ONE_CERTIFICATE, *ABOUT_ONE_KEY} - elsewhere <= {str(reason) for reason in DenialReason}
+
+
+def test_a_silent_service_costs_one_whole_timeout_and_is_still_asked(host, service, url):
+    host.configure(url, when_away="cached 5", timeout_seconds="4")
+    host.start()
+    assert host.say(host.question()) == YES
+    service.reply = LIES["silence"]
+    begun = time.monotonic()
+    assert host.say(host.question()) == YES
+    first = time.monotonic() - begun
+    asked = len(service.questions)
+    assert host.say(host.question()) == YES
+    assert time.monotonic() - begun - first < first / 2
+    assert len(service.questions) > asked
+    # The twins: who cannot be answered from memory waits as long as ever, and a no still counts at once.
+    begun = time.monotonic()
+    assert host.say(host.question("bob")).startswith(b"failed ")
+    assert time.monotonic() - begun > 2
+    service.reply = SAID_NO["a no"]
+    assert host.say(host.question()) == b"no expired\n"
 
 
 def test_G_10_a_yes_with_limited_uses_never_stands_in(host, service, url):
