@@ -116,6 +116,40 @@ def test_removing_says_who_still_asks_us(packages, machine):
     assert "/etc/ssh/sshd_config.d/50-tms.conf" in machine.run("dpkg -r tms-host")
 
 
+LINES_THAT_END_LOGINS = {
+    "/etc/pam.d/sshd": "session required pam_exec.so quiet /usr/libexec/tms/tms-session",
+    "/etc/ssh/sshd_config.d/60-sessions.conf": "ForceCommand /usr/libexec/tms/tms-session --wrap",
+}
+
+
+@pytest.mark.parametrize("file", LINES_THAT_END_LOGINS)
+def test_nobody_is_locked_out_by_a_removal(packages, machine, tmp_path, file):
+    """With a line that runs our program at each login the package stays; an upgrade, or a comment, is no removal."""
+    line = LINES_THAT_END_LOGINS[file]
+    machine.run('dpkg -i "$1"', machine.put(write_deb(tmp_path, newer("old"), "0.0.8", LONG_AGO)))
+    machine.run(JOINED + f"echo '# above' >{file}; echo '{line}' >>{file}; touch /etc/tms/mine")
+    machine.run('dpkg -i "$1"', machine.put(write_deb(tmp_path, newer("new"), "0.0.9", LONG_AGO)))
+    for removal in ("dpkg -r tms-host", "dpkg --purge tms-host"):
+        said = machine.run(removal, status=1)
+        assert f"{file}:2:{line}" in said
+        assert "not removed" in said
+    said = machine.run("dpkg-query -W -f '${db:Status-Status}' tms-host; test -x /usr/libexec/tms/tms-session")
+    assert said == "installed"
+    machine.run(f"sed -i 's/^session/# session/; s/^Force/# Force/' {file}; dpkg -r tms-host")
+    machine.run("test ! -e /usr/libexec/tms/tms-session")
+
+
+def test_an_rpm_locks_nobody_out_either(packages, machine, tmp_path):
+    if shutil.which("rpm") is None:
+        pytest.skip("rpm is missing: deploy/debian-packages.sh hosts")
+    machine.run('rpm --initdb; rpm -i --nodeps "$1"', machine.put(write_rpm(tmp_path, newer("old"), "0.0.8", LONG_AGO)))
+    machine.run(f"echo '{LINES_THAT_END_LOGINS['/etc/pam.d/sshd']}' >/etc/pam.d/sshd")
+    machine.run('rpm -U --nodeps "$1"', machine.put(write_rpm(tmp_path, newer("new"), "0.0.9", LONG_AGO)))
+    assert "/etc/pam.d/sshd:1:session required" in machine.run("rpm -e --nodeps tms-host", status=1)
+    machine.run("rpm -q tms-host; test -x /usr/libexec/tms/tms-session; : >/etc/pam.d/sshd; rpm -e --nodeps tms-host")
+    machine.run("test ! -e /usr/libexec/tms/tms-session")
+
+
 def test_a_purge_takes_the_file_of_the_join_out_of_sshds_way(packages, machine):
     machine.run('mkdir -p /run/sshd; ssh-keygen -A >/dev/null; dpkg -i "$1"', machine.put(deb(packages)))
     machine.run(JOINED + "cp /usr/share/tms-host/50-tms.conf /etc/ssh/sshd_config.d/50-tms.conf")

@@ -204,7 +204,7 @@ def test_the_example_is_a_configuration_and_names_every_key(tmp_path):
     loaded = config.load(str(path))
     assert (loaded.tenant, loaded.host) == ("default", "stampede3")
     lines = dict(line.split(" = ", 1) for line in text.splitlines() if line and not line.startswith("#"))
-    assert set(config.KEYS) - set(lines) == {"state_dir", "run_dir"}
+    assert set(config.KEYS) == set(lines)
     own = {"url", "tenant", "host", "token_file", "ca_file", "node"}
     assert {key: value for key, value in lines.items() if key not in own} == {
         key: value for key, value in config.DEFAULTS.items() if key in lines and key not in own
