@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 from schemas.base import (
+    Boolean,
     Integer,
     ListQuery,
     Shape,
@@ -69,6 +70,10 @@ class JoinCreate(Shape):
     credential_sha256 = _digest()
     node = node_field(required=True)
     ssh_host_keys = _keys()
+    replace = Boolean(
+        load_default=False,
+        metadata={"description": "Take the place of the machine of this name, though it had other host keys"},
+    )
 
 
 class TrustShape(Shape):

@@ -1,7 +1,8 @@
 """`tms-host join`: a one-time token becomes a credential, trusted keys, a KRL and host certificates.
 
 Everything that can be checked is checked before the token is used, and every file is whole on the disk before the
-first takes its place: a join that fails leaves the host as it was.
+first takes its place: a join that fails leaves the host as it was. The old credential of a machine that joins again
+works until the new one is in its place and drops it.
 """
 
 import binascii
@@ -11,7 +12,7 @@ import time
 from hashlib import sha256
 
 from keycmd import files, trustfile
-from keycmd.admin import hostconf, service, sshd_lines
+from keycmd.admin import daemon, hostconf, service, sshd_lines
 from keycmd.admin.places import AdminError
 from keycmd.config import NOT_WRITABLE_BY_OTHERS, SYSTEM_CA, ConfigError, read_owned
 from keycmd.hostcert import CertificateError, HostCertificate, check
@@ -19,6 +20,7 @@ from keycmd.hostcert import CertificateError, HostCertificate, check
 OLDEST_OPENSSH = (8, 2)  # ssh-keygen -Y verify
 MOST_CA_BYTES = 262144
 ROOM_BYTES = 131072
+IN_FLIGHT_SECONDS = 1.0  # for questions that are on their way with the old credential
 _NODE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
 _TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
@@ -26,13 +28,14 @@ _TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 class Joined:
     """What a join has brought: for the summary, and for the lines of sshd."""
 
-    def __init__(self, answer, bundle, certificates, left_out):
+    def __init__(self, answer, bundle, certificates, left_out, not_dropped):
         self.tenant = answer["tenant"]
         self.host = answer["host"]
         self.names = answer["names"]
         self.bundle = bundle
         self.certificates = certificates  # {path: HostCertificate}
         self.left_out = left_out  # names of host keys that nobody certifies
+        self.not_dropped = not_dropped  # why an older credential may work still; None where none does
 
 
 def new_credential():
@@ -55,8 +58,10 @@ def node_name(wish=None):
     return name
 
 
-def join(places, url, token, ca_file=SYSTEM_CA, host_ca=(), name=None):
+def join(places, url, token, ca_file=SYSTEM_CA, host_ca=(), name=None, *, replace=False):
     """Enrol this machine; `host_ca` are fingerprints of which one must have signed what is trusted from now on.
+
+    With `replace`, new host keys take the place of those that the service knows of this machine.
 
     Raises:
         AdminError: with what was found, what is there now and what to do
@@ -77,7 +82,7 @@ def join(places, url, token, ca_file=SYSTEM_CA, host_ca=(), name=None):
         credential, digest = new_credential()
         # Before the token is used: a full disk or a wrong right shows here.
         new.add(places.token, credential.encode("ascii") + b"\n", files.SECRET, places.uid, places.gid)
-        answer = _use_token(asked, token, digest, node, list(host_keys.values()))
+        answer = _use_token(asked, token, digest, node, list(host_keys.values()), replace)
         config.tenant, config.host = answer["tenant"], answer["host"]
         try:
             bundle = _krl(asked, places, new, _trusted(answer["trust"], answer["tenant"], host_ca), host_ca)
@@ -93,8 +98,11 @@ def join(places, url, token, ca_file=SYSTEM_CA, host_ca=(), name=None):
             new.add(places.config, text.encode("ascii"))
             new.put_in_place()
         except (AdminError, files.FilesError) as error:
-            raise AdminError("%s. The token is used up: ask for another and run this again" % error) from error
-        return Joined(answer, bundle, certificates, left_out)
+            raise AdminError(
+                "%s. The token is used up: ask for another and run this again. A host that was joined before goes on "
+                "with its old credential" % error
+            ) from error
+        return Joined(answer, bundle, certificates, left_out, _drop_others(asked, places, config.host, credential))
 
 
 def _check_words(token, host_ca):
@@ -144,8 +152,22 @@ def _check_clock(asked):
         raise AdminError("this machine's clock %s: set it (chrony, timesyncd) and run this again" % said)
 
 
-def _use_token(asked, token, digest, node, host_keys):
+def _drop_others(asked, places, host, credential):
+    """End the older credentials of this machine, when everything is in its place; return why not, or None."""
+    asked.use_token(credential)
+    if daemon.reload(places.run):  # with the old credential it would be refused as soon as that is dropped
+        time.sleep(IN_FLIGHT_SECONDS)
+    try:
+        asked.good("DELETE", "hosts/%s/credential" % host)
+    except AdminError as error:
+        return str(error)
+    return None
+
+
+def _use_token(asked, token, digest, node, host_keys, replace):
     body = {"join_token": token, "credential_sha256": digest, "node": node, "ssh_host_keys": host_keys}
+    if replace:
+        body["replace"] = True
     try:
         answer = asked.good("POST", "/api/v1/join", body)
     except service.Refusal:

@@ -53,6 +53,8 @@ def _parser():
     join.add_argument("--host-ca", action="append", default=[], metavar="SHA256:...",
                       help="take only what this host CA key has signed; may be said more than once")  # fmt: skip
     join.add_argument("--name", metavar="NODE", help="this machine's own name; default: its host name")
+    join.add_argument("--replace", action="store_true",
+                      help="this machine has new host keys: they take the place of those it joined with")  # fmt: skip
     join.add_argument("--write-sshd", action="store_true", help="write sshd_config.d/50-tms.conf, after `sshd -t`")
     _word(words, "rotate", _rotate, "take a new host credential")
     leave = _word(words, "leave", _leave, "let the service forget this machine, and remove our files")
@@ -76,7 +78,7 @@ def _join(chosen, places):
     from keycmd.config import load_without_token
 
     token = sys.stdin.readline().strip() if chosen.token == "-" else chosen.token
-    joined = join(places, chosen.url, token, chosen.ca_file, chosen.host_ca, chosen.name)
+    joined = join(places, chosen.url, token, chosen.ca_file, chosen.host_ca, chosen.name, replace=chosen.replace)
     out = sys.stdout.write
     out("joined %s as the host %s of the tenant %s\n" % (chosen.url, joined.host, joined.tenant))
     if not chosen.host_ca:
@@ -92,6 +94,8 @@ def _join(chosen, places):
         out("certificate   %s for %s\n" % (path, ", ".join(certificate.principals)))
     for name in joined.left_out:
         out("left out      %s: only Ed25519, ECDSA and RSA of 3072 bits are certified\n" % name)
+    if joined.not_dropped:
+        sys.stderr.write("tms-host: %s. An older credential may still work: tms-host rotate\n" % joined.not_dropped)
     sessions = load_without_token(places.config).sessions
     lines = sshd_lines.lines(places, joined.bundle.user_ca_keys, list(joined.certificates), sessions)
     if chosen.write_sshd:

@@ -4,11 +4,10 @@ import time
 
 from keycmd import files
 from keycmd.admin import daemon, service
-from keycmd.admin.join import new_credential
+from keycmd.admin.join import IN_FLIGHT_SECONDS, new_credential
 from keycmd.admin.places import AdminError
 from keycmd.config import ConfigError, load_without_token
 
-IN_FLIGHT_SECONDS = 1.0  # for questions that are on their way with the old credential
 _MOST_TOKEN_BYTES = 4096
 
 

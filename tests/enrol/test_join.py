@@ -82,13 +82,36 @@ async def test_of_sixty_that_race_for_a_token_one_wins(world):
     assert await query(world, "SELECT count(*) FROM credentials WHERE node IS NOT NULL") == [(1,)]
 
 
-async def test_a_machine_that_joins_again_replaces_its_own_credential_only(world):
+async def test_a_machine_that_joins_again_keeps_one_older_credential_until_it_drops_it(world):
+    made_by_admin = world.hosts["h1"]
     first, _ = await join(world, node="login1")
     other, _ = await join(world, node="login2")
-    again, _ = await join(world, node="login1")
-    made_by_admin = world.hosts["h1"]
-    answers = [(await world.call("GET", "hosts/h1", auth=one)).status for one in (first, other, again, made_by_admin)]
-    assert answers == [401, 200, 200, 200]
+    world.clock.move(1)
+    second, _ = await join(world, node="login1")
+    asked = [first, other, second, made_by_admin]
+    assert [(await world.call("GET", "hosts/h1", auth=one)).status for one in asked] == [200, 200, 200, 200]
+    world.clock.move(1)
+    third, _ = await join(world, node="login1")
+    asked.append(third)
+    assert [(await world.call("GET", "hosts/h1", auth=one)).status for one in asked] == [401, 200, 200, 200, 200]
+    await world.good("DELETE", "hosts/h1/credential", auth=third)
+    assert [(await world.call("GET", "hosts/h1", auth=one)).status for one in asked] == [401, 200, 401, 200, 200]
+
+
+async def test_a_machine_of_the_same_name_pushes_no_other_out(world):
+    first, _ = await join(world, node="login1")
+    token = (await invite(world))["join_token"]
+    body = join_body(world, token, "login1", keys=[host_key(world, "others").public])
+    refused = await world.call("POST", JOIN, json=body)
+    assert (refused.status, refused.code) == (409, "node_exists")
+    assert "--name" in refused.json["detail"]
+    assert "--replace" in refused.json["detail"]
+    assert (await world.call("GET", "hosts/h1", auth=first)).status == 200
+    # Its twins: the token was not used up; another name; or this one, on purpose.
+    assert (await world.call("POST", JOIN, json={**body, "node": "login2"})).status == 201
+    body["join_token"] = (await invite(world))["join_token"]
+    body["credential_sha256"] = new_credential()[1]
+    assert (await world.call("POST", JOIN, json={**body, "replace": True})).status == 201
 
 
 async def test_a_host_has_64_machines_at_most(world):

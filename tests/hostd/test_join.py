@@ -128,6 +128,39 @@ def test_another_service_than_the_pinned_one_changes_nothing(service, machine):
     assert machine.tms_host("join", service.url, again, "--host-ca", wrong, "--host-ca", right).returncode == 0
 
 
+def test_a_second_join_that_fails_leaves_the_old_credential_and_one_that_succeeds_ends_it(service, machine):
+    machine.join(service)
+    before, old = machine.files(), machine.token
+    token = invite(service)["join_token"]
+    failed = machine.tms_host("join", service.url, token, "--name", "n1", "--host-ca", "SHA256:" + "A" * 43)
+    assert failed.returncode == 1
+    assert "goes on with its old credential" in failed.stderr
+    assert machine.files() == before
+    asked = {"account": "alice", "certificate": "ssh-ed25519-cert-v01@openssh.com AAAA", "nonce": "00"}
+    path = "hosts/h1/principals"
+    assert works(service, old)
+    assert service.call("POST", path, f"Bearer {old}", asked).status == 400  # the credential is taken
+    machine.join(service)
+    assert machine.token != old
+    assert works(service, machine.token)
+    assert not works(service, old)
+    assert service.call("POST", path, f"Bearer {old}", asked).status == 401
+
+
+def test_a_machine_with_other_host_keys_says_whether_it_is_the_same(service, machine):
+    machine.join(service)
+    with Machine() as other:
+        token = invite(service)["join_token"]
+        refused = other.tms_host("join", service.url, token, "--name", "n1")
+        assert refused.returncode == 1
+        assert "--name NODE" in refused.stderr
+        assert other.files() == {}
+        assert works(service, machine.token)
+        assert other.tms_host("join", service.url, token, "--name", "n1", "--replace").returncode == 0
+        assert works(service, other.token)
+    assert not works(service, machine.token)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

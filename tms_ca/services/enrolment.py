@@ -72,17 +72,21 @@ class Enrolment:
         trusted = await self._keys.trusted(tenant, KeyPurpose.HOST)
         return Invitation(secret, until, tuple(key.fingerprint for key in trusted))
 
-    async def join(self, caller: Caller, token: str, credential: bytes, node: str, lines: Sequence[str]) -> Joined:
+    async def join(
+        self, caller: Caller, token: str, credential: bytes, node: str, lines: Sequence[str], *, replace: bool = False
+    ) -> Joined:
         """Let the machine `node` join as the host that `token` is for; `credential` is the digest of its own secret.
 
         The token is used up by the transaction that makes the certificates durable, or not at all. A machine that
-        joins again replaces its own credential.
+        joins again keeps its newest older credential until it drops it (`drop_others`): should it fail before the new
+        one is in its place, it goes on with the old one. With other host keys it needs `replace`.
 
         Raises:
             Unauthenticated: the token is not good, for whatever reason
             TooMany: too many tokens from this address were not good
             Invalid: a key may not be certified
-            Conflict: the host has as many machines as it may, or the credential is somebody's
+            Conflict: the host has as many machines as it may, has this one with other host keys, or the credential is
+                somebody's
             ChangedMeanwhile: the host changed while this was at work; begin anew
 
         """
@@ -102,8 +106,9 @@ class Enrolment:
         async with self._database.change(tenant) as transaction:
             if not await enrolment.take_token(transaction.connection, digest, self._clock.now()):
                 raise self._not_good(caller)
-            await self._add_node(transaction, tenant, host, node, [key.line for key in keys])
-            await enrolment.remove_credentials(transaction.connection, tenant, host, node)
+            await self._add_node(transaction, tenant, host, node, [key.line for key in keys], replace=replace)
+            newest = await enrolment.newest_credential(transaction.connection, tenant, host, node)
+            await enrolment.remove_credentials(transaction.connection, tenant, host, node, kept=newest)
             await self._add_credential(transaction, credential, credential_id, tenant, host, node)
             for key in keys:
                 await cakeys.forbid(transaction.connection, key.fingerprint, KeyStanding.HOST, tenant)
@@ -122,8 +127,16 @@ class Enrolment:
             "join_token_not_good", "the join token is not good: wrong, used or ended; ask an admin for a new one"
         )
 
-    async def _add_node(self, transaction: Transaction, tenant: str, host: str, node: str, keys: list[str]) -> None:
+    async def _add_node(
+        self, transaction: Transaction, tenant: str, host: str, node: str, keys: list[str], *, replace: bool
+    ) -> None:
         there = await enrolment.nodes_of(transaction.connection, tenant, host)
+        if there.get(node) and set(there[node]) != set(keys) and not replace:
+            raise Conflict(
+                "node_exists",
+                f"{host!r} has a machine {node!r} with other host keys; for another machine say --name NODE, for this "
+                "one with new keys --replace",
+            )
         if node not in there and len(there) >= MOST_NODES:
             raise Conflict(
                 "too_many_nodes", f"{host!r} has {len(there)} machines, the most it may have; let one of them leave"

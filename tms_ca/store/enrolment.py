@@ -161,6 +161,15 @@ async def add_credential(
     )  # fmt: skip
 
 
+async def newest_credential(connection: AsyncConnection, tenant: str, host: str, node: str) -> bytes:
+    """Return the digest of the node's newest credential; of none, nothing."""
+    c = credentials.c
+    mine = and_(c.tenant == tenant, c.role == Role.HOST, c.subject == host, c.node == node)
+    query = select(c.digest).where(mine).order_by(c.created_at.desc(), c.credential_id.desc()).limit(1)
+    found: bytes | None = (await connection.execute(query)).scalar_one_or_none()
+    return found or b""
+
+
 async def remove_credentials(connection: AsyncConnection, tenant: str, host: str, node: str, kept: bytes = b"") -> int:
     """Delete the credentials of a node, but the one to be kept; return how many."""
     c = credentials.c

@@ -53,8 +53,9 @@ async def join(call: Call[dict[str, Any]]) -> dict[str, Any]:
     """
     body = call.body
     joined = await call.context.enrolment.join(
-        call.caller, body["join_token"], bytes.fromhex(body["credential_sha256"]), body["node"], body["ssh_host_keys"]
-    )
+        call.caller, body["join_token"], bytes.fromhex(body["credential_sha256"]), body["node"], body["ssh_host_keys"],
+        replace=body["replace"],
+    )  # fmt: skip
     return {
         "tenant": joined.tenant,
         "host": joined.host,
