@@ -11,6 +11,7 @@ from keycmd.doctor.running import run
 
 SOON_SECONDS = 7 * 86400  # they live for 30 days and are renewed after 20
 RENEW = "systemctl restart tms-hostd && systemctl reload ssh  # which renews it; on some systems it is called sshd"
+RENEW_NOW = "systemctl reload tms-hostd  # which has them renewed, and sshd read them"
 _VALID = re.compile(r"Valid: from \S+ to (\S+)")
 
 
@@ -77,7 +78,7 @@ def _judge(certificate, found, report):
     missing = [name for name in names() if not any(fnmatch.fnmatch(name, one.lower()) for one in certificate.names)]
     if missing:
         said = "%s is for %s, not for %s" % (found, ", ".join(certificate.names) or "nobody", ", ".join(missing))
-        mend = "an admin: add the name to the host's addresses (tms-ca hosts), then here: " + RENEW
+        mend = "an admin: add the name to the host's addresses (tms-ca hosts), then here: " + RENEW_NOW
         report.add("host_certificate_name", said, mend)
 
 

@@ -1,4 +1,6 @@
-"""The daemon's care for host certificates: renewed after two thirds of their life, and sshd told of it.
+"""The daemon's care for host certificates: renewed after two thirds of their life and at SIGHUP, and sshd told of it.
+
+Only the service knows which names a certificate should have; after a change there, SIGHUP fetches it.
 
 Since OpenSSH 9.8 sshd reads its HostCertificate files when it starts and after SIGHUP, before that for each
 connection. With SIGHUP it reads its whole configuration again and ends if that is not good, so it gets one only where
@@ -34,6 +36,7 @@ class Certificates:
         self._configuration = configuration
         self._said = None
         self._renewed = False
+        self._config = daemon.config  # that the present certificates were looked at with; SIGHUP brings another
         daemon.state["certificates"] = {}
 
     async def job(self):
@@ -41,6 +44,7 @@ class Certificates:
         state = self._daemon.state["certificates"]
         pause = RETRY_SECONDS
         while True:
+            config = self._daemon.config
             try:
                 await self.look(time.time())
                 state["problem"] = None
@@ -50,10 +54,12 @@ class Certificates:
                 log(ERROR, "host certificates were not renewed reason=%s" % error)
                 pause = min(max(2 * pause, RETRY_SECONDS), LOOK_SECONDS) if pause < LOOK_SECONDS else RETRY_SECONDS
             self._tell_sshd(state)
+            if config is not self._daemon.config:
+                continue  # SIGHUP came meanwhile, and has ended no pause
             await self._daemon.pause(pause * (0.8 + 0.2 * random.random()))
 
     async def look(self, now):
-        """Renew all host certificates if one of them is due at `now` (Unix seconds); return whether they were.
+        """Renew all host certificates if one is due at `now` (Unix seconds), or after SIGHUP; return whether they were.
 
         Raises:
             CertificateError, TrustError: what came is not what was asked for
@@ -66,9 +72,11 @@ class Certificates:
         ends = [certificate.valid_before for certificate in present if certificate is not None]
         self._daemon.state["certificates"]["valid_before"] = min(ends) if ends else None
         trusted = trustfile.read_keys(files.read(self._authorities, _MOST_BYTES) or b"")
-        if not keys or all(certificate is not None and _good(certificate, trusted, now) for certificate in present):
-            return False
         config = self._daemon.config
+        good = all(certificate is not None and _good(certificate, trusted, now) for certificate in present)
+        if not keys or (good and config is self._config):
+            self._config = config
+            return False
         path = "/api/v1/tenants/%s/hosts/%s/certificates" % (config.tenant, config.host)
         body = {"public_keys": list(keys.values())}
         status, _, content = await self._daemon.upstream.call("POST", path, body, seconds=SECONDS)
@@ -78,6 +86,7 @@ class Certificates:
         fresh = await asyncio.shield(loop.run_in_executor(None, self._install, content, keys, now))
         self._daemon.state["certificates"]["valid_before"] = min(certificate.valid_before for certificate in fresh)
         self._renewed = True
+        self._config = config
         log(NOTICE, "renewed %d host certificates" % len(fresh))
         return True
 

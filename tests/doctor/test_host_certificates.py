@@ -23,6 +23,7 @@ def test_a_certificate_that_clients_will_not_take(host: Host, validity, names, c
     seen = host.doctor()
     assert seen.codes - NOTES == {code}
     assert said in seen.one(code)["found"]
+    assert ("systemctl reload tms-hostd" in seen.one(code)["mend"]) == (code == "host_certificate_name")
 
 
 @pytest.mark.parametrize(("validity", "names"), [("+8d", BOTH), ("+30d", f"{BOTH},alias"), ("+30d", "login1*")])

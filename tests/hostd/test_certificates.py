@@ -70,6 +70,22 @@ async def test_two_thirds_of_their_life_renew_them_all(joined, keeper):
     assert all((machine.state / "host-certs" / name).stat().st_mode & 0o7777 == 0o644 for name in after)
 
 
+async def test_the_configuration_read_again_renews_them_with_the_names_of_now(joined, keeper):
+    machine, service = joined
+    names = {name: c.principals for name, c in certificates(machine).items()}
+    assert not any("new.example.org" in principals for principals in names.values())
+    service.good("PATCH", "hosts/h1", service.operator, {"addresses": ["h1.example.org", "new.example.org"]})
+    assert not await keeper.look(time.time())  # the twin: nothing tells of it
+    keeper._daemon.reload()
+    service.good("PATCH", "hosts/h1", service.operator, {"enabled": False})
+    with pytest.raises(ServiceError):
+        await keeper.look(time.time())
+    service.good("PATCH", "hosts/h1", service.operator, {"enabled": True})
+    assert await keeper.look(time.time())  # it was still to do
+    assert all("new.example.org" in c.principals for c in certificates(machine).values())
+    assert not await keeper.look(time.time())
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage\n", None])
 async def test_a_certificate_that_is_missing_or_broken_is_renewed(joined, keeper, content):
     machine, _ = joined
