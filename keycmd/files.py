@@ -122,18 +122,39 @@ def make_directory(path, mode=0o755, uid=_OWNER, gid=_OWNER):
     """Make a directory where none is, with those above it; one that is there is left alone.
 
     Raises:
-        FilesError: it cannot be made, or something else has its name
+        FilesError: it cannot be made, or something else has its name: a link, too, unless only root can have laid it
     """
-    if os.path.isdir(path):
-        return
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.close(open_directory(path))
+            return
         os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
         os.mkdir(path, mode)
-        os.chmod(path, mode)  # whatever the umask took
-        if (uid, gid) != (_OWNER, _OWNER):
-            os.chown(path, uid, gid)
+        descriptor = open_directory(path)
+        try:
+            os.fchmod(descriptor, mode)  # whatever the umask took
+            if (uid, gid) != (_OWNER, _OWNER):
+                os.fchown(descriptor, uid, gid)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise FilesError("cannot make the directory %s: %s" % (path, error.strerror)) from error
+
+
+def open_directory(path):
+    """Return a descriptor of a directory, which stays the same one whatever becomes of its name.
+
+    A link in its place is followed only where nobody but root could have laid it. Root works in directories of
+    tms-host, who could otherwise have it write and delete anywhere.
+
+    Raises:
+        OSError: there is none, or something else has its name
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    above = os.stat(os.path.dirname(os.path.abspath(path)))
+    if above.st_uid != 0 or above.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        flags |= os.O_NOFOLLOW
+    return os.open(path, flags)
 
 
 def sweep(directory):

@@ -1,13 +1,16 @@
 """The running daemon, as tms-host sees it: what it says of itself, and its process."""
 
+import contextlib
 import json
 import os
+import pwd
 import signal
 import socket
 import struct
 import time
 
-from keycmd.admin.places import AdminError
+from keycmd.admin.places import USER, AdminError
+from keycmd.hostd import processes
 
 SECONDS = 5.0
 _MOST_BYTES = 262144
@@ -49,10 +52,10 @@ def ask_status(run_dir):
 def reload(run_dir):
     """Let a running daemon read its configuration again; return whether one runs."""
     try:
-        _, pid = ask_status(run_dir)
-        if pid is None:
+        process = _listening(run_dir)
+        if process is None:
             return False
-        os.kill(pid, signal.SIGHUP)
+        os.kill(process.pid, signal.SIGHUP)
     except (AdminError, OSError):
         return False
     return True
@@ -61,14 +64,41 @@ def reload(run_dir):
 def end(run_dir):
     """Let a running daemon end, and wait for it for 5 s; return whether none runs now."""
     try:
-        _, pid = ask_status(run_dir)
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
-        until = time.monotonic() + SECONDS
-        while ask_status(run_dir)[1] == pid and pid is not None:
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.05)
+        process = _listening(run_dir)
+        if process is None:
+            return True
+        os.kill(process.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return True
     except (AdminError, OSError):
         return False
+    until = time.monotonic() + SECONDS
+    # The process, not its socket: while it ends it answers nobody.
+    while processes.is_same(process.pid, process.start):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
     return True
+
+
+def _listening(run_dir):
+    """Return the Process that listens, or None; it belongs to root, to tms-host or to us, and so may be signalled.
+
+    Raises:
+        AdminError, OSError: the socket cannot be used, or is another's
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(SECONDS)
+        try:
+            connection.connect(os.path.join(run_dir, "ask.sock"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        pid, uid, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    ours = {0, os.geteuid()}
+    with contextlib.suppress(KeyError):
+        ours.add(pwd.getpwnam(USER).pw_uid)
+    process = processes.look(pid)
+    # The kernel says who began to listen; by now its pid may be another's.
+    if uid not in ours or (process is not None and processes.owner(pid) != uid):
+        raise AdminError("who listens in %s is pid %d of uid %d, not tms-hostd" % (run_dir, pid, uid))
+    return process

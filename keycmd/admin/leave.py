@@ -1,17 +1,20 @@
 """`tms-host leave`: the service forgets this machine, and our files go; sshd's configuration is yours."""
 
+import contextlib
 import glob
 import os
+import shutil
 
+from keycmd import files
 from keycmd.admin import daemon, service
-from keycmd.admin.places import AdminError
+from keycmd.admin.places import AdminError, sentence
 from keycmd.admin.rotate import configuration
 
 _OUR_LINES = ("/tms-host", "/etc/tms", "/libexec/tms")
 
 
 class Left:
-    """What a leave has done: the files that went, the lines of sshd that still name ours, what is left to do.
+    """What a leave has done: the files that went, the lines of PAM and sshd that still name ours, what is left to do.
 
     `kept` is the KRL where sshd still names it: without that file sshd would take no key at all.
     """
@@ -37,15 +40,17 @@ def leave(places, force):
     except AdminError as error:
         # Already forgotten there is as good.
         if not force and getattr(error, "status", None) not in (401, 404):
-            text = "%s. Nothing was removed; `tms-host leave --force` goes on without the service's knowing"
-            raise AdminError(text % error) from error
+            text = "%s Nothing was removed; `tms-host leave --force` goes on without the service's knowing"
+            raise AdminError(text % sentence(error)) from error
     # Without its configuration the daemon does not begin again, and nobody writes what we remove.
     removed = _remove([places.token, places.config, places.ca_file])
     running = not daemon.end(places.run)
     lines = remaining_lines(places)
-    paths = [places.user_ca, places.host_ca, places.trust, *sorted(glob.glob(places.certificates + "/*"))]
+    paths = [places.user_ca, places.host_ca, places.trust]
     kept = places.krl if any(places.krl in line for line in lines) else None
     removed += _remove(paths if kept else [*paths, places.krl])
+    removed += _remove_certificates(places.certificates)
+    _remove_tree(places.spool)
     return Left(removed, lines, kept, running)
 
 
@@ -62,10 +67,42 @@ def _remove(paths):
     return removed
 
 
+def _remove_certificates(directory):
+    """Remove what a join puts there, and nothing where tms-host, whose directory it is, has laid a link to another."""
+    try:
+        descriptor = files.open_directory(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise AdminError("cannot remove the certificates in %s: %s" % (directory, error.strerror)) from error
+    removed = []
+    try:
+        for name in sorted(os.listdir(descriptor)):
+            if name.endswith(".pub"):
+                os.unlink(name, dir_fd=descriptor)
+                removed.append(os.path.join(directory, name))
+    except OSError as error:
+        raise AdminError("cannot remove the certificates in %s: %s" % (directory, error.strerror)) from error
+    finally:
+        os.close(descriptor)
+    return removed
+
+
+def _remove_tree(directory):
+    """Remove a directory with all below it; rmtree follows no link, and refuses a directory that is one."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(directory)
+    except OSError as error:
+        raise AdminError("cannot remove %s: %s" % (directory, error)) from error
+
+
 def remaining_lines(places):
-    """Return `FILE:NUMBER: LINE` for every line of sshd's configuration that names a file of ours."""
+    """Return `FILE:NUMBER: LINE` for every line of PAM's and sshd's configuration that names a file of ours."""
     found = []
-    for path in [places.sshd_config, *sorted(glob.glob(places.ssh + "/sshd_config.d/*.conf"))]:
+    # PAM first: without the program that such a line names nobody can log in.
+    paths = sorted(glob.glob(places.root + "/etc/pam.d/*"))
+    for path in [*paths, places.sshd_config, *sorted(glob.glob(places.ssh + "/sshd_config.d/*.conf"))]:
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
                 lines = file.read().split("\n")

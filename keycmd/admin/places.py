@@ -11,6 +11,12 @@ class AdminError(Exception):
     """What keeps tms-host from doing it; the text says what was found, what is there now and what to do."""
 
 
+def sentence(error):
+    """Return what an error says as a whole sentence, for another to follow."""
+    text = str(error)
+    return text if text.endswith((".", "?", "!")) else text + "."
+
+
 class Places:
     """Every path, below `root`; `uid` and `gid` are tms-host's."""
 

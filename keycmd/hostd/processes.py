@@ -87,10 +87,10 @@ def is_session_of_sshd(pid):
     if process is None or process.name not in SSHD_NAMES:
         return False
     parent = look(process.parent)
-    return parent is not None and parent.name in SSHD_NAMES and _uid(parent.pid) == 0
+    return parent is not None and parent.name in SSHD_NAMES and owner(parent.pid) == 0
 
 
-def _uid(pid):
+def owner(pid):
     """Return the real uid of a process; who owns its directory in /proc says less."""
     try:
         with open("/proc/%d/status" % pid, "rb") as file:
