@@ -87,8 +87,8 @@ class Question:
     def judge(self, config, status, headers, answer):
         """Return the text of a yes, as `ask` does, of an answer that has come."""
         text = bound_answer(status, headers, answer, "%s %s %s" % (self.nonce, self.account, self.fingerprint))
-        if "x-tms-uses" in headers and config.sessions == "off":
-            # Nothing here would tell the service of the login, and a number of logins would be any number.
+        if "x-tms-uses" in headers and config.sessions != "pam":
+            # Nobody here tells the service of every login (users can go round the wrapper): a number would be any.
             raise Refused("uses_not_counted_here")
         return text
 
@@ -256,6 +256,8 @@ def bound_answer(status, headers, answer, bound):
     kind = headers.get("content-type", "").partition(";")[0].rstrip(" ")
     if status == 403 and kind == "application/problem+json":
         raise Refused(refusal_code(answer))
+    if status == 401:
+        raise ServiceError("the service does not take this host's credential (401): tms-host join again")
     if status != 200 or kind != "text/plain":
         raise ServiceError("the service answered %d %s" % (status, kind[:40]))
     if headers.get("x-tms-answer") != bound:

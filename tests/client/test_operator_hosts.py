@@ -20,6 +20,7 @@ def test_an_invitation_is_the_command_for_the_machine(operator: Operator):
     assert words[3].startswith("tms_j_")
     assert words[4:] == ["--host-ca", key["fingerprint"]]
     assert "good once, until" in said.err
+    assert "set listen.public_url" in said.err
     assert "host_unknown" in operator("hosts", "invite", "nowhere", code=1).err
     assert "lifetime" in operator("hosts", "invite", "stampede3", "--lifetime", "30", code=2).err
 

@@ -73,7 +73,10 @@ def test_a_no_with_its_code(ask, body, code):
     ("lie", "reason"),
     [
         (lambda q: answer(bound=q.bound.replace("alice", "root")), "the answer belongs to another question"),
-        (lambda q: answer(b"{}", status="401 Unauthorized"), "the service answered 401 text/plain"),
+        (
+            lambda q: answer(b"{}", status="401 Unauthorized"),
+            r"the service does not take this host's credential \(401\): tms-host join again",
+        ),
         (
             lambda q: q.socket.recv(1) and None,
             "no answer in time: waiting for the answer|waiting for the answer: timed out",

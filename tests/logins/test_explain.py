@@ -7,6 +7,7 @@ import pytest
 
 from tests.logins.telling import certificate_of, lines_of, open_login, told
 from tests.logins.test_unissued import forge, stolen
+from tms_ca.cli.explain import _advice
 from tms_ca.cli.main import main
 from tms_ca.signing import SoftwareSigner
 
@@ -175,3 +176,8 @@ async def test_a_file_that_holds_no_certificate_is_2(world, ask, tmp_path):
 async def test_an_unknown_tenant_is_an_error(world, ask):
     await certificate_of(world)
     assert (await ask("h1", "alice", "1", "--tenant", "nobody"))[0] == 1
+
+
+def test_a_refusal_without_advice_names_the_page_alone():
+    assert _advice("", "uses_exhausted") == "see docs/errors.md#uses_exhausted"
+    assert _advice("wait", "mfa_expired") == "wait (docs/errors.md#mfa_expired)"

@@ -112,6 +112,10 @@ def _fields(found: Explanation) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _advice(text: str, code: str) -> str:
+    return f"{show.printable(text)} (docs/errors.md#{code})" if text else f"see docs/errors.md#{code}"
+
+
 def _said(found: Explanation) -> str:
     columns = ("thing", "name", "state", "ends_at")
     lines = [f"certificate {found.serial}, account {found.account} on {found.host}, now", ""]
@@ -122,7 +126,7 @@ def _said(found: Explanation) -> str:
     if found.code:
         why, _, advice = found.detail.partition("; ")
         lines.append(f"refused: {show.printable(why)} ({found.code})")
-        lines.append(f"what to do: {show.printable(advice) or 'see'} (docs/errors.md#{found.code})")
+        lines.append(f"what to do: {_advice(advice, found.code)}")
     else:
         lines.append("would be let in; the helper prints to sshd:")
         lines += [f"    {show.printable(line)}" for line in found.lines]

@@ -18,6 +18,7 @@ from tms_ca.http.routes import enrolment, reports
 from tms_ca.http.routes.ca_keys import activate_ca_key
 
 MOST_NAMED = 10
+_ONLY_HERE = ("127.", "0.", "[::", "localhost")  # begins of addresses that are no other machine's way here
 
 
 class _Invited(InvitationShape):
@@ -40,6 +41,9 @@ async def _invite(call: Call[dict[str, Any]]) -> dict[str, Any]:
 def _say_invited(made: Mapping[str, Any]) -> str:
     until = made["expires_at"]
     print(f"tms-ca: good once, until {until}; type this on the machine, as root", file=sys.stderr)
+    url = made["command"].split()[2]
+    if url.partition("://")[2].startswith(_ONLY_HERE):
+        print(f"tms-ca: {url} is reached from this machine alone; set listen.public_url", file=sys.stderr)
     return f"{made['command']}\n"
 
 
