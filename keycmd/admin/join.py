@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from keycmd import files, trustfile
 from keycmd.admin import daemon, hostconf, service, sshd_lines
-from keycmd.admin.places import AdminError
+from keycmd.admin.places import AdminError, sentence
 from keycmd.config import NOT_WRITABLE_BY_OTHERS, SYSTEM_CA, ConfigError, read_owned
 from keycmd.hostcert import CertificateError, HostCertificate, check
 
@@ -99,8 +99,8 @@ def join(places, url, token, ca_file=SYSTEM_CA, host_ca=(), name=None, *, replac
             new.put_in_place()
         except (AdminError, files.FilesError) as error:
             raise AdminError(
-                "%s. The token is used up: ask for another and run this again. A host that was joined before goes on "
-                "with its old credential" % error
+                "%s The token is used up: ask for another and run this again. A host that was joined before goes on "
+                "with its old credential" % sentence(error)
             ) from error
         return Joined(answer, bundle, certificates, left_out, _drop_others(asked, places, config.host, credential))
 
@@ -173,7 +173,9 @@ def _use_token(asked, token, digest, node, host_keys, replace):
     except service.Refusal:
         raise
     except AdminError as error:
-        raise AdminError("%s. The token may be used up: ask for another if it is refused now" % error) from error
+        raise AdminError(
+            "%s The token may be used up: ask for another if it is refused now" % sentence(error)
+        ) from error
     expected = {"tenant": str, "host": str, "names": list, "trust": dict, "host_certificates": list}
     for key, kind in expected.items():
         if not isinstance(answer.get(key), kind):

@@ -5,7 +5,7 @@ import time
 from keycmd import files
 from keycmd.admin import daemon, service
 from keycmd.admin.join import IN_FLIGHT_SECONDS, new_credential
-from keycmd.admin.places import AdminError
+from keycmd.admin.places import AdminError, sentence
 from keycmd.config import ConfigError, load_without_token
 
 _MOST_TOKEN_BYTES = 4096
@@ -27,7 +27,7 @@ def rotate(places):
             asked.good("POST", path, {"credential_sha256": digest, "node": config.node})
             new.put_in_place()
         except (AdminError, files.FilesError) as error:
-            raise AdminError("%s. The old credential stays in use; run this again" % error) from error
+            raise AdminError("%s The old credential stays in use; run this again" % sentence(error)) from error
         # The daemon first: with the old credential it would be refused as soon as that is dropped.
         daemon.reload(config.run_dir)
         time.sleep(IN_FLIGHT_SECONDS)
@@ -36,7 +36,7 @@ def rotate(places):
             asked.good("DELETE", path)
         except AdminError as error:
             raise AdminError(
-                "%s. The new credential is in use, the old one still works: run this again" % error
+                "%s The new credential is in use, the old one still works: run this again" % sentence(error)
             ) from error
 
 
