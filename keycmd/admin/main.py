@@ -129,7 +129,7 @@ def _leave(chosen, places):
         sys.stdout.write("tms-hostd still runs: systemctl disable --now tms-hostd\n")
     if left.lines:
         sys.stdout.write(
-            "sshd still has these lines; take them out, then `sshd -t && systemctl reload ssh` (or sshd):\n"
+            "PAM and sshd still have these lines; take them out, then `sshd -t && systemctl reload ssh` (or sshd):\n"
         )
         for line in left.lines:
             sys.stdout.write("    %s\n" % line)
