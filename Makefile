@@ -9,7 +9,7 @@ STAMP := $(VENV)/.complete
 help:
 	@echo "make demo    watch the main job: a certificate opens a session on a real sshd, a revocation closes the door"
 	@echo "make test    set up everything and run every test      (make test ARGS='-k krl' runs some)"
-	@echo "make restarts workers are restarted again and again for a minute, under load"
+	@echo "make restarts workers are restarted again and again for a minute, under load; 200 logins in a row"
 	@echo "make scale   the tests of scale with a million certificates in the database"
 	@echo "make bench   speed against its targets, half an hour   (QUICK=1: minutes; writes bench.json, docs/performance.md)"
 	@echo "make storms  slow clients, idle ones and far too many: what each does to the service"
@@ -31,7 +31,7 @@ demo: setup
 
 test: setup
 	@sh deploy/debian-packages.sh sshd test watch hosts
-	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadgroup $(ARGS)
 
 scale: setup
 	@sh deploy/debian-packages.sh sshd test
@@ -48,7 +48,9 @@ format: setup
 	$(VENV)/bin/ruff format .
 
 restarts: setup
+	@sh deploy/debian-packages.sh sshd test hosts
 	@TMS_CA_RESTART_SECONDS=60 $(PY) -m pytest -s tests/serve/test_restart.py -k E_08
+	@TMS_CA_LOGINS_IN_A_ROW=200 $(PY) -m pytest tests/hostd/test_sshd_faults.py -k in_a_row
 
 bench: setup
 	@sh deploy/debian-packages.sh bench

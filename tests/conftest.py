@@ -38,7 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database_kind" in metafunc.fixturenames:
-        wanted = metafunc.config.getoption("--db")
+        # A module says so where what it shows ends before the database: pages, bodies, shapes.
+        wanted = "sqlite" if getattr(metafunc.module, "ANY_DATABASE", False) else metafunc.config.getoption("--db")
         metafunc.parametrize("database_kind", KINDS if wanted == "both" else [wanted], scope="session")
 
 

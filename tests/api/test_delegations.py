@@ -10,6 +10,7 @@ CONSTRAINTS = {
     "source_address": ["10.0.0.0/8"],
     "force_command": "backup",
     "extensions": ["permit-port-forwarding", "permit-pty"],
+    "max_uses": 10,
 }
 ASKED = {"host": "*.cluster", "account": "a*", "lifetime_seconds": 86400}
 
@@ -53,6 +54,7 @@ NARROWER = {
     "source_address": ["10.1.0.0/16"],
     "force_command": "backup",
     "extensions": ["permit-pty"],
+    "max_uses": 3,
 }
 WIDER = {
     "host": ["*", "*.cluster2", "*cluster", "h1", "**"],
@@ -62,6 +64,7 @@ WIDER = {
     "source_address": [["0.0.0.0/0"], ["10.0.0.0/7"], ["10.1.0.0/16", "192.0.2.0/24"], ["2001:db8::/32"]],
     "force_command": ["sh", "backup ", "backup; sh"],
     "extensions": [["permit-agent-forwarding"], ["permit-pty", "permit-X11-forwarding"]],
+    "max_uses": [11, 1000],
 }
 
 

@@ -188,7 +188,7 @@ async def test_two_secrets_at_once_so_that_one_can_be_rolled_out(world, noun, na
     path = f"{noun}/{name}/secrets"
     old = world.clients[name] if noun == "clients" else world.hosts[name]
     (first,) = (await call(world, "GET", path, 200))["items"]
-    assert set(first) == {"credential_id", "created_at", "expires_at"}
+    assert set(first) == {"credential_id", "created_at", "expires_at", "node"}
     new = credential((await call(world, "POST", path, 201))["secret"])
     for auth in (old, new):
         await call(world, "GET", f"{noun}/{name}", 200, auth=auth)

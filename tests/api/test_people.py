@@ -116,7 +116,7 @@ async def test_F_04_secrets_are_kept_as_digests_and_two_work_at_once(world, data
         assert (await world.call("GET", "clients/portal", auth=credential)).status == 200
     listed = (await world.good("GET", "clients/portal/secrets", auth=world.operator))["items"]
     assert len(listed) == 2
-    assert all(set(item) == {"credential_id", "created_at", "expires_at"} for item in listed)
+    assert all(set(item) == {"credential_id", "created_at", "expires_at", "node"} for item in listed)
     await world.good("DELETE", f"clients/portal/secrets/{listed[0]['credential_id']}", auth=world.operator)
     works = [(await world.call("GET", "clients/portal", auth=credential)).status for credential in (old, new)]
     assert sorted(works) == [200, 401]

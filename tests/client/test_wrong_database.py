@@ -1,6 +1,7 @@
 """A database that is not there, is another's or cannot be reached: nothing is made in its place, nothing is left behind."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,16 +17,19 @@ def tms_ca(*arguments: object, url: str | None = None) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
 
-@pytest.fixture
-def data(tmp_path) -> Path:
-    made = tmp_path / "data"
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    made = tmp_path_factory.mktemp("installed") / "data"
     assert tms_ca("init", "--data", made).returncode == 0
     return made
 
 
-@pytest.mark.parametrize(
-    "command", [["serve", "--port", "0"], ["serve", "--port", "0", "--workers", "2"], ["hosts", "list"], ["upkeep"]]
-)
+@pytest.fixture
+def data(tmp_path, installed) -> Path:
+    return Path(shutil.copytree(installed, tmp_path / "data"))
+
+
+@pytest.mark.parametrize("command", [["serve", "--port", "0", "--workers", "2"], ["hosts", "list"], ["upkeep"]])
 def test_a_database_that_is_gone_is_not_made_anew(data, command):
     (data / "tms.db").rename(data / "away.db")
     said = tms_ca(*command, "--data", data)
@@ -34,8 +38,6 @@ def test_a_database_that_is_gone_is_not_made_anew(data, command):
     assert "(database_missing)" in said.stderr
     assert "Traceback" not in said.stderr
     assert not (data / "tms.db").exists()
-    (data / "away.db").rename(data / "tms.db")
-    assert tms_ca("hosts", "list", "--data", data).returncode == 0
 
 
 @pytest.mark.parametrize(
