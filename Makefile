@@ -1,5 +1,5 @@
 # Every target installs what it needs first; nothing is downloaded twice.
-.PHONY: help setup demo test scale check restarts bench storms openapi host-packages format clean
+.PHONY: help setup demo test test-all scale check restarts bench storms openapi host-packages format clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -9,7 +9,8 @@ STAMP := $(VENV)/.complete
 help:
 	@echo "make demo    watch the main job: a certificate opens a session on a real sshd, a revocation closes the door"
 	@echo "make test    set up everything and run every test      (make test ARGS='-k krl' runs some)"
-	@echo "make restarts workers are restarted again and again for a minute, under load; 200 logins in a row"
+	@echo "make test-all every test on both databases, 200 logins in a row: longer than make test"
+	@echo "make restarts workers are restarted again and again for a minute, under load"
 	@echo "make scale   the tests of scale with a million certificates in the database"
 	@echo "make bench   speed against its targets, half an hour   (QUICK=1: minutes; writes bench.json, docs/performance.md)"
 	@echo "make storms  slow clients, idle ones and far too many: what each does to the service"
@@ -33,6 +34,10 @@ test: setup
 	@sh deploy/debian-packages.sh sshd test watch hosts
 	@$(PY) -m pytest -n 3 --dist loadgroup $(ARGS)
 
+test-all: setup
+	@sh deploy/debian-packages.sh sshd test watch hosts
+	@TMS_CA_LOGINS_IN_A_ROW=200 $(PY) -m pytest -n 3 --dist loadgroup --db=both $(ARGS)
+
 scale: setup
 	@sh deploy/debian-packages.sh sshd test
 	@TMS_SCALE=1 $(PY) -m pytest tests/scale -s $(ARGS)
@@ -48,9 +53,7 @@ format: setup
 	$(VENV)/bin/ruff format .
 
 restarts: setup
-	@sh deploy/debian-packages.sh sshd test hosts
 	@TMS_CA_RESTART_SECONDS=60 $(PY) -m pytest -s tests/serve/test_restart.py -k E_08
-	@TMS_CA_LOGINS_IN_A_ROW=200 $(PY) -m pytest tests/hostd/test_sshd_faults.py -k in_a_row
 
 bench: setup
 	@sh deploy/debian-packages.sh bench

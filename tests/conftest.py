@@ -32,14 +32,29 @@ from tms_ca.vault import create_master_key
 KINDS = ("sqlite", "postgres")
 
 
+# With `--db usual`, tests run on both databases where what they show is the work of statements, transactions or locks;
+# the others on SQLite. `make test-all` takes both everywhere.
+ON_BOTH = (
+    "hot", "replicas", "scale", "serve", "ssh", "store", "unit", "watch", "client",
+    "api/test_certificates", "api/test_lists", "api/test_matrix", "api/test_other_tenants", "api/test_revocations",
+    "enrol/test_join", "enrol/test_reports", "keys/test_public_keys",
+    "logins/test_logins", "logins/test_retention", "logins/test_uses", "logins/test_workers",
+)  # fmt: skip
+TESTS = Path(__file__).parent
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--db", choices=[*KINDS, "both"], default="both", help="which databases the tests run on")
+    parser.addoption(
+        "--db", choices=["usual", *KINDS, "both"], default="usual", help="which databases the tests run on"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database_kind" in metafunc.fixturenames:
-        # A module says so where what it shows ends before the database: pages, bodies, shapes.
-        wanted = "sqlite" if getattr(metafunc.module, "ANY_DATABASE", False) else metafunc.config.getoption("--db")
+        wanted = metafunc.config.getoption("--db")
+        if wanted == "usual":
+            name = str(Path(str(metafunc.module.__file__)).relative_to(TESTS))
+            wanted = "both" if name.startswith(ON_BOTH) else "sqlite"
         metafunc.parametrize("database_kind", KINDS if wanted == "both" else [wanted], scope="session")
 
 

@@ -7,8 +7,6 @@ import pytest
 from tms_ca.core.errors import Malformed
 from tms_ca.http.body import MOST_DEPTH, parse
 
-ANY_DATABASE = True  # what is shown here ends before it
-
 GOOD = b'{"client_id": "c2"}'
 BAD = {
     "nothing": b"",

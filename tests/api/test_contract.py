@@ -10,8 +10,6 @@ from tests.api.bodies import BY_NAME, WITH_BODY, ask, credential, good_bodies, p
 from tms_ca.http.middleware import HEADERS
 from tms_ca.http.routes import ENDPOINTS
 
-ANY_DATABASE = True  # what is shown here ends before it
-
 PROBLEM = "application/problem+json"
 CODE = re.compile(r"[a-z][a-z0-9_]*")
 INSIDE = re.compile(

@@ -8,8 +8,6 @@ import pytest
 from tests.api.page_fixtures import Browser, ask, code_of, record, status_of, verified
 from tests.world import PASSWORD, World
 
-ANY_DATABASE = True  # what is shown here ends before it
-
 BACK = "https://portal.example.org/back?state=a%20b"
 
 

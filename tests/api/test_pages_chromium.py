@@ -10,8 +10,6 @@ from tests.api.page_fixtures import ask, status_of
 from tests.api.test_pages_security import XSS
 from tests.world import PASSWORD, World
 
-ANY_DATABASE = True  # what is shown here ends before it
-
 if CHROMIUM is None and "CI" not in os.environ:
     pytest.skip("no chromium here", allow_module_level=True)
 

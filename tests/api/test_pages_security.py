@@ -13,8 +13,6 @@ from tests.world import PASSWORD, World
 from tms_ca.app import build_app
 from tms_ca.observe import Log
 
-ANY_DATABASE = True  # what is shown here ends before it
-
 DECISIONS = ("approve", "deny")
 
 XSS = [

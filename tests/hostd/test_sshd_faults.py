@@ -30,7 +30,7 @@ DEADLINE = 1.5  # seconds: the helper's
 SLACK = 8.0  # of a whole ssh on a busy machine, which asks twice
 NO = answer(b'{"code":"certificate_revoked"}', status="403 Forbidden", kind="application/problem+json")
 
-LOGINS_IN_A_ROW = int(os.environ.get("TMS_CA_LOGINS_IN_A_ROW", "50"))  # `make restarts` takes 200
+LOGINS_IN_A_ROW = int(os.environ.get("TMS_CA_LOGINS_IN_A_ROW", "50"))  # `make test-all` takes 200
 
 
 @pytest.fixture(scope="module")
