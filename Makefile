@@ -32,11 +32,11 @@ demo: setup
 
 test: setup
 	@sh deploy/debian-packages.sh sshd test watch hosts
-	@$(PY) -m pytest -n 3 --dist loadgroup $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-all: setup
 	@sh deploy/debian-packages.sh sshd test watch hosts
-	@TMS_CA_LOGINS_IN_A_ROW=200 $(PY) -m pytest -n 3 --dist loadgroup --db=both $(ARGS)
+	@TMS_CA_LOGINS_IN_A_ROW=200 $(PY) -m pytest -n 2 --dist loadgroup --db=both $(ARGS)
 
 scale: setup
 	@sh deploy/debian-packages.sh sshd test

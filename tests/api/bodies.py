@@ -139,6 +139,7 @@ def good_bodies(world) -> dict[str, dict[str, Any]]:
             "credential_sha256": "0" * 64,
             "node": "login1",
             "ssh_host_keys": [key],
+            "replace": False,
         },
         "renew_credential": {"credential_sha256": "0" * 64, "node": "login1"},
         "report": {
