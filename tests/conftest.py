@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -124,12 +125,17 @@ def clock() -> FakeClock:
 
 
 @asynccontextmanager
-async def running_world(data: Path, url: str, clock: FakeClock) -> AsyncIterator[World]:
-    """Run a service in this process on a loopback port, with an operator and the tenant `default`."""
+async def running_world(data: Path, url: str, clock: FakeClock, **set_: str) -> AsyncIterator[World]:
+    """Run a service in this process on a loopback port, with an operator and the tenant `default`.
+
+    `set_` are settings in TOML, each with a name that is there once, such as strict="false".
+    """
     data.mkdir(exist_ok=True)
-    (data / SETTINGS_FILE).write_text(
-        f'{DEFAULT_TEXT}\n[database]\nurl = "{url}"\n'.replace("[database]\n# url", "# url")
-    )
+    text = f'{DEFAULT_TEXT}\n[database]\nurl = "{url}"\n'.replace("[database]\n# url", "# url")
+    for name, value in set_.items():
+        text, count = re.subn(rf"^# {name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
+        assert count == 1, name
+    (data / SETTINGS_FILE).write_text(text)
     if not (data / MASTER_KEY_FILE).exists():
         create_master_key(data / MASTER_KEY_FILE)
     settings = load_settings(data)

@@ -19,6 +19,7 @@ from tms_ca.http.known import KnownPaths
 from tms_ca.http.middleware import HEADERS, Around, Serve, middleware, shortcut
 from tms_ca.http.refusals import Refusals
 from tms_ca.http.routes import ENDPOINTS
+from tms_ca.http.tms_v1 import serve as tms_v1
 from tms_ca.http.traced import TracedLog, traced_serve
 from tms_ca.metered import (
     MeteredDatabase,
@@ -48,6 +49,7 @@ from tms_ca.services.records import Records
 from tms_ca.services.revocation import Revocations
 from tms_ca.services.session_ends import SessionEnds
 from tms_ca.services.sessions import Sessions
+from tms_ca.services.tms_v1_numbers import TmsV1Numbers
 from tms_ca.services.trust import Trust
 from tms_ca.services.upkeep import Upkeep
 from tms_ca.settings import Settings
@@ -179,6 +181,7 @@ def _services(
         host_certificates=host_certificates,
         trust=Trust(database, TrustReader(driver), ring, krls, clock),
         reports=MeteredReports(metrics, database, krls, clock),
+        numbers=TmsV1Numbers(database, clock),
         tracing=tracing,
     )
 
@@ -203,6 +206,8 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
     app[GUARD] = Guard(Admission(context.commits), refusals, allowed_hosts=hosts, connections=settings.connections)
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.__call__)
+    if settings.tms_v1.enabled:
+        tms_v1.add_routes(app, settings.tms_v1)
     document = openapi.document(ENDPOINTS)
     pages.add_routes(app, document)
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
+from marshmallow import ValidationError, fields, post_load, validate
 
 from tms_ca.core.facts import HARD_MAX_SECONDS, Limits
+from tms_ca.settings_fields import Bool, Int, Network, NetworkField, Strict
+from tms_ca.settings_tms_v1 import TmsV1, TmsV1Schema
 from tms_ca.store.engine import sqlite_url
 from tms_ca.store.postgres import SSL_MODES, with_parameters
 from tms_ca.store.retention import Retention
@@ -23,8 +25,6 @@ SETTINGS_FILE = "settings.toml"
 DATABASE_URL = "TMS_CA_DATABASE_URL"  # goes before what the file says
 MASTER_KEY_FILE = "master.key"
 DATABASE_FILE = "tms.db"
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingsError(ValueError):
@@ -58,48 +58,18 @@ class Settings:
     retention: Retention = field(default_factory=Retention)
     tracing_endpoint: str = ""  # of an OTLP receiver; empty: none, unless the environment names one
     connections: int = 0  # 0: as many as the process may have descriptors
+    tms_v1: TmsV1 = field(default_factory=TmsV1)
 
 
-def _strict_int(value: Any) -> None:
-    if type(value) is not int:
-        raise ValidationError("expected a whole number")
-
-
-class _Strict(Schema):
-    class Meta:
-        unknown = RAISE
-
-
-class _Bool(fields.Boolean):
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(value, bool):
-            raise ValidationError("expected true or false")
-        return super()._deserialize(value, *args, **kwargs)
-
-
-class _Int(fields.Integer):
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        _strict_int(value)
-        return super()._deserialize(value, *args, **kwargs)
-
-
-class _Network(fields.Field[Network]):
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Network:
-        try:
-            return ipaddress.ip_network(value if isinstance(value, str) else "")
-        except ValueError as error:
-            raise ValidationError(f"{value!r} is not a network: {error}") from error
-
-
-class _ListenSchema(_Strict):
+class _ListenSchema(Strict):
     host = fields.String(validate=validate.Length(1, 255))
-    port = _Int(validate=validate.Range(0, 65535))
+    port = Int(validate=validate.Range(0, 65535))
     public_url = fields.String()
     tls_certificate = fields.String(validate=validate.Length(min=1))
     tls_key = fields.String(validate=validate.Length(min=1))
-    trusted_proxies = fields.List(_Network())
+    trusted_proxies = fields.List(NetworkField())
     allowed_hosts = fields.List(fields.String(validate=validate.Regexp(r"[a-z0-9.-]{1,253}\Z|\[[0-9a-f:.]+\]\Z")))
-    plain_http_on_any_address = _Bool()
+    plain_http_on_any_address = Bool()
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -108,13 +78,13 @@ class _ListenSchema(_Strict):
         return data
 
 
-class _LimitsSchema(_Strict):
-    backdate = _Int(data_key="backdate_seconds", validate=validate.Range(0, 900))
-    max_ttl = _Int(data_key="max_ttl_seconds", validate=validate.Range(60, HARD_MAX_SECONDS))
-    connections = _Int(validate=validate.Range(0, 1_000_000))
+class _LimitsSchema(Strict):
+    backdate = Int(data_key="backdate_seconds", validate=validate.Range(0, 900))
+    max_ttl = Int(data_key="max_ttl_seconds", validate=validate.Range(60, HARD_MAX_SECONDS))
+    connections = Int(validate=validate.Range(0, 1_000_000))
 
 
-class _DatabaseSchema(_Strict):
+class _DatabaseSchema(Strict):
     url = fields.String(validate=validate.Length(min=1))
     password_file = fields.String()
     sslmode = fields.String(validate=validate.OneOf(["", *SSL_MODES]))
@@ -123,8 +93,8 @@ class _DatabaseSchema(_Strict):
     sslkey = fields.String()
 
 
-class _SessionsSchema(_Strict):
-    lifetime_seconds = _Int(validate=validate.Range(300, 24 * 3600))
+class _SessionsSchema(Strict):
+    lifetime_seconds = Int(validate=validate.Range(300, 24 * 3600))
 
 
 def _web_url(value: str) -> None:
@@ -132,22 +102,23 @@ def _web_url(value: str) -> None:
         raise ValidationError(f"expected http://HOST:PORT or https://HOST:PORT, got {value!r}")
 
 
-class _TracingSchema(_Strict):
+class _TracingSchema(Strict):
     endpoint = fields.String(validate=_web_url)
 
 
-class _RetentionSchema(_Strict):
-    certificates_days = _Int(validate=validate.Range(0, 36500))
-    audit_days = _Int(validate=validate.Range(0, 36500))
+class _RetentionSchema(Strict):
+    certificates_days = Int(validate=validate.Range(0, 36500))
+    audit_days = Int(validate=validate.Range(0, 36500))
 
 
-class _SettingsSchema(_Strict):
+class _SettingsSchema(Strict):
     listen = fields.Nested(_ListenSchema, load_default=dict)
     limits = fields.Nested(_LimitsSchema, load_default=dict)
     database = fields.Nested(_DatabaseSchema, load_default=dict)
     sessions = fields.Nested(_SessionsSchema, load_default=dict)
     retention = fields.Nested(_RetentionSchema, load_default=dict)
     tracing = fields.Nested(_TracingSchema, load_default=dict)
+    tms_v1 = fields.Nested(TmsV1Schema, load_default=TmsV1)
 
 
 DEFAULT_TEXT = """\
@@ -185,6 +156,19 @@ DEFAULT_TEXT = """\
 
 [tracing]
 # endpoint = ""                   # of an OpenTelemetry receiver, such as http://127.0.0.1:4318
+
+[tms_v1]                          # the wire API of the TMS server 0.3, under /v1/tms
+# enabled = false
+# strict = true                   # false: retrieval forgives what the old server ignored, for a migration
+# mvp = false                     # true: creating a key makes the user, account link and delegation that it needs
+# new_clients = "disallow"        # or "on_approval" (an admin enables each), or "allow": anybody may register one
+# test_tenant = false             # true: the tenant `test` with its well-known secret
+# retrieve = "open"               # "hosts": only with the host's credential, which tms_keycmd 0.1 does not have
+# retrieve_tenants = []           # whose keys are given out; empty: those of every tenant
+# open_tenants = false            # true: anybody may read tenants' names
+# requests_per_minute = 60        # from one address, for each call that takes no credential
+# retrieve_per_minute = 6000      # the same for retrieval
+# server_urls = []                # for /spec; empty: PUBLIC_URL/v1
 """
 
 
@@ -223,6 +207,7 @@ def load_settings(data: Path, *, host: str | None = None, port: int | None = Non
         retention=Retention(**{name: days or None for name, days in loaded["retention"].items()}),
         tracing_endpoint=loaded["tracing"].get("endpoint", ""),
         connections=connections,
+        tms_v1=loaded["tms_v1"],
     )
 
 

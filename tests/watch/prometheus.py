@@ -14,11 +14,11 @@ from typing import Any
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "tms-ca.rules.yml"
 CONFIG = """\
-global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+global: {{scrape_interval: 2s, evaluation_interval: 1s}}
 rule_files: [{rules}]
 scrape_configs:
   - job_name: tms-ca
-    scrape_timeout: 1s
+    scrape_timeout: 2s
     static_configs: [{{targets: {targets}}}]
 """
 

@@ -130,6 +130,8 @@ class Client:
     redirect_uris: tuple[str, ...]
     created_at: int
     revocation_id: str | None
+    app_name: str | None = None  # what a client of the TMS wire API says of itself
+    app_version: str | None = None
 
 
 @record
@@ -143,6 +145,7 @@ class User:
     mfa_verified_at: int | None
     created_at: int
     revocation_id: str | None
+    mfa_until: int | None = None  # an admin's word that the user is MFA-current until then
 
 
 @record
@@ -264,6 +267,7 @@ class CertificateRecord:
     sha256: bytes  # of the whole certificate: what a host presents must be this one, to the byte
     request_id: str
     revocation_id: str | None = None
+    reservation_id: str | None = None
 
 
 @record
@@ -292,6 +296,24 @@ class PublicKeyRecord:
     created_at: int
     updated_at: int
     revocation_id: str | None = None
+
+
+@record
+class Reservation:
+    """A grant made in advance, so that a long workflow goes on past the end of the MFA window."""
+
+    tenant: str
+    reservation_id: str
+    parent_id: str | None  # of a child: the reservation under which it was made
+    client_id: str
+    user: str
+    host: str
+    account: str
+    delegation_id: str
+    public_key_fingerprint: str | None  # of the plain key that it is for; None where it is for certificates
+    purpose: str
+    created_at: int
+    expires_at: int
 
 
 @record

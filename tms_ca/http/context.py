@@ -28,6 +28,7 @@ from tms_ca.services.reports import Reports
 from tms_ca.services.revocation import Revocations
 from tms_ca.services.session_ends import SessionEnds
 from tms_ca.services.sessions import Sessions
+from tms_ca.services.tms_v1_numbers import TmsV1Numbers
 from tms_ca.services.trust import Trust
 from tms_ca.services.upkeep import Upkeep
 from tms_ca.store.hot import GroupCommit
@@ -66,6 +67,7 @@ class Context:
     host_certificates: HostCertificateIssuer
     trust: Trust
     reports: Reports
+    numbers: TmsV1Numbers
     tracing: Tracing | None = None
 
 
@@ -75,3 +77,4 @@ KNOWN_PATHS = web.AppKey("known_paths", KnownPaths)
 HANDLE: web.AppKey[Callable[[web.Request], Awaitable[web.StreamResponse]]] = web.AppKey("handle")
 REQUEST_ID = web.RequestKey("request_id", str)
 ADDRESS = web.RequestKey("address", str)
+PROBLEM = web.RequestKey("problem", str)  # the code of a refusal that is an answer, not an error

@@ -13,8 +13,9 @@ from aiohttp.typedefs import Middleware
 from tms_ca.core.errors import TmsError
 from tms_ca.http import problems
 from tms_ca.http.answer import Answer
-from tms_ca.http.context import ADDRESS, CONTEXT, KNOWN_PATHS, REQUEST_ID, Context
+from tms_ca.http.context import ADDRESS, CONTEXT, KNOWN_PATHS, PROBLEM, REQUEST_ID, Context
 from tms_ca.http.endpoint import Endpoint
+from tms_ca.http.tms_v1.declare import V1Endpoint
 from tms_ca.observe import Log
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -78,6 +79,7 @@ class Around:
         metrics.in_flight.inc()
         try:
             response = await answer()
+            code = request.get(PROBLEM, "")
         except TmsError as error:
             code, alarm = error.code, error.alarm
             response = problems.of_error(error, request_id)
@@ -151,7 +153,7 @@ def middleware(serve: Serve) -> Middleware:
     @web.middleware
     async def run(request: web.Request, handler: Handler) -> web.StreamResponse:
         endpoint = getattr(request.match_info.handler, "__self__", None)
-        name = endpoint.name if isinstance(endpoint, Endpoint) else "other"
+        name = endpoint.name if isinstance(endpoint, Endpoint | V1Endpoint) else "other"
         return await serve(request, name, lambda: handler(request))
 
     return run

@@ -120,7 +120,11 @@ clients = Table(
     Column("redirect_uris", Json, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revocation_id", Text),
+    # What a client of the TMS wire API says of itself.
+    Column("app_name", Text),
+    Column("app_version", Text),
     PrimaryKeyConstraint("tenant", "client_id"),
+    Index("uq_clients_tenant_app", "tenant", "app_name", "app_version", unique=True),
     _belongs(["tenant"], "tenants"),
 )
 
@@ -135,6 +139,7 @@ users = Table(
     Column("mfa_verified_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("revocation_id", Text),
+    Column("mfa_until", BigInteger),  # an admin's word that the user is MFA-current until then, beside their own factor
     PrimaryKeyConstraint("tenant", "user"),
     _belongs(["tenant"], "tenants"),
 )
@@ -282,6 +287,7 @@ certificates = Table(
     Column("issued_at", BigInteger, nullable=False),
     Column("sha256", LargeBinary, nullable=False),
     Column("request_id", Text, nullable=False),
+    Column("reservation_id", Text),  # on which it rests beside the MFA window
     UniqueConstraint("serial"),
     Index(None, "tenant", "client_id", "id"),
     Index(None, "tenant", "user", "id"),
@@ -327,6 +333,61 @@ public_keys = Table(
     _belongs(["tenant", "client_id"], "clients"),
     _belongs(["tenant", "user", "host", "account"], "account_links"),
     _belongs(["tenant", "delegation_id"], "delegations"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    # What goes on past the MFA window. Each goes with what it rests on, as `public_keys` do.
+    _tenant(),
+    Column("reservation_id", Text, nullable=False),
+    Column("parent_id", Text),  # of a child: the reservation under which it was made
+    Column("client_id", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("delegation_id", Text, nullable=False),
+    Column("public_key_fingerprint", Text),  # of the plain key that it is for; none where it is for certificates
+    Column("purpose", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "reservation_id"),
+    Index(None, "tenant", "client_id", "reservation_id"),
+    Index(None, "tenant", "user", "reservation_id"),
+    Index(None, "tenant", "parent_id"),
+    Index(None, "tenant", "delegation_id"),
+    Index(None, "tenant", "public_key_fingerprint", "expires_at"),
+    Index(None, "expires_at"),
+    _belongs(["tenant", "client_id"], "clients"),
+    _belongs(["tenant", "user", "host", "account"], "account_links"),
+    _belongs(["tenant", "delegation_id"], "delegations"),
+    ForeignKeyConstraint(
+        ["tenant", "public_key_fingerprint"], ["public_keys.tenant", "public_keys.fingerprint"], ondelete="CASCADE"
+    ),
+)
+
+tms_v1_numbers = Table(
+    "tms_v1_numbers",
+    metadata,
+    # The whole number by which the TMS wire API names what has a name of its own here: given when it is first shown.
+    Column("number", _RowId, primary_key=True, autoincrement=True),
+    _tenant(),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("updated_at", BigInteger),  # NULL: not since it was made
+    UniqueConstraint("tenant", "kind", "name"),
+)
+
+tms_v1_hosts = Table(
+    "tms_v1_hosts",
+    metadata,
+    # What admins noted of hosts' addresses through the TMS wire API; nothing reads it for a decision.
+    _tenant(),
+    Column("host", Text, nullable=False),
+    Column("addr", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "host", "addr"),
+    _belongs(["tenant"], "tenants"),
 )
 
 logins = Table(

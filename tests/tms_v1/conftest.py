@@ -1,0 +1,34 @@
+"""A service that speaks the wire of TMS 0.3, with a tenant's administrator and a client."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import running_world
+from tests.fakes import FakeClock
+from tests.tms_v1.wire import Tms
+
+Started = Callable[..., AbstractAsyncContextManager[Tms]]
+
+
+@pytest.fixture
+def started(tmp_path: Path, fresh_database: str, clock: FakeClock) -> Started:
+    """Return what starts a service; settings of [tms_v1] as TOML, such as strict="false"."""
+
+    @asynccontextmanager
+    async def start(**set_: str) -> AsyncIterator[Tms]:
+        async with running_world(tmp_path / "data", fresh_database, clock, enabled="true", **set_) as world:
+            tms = Tms(world)
+            await tms.furnish()
+            yield tms
+
+    return start
+
+
+@pytest.fixture
+async def tms(started: Started) -> AsyncIterator[Tms]:
+    """A service as [tms_v1] has it by default, but enabled."""
+    async with started() as running:
+        yield running

@@ -1,0 +1,252 @@
+"""An endpoint of the TMS wire API is one declaration: path, credentials, order of checks, shapes, words of refusal.
+
+The order in which the old server checked is part of what its clients see, and stands in each declaration. Its words
+are filled in from the path, the body and the headers of the request.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import field, replace
+from enum import StrEnum
+from typing import Any
+
+from aiohttp import web
+from marshmallow import Schema
+
+from schemas.tms_v1.base import V1Shape
+from tms_ca.core.access import Action, Role, reach
+from tms_ca.core.errors import Denied, TmsError, Unauthenticated, Unavailable
+from tms_ca.core.facts import DenialReason
+from tms_ca.core.model import ALL_TENANTS, Caller
+from tms_ca.core.record import record
+from tms_ca.http.context import ADDRESS, CONTEXT, PROBLEM, REQUEST_ID, Context
+from tms_ca.http.credentials import record_refusal
+from tms_ca.http.tms_v1 import answers, reading
+from tms_ca.http.tms_v1.answers import Refused, Said
+from tms_ca.http.tms_v1.rates import RATES
+from tms_ca.services.authentication import ChangedMeanwhile
+from tms_ca.settings_tms_v1 import TmsV1
+from tms_ca.store import rows
+
+PREFIX = "/v1/tms/"
+TMS_V1: web.AppKey[TmsV1] = web.AppKey("tms_v1", TmsV1)
+NOT_ENABLED = Refused(400, "Tenant not enabled.", "tenant_disabled")
+_ATTEMPTS = 5  # as in http.endpoint
+
+
+class Kind(StrEnum):
+    """Kinds of credential, in the order in which they are tried."""
+
+    CLIENT = "client"
+    ADMIN = "admin"
+
+
+_HEADERS = {
+    Kind.CLIENT: (reading.CLIENT_ID, reading.CLIENT_SECRET),
+    Kind.ADMIN: (reading.ADMIN_ID, reading.ADMIN_SECRET),
+}
+_ROLES = {Kind.CLIENT: {Role.CLIENT}, Kind.ADMIN: {Role.ADMIN, Role.OPERATOR}}
+
+
+class Step(StrEnum):
+    """A check; the first that fails answers."""
+
+    CLIENT_HEADER = "client header"
+    TENANT_HEADER = "tenant header"
+    SAME_TENANT = "same tenant"  # the body or the path names the tenant of the header
+    ENABLED = "tenant enabled"
+    AUTHORISED = "authorised"
+    OWN = "own"  # a client names itself
+
+
+A = (Step.TENANT_HEADER, Step.SAME_TENANT, Step.ENABLED, Step.AUTHORISED, Step.OWN)
+K = (Step.CLIENT_HEADER, Step.TENANT_HEADER, Step.ENABLED, Step.AUTHORISED)
+P = (Step.TENANT_HEADER, Step.AUTHORISED, Step.OWN, Step.ENABLED)
+D = (Step.AUTHORISED, Step.OWN, Step.ENABLED)
+OPEN: tuple[Step, ...] = ()
+DIFFERS = "Payload parameters ({client_id}@{tenant}) differ from those in the request header."
+
+
+@record
+class Call:
+    """What a handler gets."""
+
+    context: Context
+    settings: TmsV1
+    caller: Caller
+    kind: Kind | None  # None: no credential was asked for
+    tenant: str  # of the header
+    path: Mapping[str, Any]
+    query: Mapping[str, Any]
+    body: Mapping[str, Any]
+    request: web.Request
+
+
+@record
+class V1Endpoint:
+    """A declared endpoint."""
+
+    method: str
+    path: str
+    needs: Action
+    kinds: Sequence[Kind]
+    order: Sequence[Step]
+    handler: Callable[[Call], Awaitable[Said | web.StreamResponse]]
+    unauthorised: str  # the 401, behind "ERROR: NOT AUTHORIZED "
+    forbidden: str  # the 403 of a client that names another
+    why_open: str  # of one without a credential
+    body: Schema | None
+    query: Schema | None
+    status: int
+    rate: str  # the setting that bounds how often one address may call it
+    name: str
+    text: str = field(default="", repr=False)
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        """Run the endpoint for one request."""
+        context = request.config_dict[CONTEXT]
+        try:
+            path = reading.path_of(request.match_info)
+            query = {} if self.query is None else reading.query_of(request, self.query)
+            body = {} if self.body is None else await reading.body_of(request, self.body)
+            if self.rate:
+                request.config_dict[RATES].take(self.rate, request[ADDRESS])
+            said = await self._run(context, request, path, query, body)
+        except reading.NotReadable as error:
+            request[PROBLEM] = "not_readable"
+            return answers.plain(error.status, error.message)
+        except Refused as error:
+            request[PROBLEM] = error.code
+            return answers.refused(error.status, error.message)
+        except TmsError as error:
+            request[PROBLEM] = error.code
+            return answers.of_error(error)
+        return said if isinstance(said, web.StreamResponse) else answers.good(self.status, said)
+
+    async def _run(
+        self,
+        context: Context,
+        request: web.Request,
+        path: Mapping[str, Any],
+        query: Mapping[str, Any],
+        body: Mapping[str, Any],
+    ) -> Said | web.StreamResponse:
+        headers = request.headers
+        words = {"client_id": reading.held(headers, reading.CLIENT_ID), **path, **query, **body}
+        words["tenant"] = tenant = headers.get(reading.TENANT, "")
+        for _ in range(_ATTEMPTS):
+            nobody = Caller(Role.ANYONE, "", "", request_id=request[REQUEST_ID], address=request[ADDRESS])
+            call = Call(
+                context, request.config_dict[TMS_V1], nobody, None, tenant, path, query, body, request
+            )  # fmt: skip
+            try:
+                for step in self.order:
+                    call = await self._check(step, call, words)
+                return await self.handler(call)
+            except ChangedMeanwhile:
+                continue
+        raise Unavailable("changed_meanwhile", "the tenant changed again and again while deciding", retry_after=1)
+
+    async def _check(self, step: Step, call: Call, words: Mapping[str, object]) -> Call:
+        headers = call.request.headers
+        if step is Step.CLIENT_HEADER:
+            reading.needed(headers, reading.CLIENT_ID)
+        elif step is Step.TENANT_HEADER:
+            reading.needed(headers, reading.TENANT)
+        elif step is Step.SAME_TENANT:
+            named = call.body.get("tenant", call.path.get("tenant", call.tenant))
+            if named != call.tenant:
+                raise Refused(
+                    403,
+                    f"ERROR: FORBIDDEN - The tenant in the X-TMS-TENANT header ({call.tenant}) does not match the "
+                    f"tenant in the request body ({named})",
+                    "tenant_mismatch",
+                )
+        elif step is Step.ENABLED:
+            await require_enabled(call.context, call.tenant)
+        elif step is Step.AUTHORISED:
+            return await self._authorised(call, words)
+        else:
+            named = call.body.get("client_id", call.path.get("client_id", call.caller.id))
+            another = call.kind is Kind.CLIENT and named != call.caller.id
+            if another or call.body.get("tenant", call.tenant) != call.tenant:
+                raise Refused(403, self.forbidden.format(**words), "not_yours")
+        return call
+
+    async def _authorised(self, call: Call, words: Mapping[str, object]) -> Call:
+        """Return the call with its caller: the first credential that is good counts, clients' before admins'."""
+        denied: Denied | None = None
+        for kind in self.kinds:
+            name, secret = (reading.held(call.request.headers, header) for header in _HEADERS[kind])
+            if not (name and secret and call.tenant):
+                continue
+            try:
+                caller = await call.context.authentication.by_secret(
+                    secret, name=name, request_id=call.caller.request_id, address=call.caller.address
+                )
+            except Unauthenticated:
+                continue
+            except Denied as error:
+                denied = error
+                continue
+            found = reach(self.needs, caller.role)
+            if caller.role in _ROLES[kind] and caller.tenant in {call.tenant, ALL_TENANTS} and found is not None:
+                return replace(call, caller=replace(caller, reach=found), kind=kind)
+        named = [reading.held(call.request.headers, _HEADERS[kind][0]) for kind in self.kinds]
+        nobody = replace(call.caller, id=next(filter(None, named), ""))
+        refusal = denied or Unauthenticated("credential_not_good", "no credential that is good for this")
+        await record_refusal(call.context, nobody, call.tenant, self.needs, refusal)
+        if denied is None:
+            raise Refused(401, f"ERROR: NOT AUTHORIZED {self.unauthorised.format(**words)}", refusal.code)
+        if denied.code == DenialReason.TENANT_DISABLED:
+            raise NOT_ENABLED
+        # The old server let a disabled client go on; here it learns what stops it.
+        raise Refused(403, f"ERROR: FORBIDDEN - {denied.detail}", denied.code)
+
+
+def v1(
+    method: str,
+    path: str,
+    *,
+    needs: Action = Action.PUBLIC,
+    kinds: Sequence[Kind] = (),
+    order: Sequence[Step] = A,
+    unauthorised: str = "",
+    forbidden: str = DIFFERS,
+    why_open: str = "",
+    body: Schema | None = None,
+    query: Schema | None = None,
+    status: int = 200,
+    rate: str = "",
+) -> Callable[[Callable[[Call], Awaitable[Said | web.StreamResponse]]], V1Endpoint]:
+    """Declare the decorated coroutine as an endpoint under /v1/tms/; its docstring is what /spec says of it."""
+    assert bool(kinds) is not bool(why_open), "an endpoint has credentials, or a reason why it has none"
+
+    def declare(handler: Callable[[Call], Awaitable[Said | web.StreamResponse]]) -> V1Endpoint:
+        return V1Endpoint(
+            method, PREFIX + path, needs, kinds, order if kinds else OPEN, handler, unauthorised,
+            forbidden if forbidden.startswith("ERROR") else f"ERROR: FORBIDDEN - {forbidden}", why_open, body, query,
+            status, rate, f"tms_v1.{handler.__name__}", handler.__doc__ or "",
+        )  # fmt: skip
+
+    return declare
+
+
+async def require_enabled(context: Context, tenant: str) -> None:
+    """Return only where the tenant is there and enabled.
+
+    Raises:
+        Refused: it is not
+
+    """
+    try:
+        found = await context.directory.get(rows.TENANTS, tenant)
+    except TmsError as error:
+        if isinstance(error, Unavailable):
+            raise
+        raise NOT_ENABLED from error
+    if not found.enabled:
+        raise NOT_ENABLED
+
+
+class NoQuery(V1Shape):
+    """No parameter counts."""

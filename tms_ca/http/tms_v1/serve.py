@@ -1,0 +1,32 @@
+"""Put the wire API into the application, where the settings enable it."""
+
+import re
+
+from aiohttp import web
+
+from tms_ca.http.tms_v1 import answers
+from tms_ca.http.tms_v1.declare import TMS_V1
+from tms_ca.http.tms_v1.rates import RATES, Rates
+from tms_ca.http.tms_v1.routes import ENDPOINTS
+from tms_ca.settings_tms_v1 import TmsV1
+
+
+def add_routes(app: web.Application, settings: TmsV1) -> None:
+    """Add every endpoint under /v1/tms/ to `app`; what is not there is refused in plain text."""
+    app[TMS_V1] = settings
+    app[RATES] = Rates({"open": settings.requests_per_minute, "retrieve": settings.retrieve_per_minute})
+    for endpoint in ENDPOINTS:
+        app.router.add_route(endpoint.method, endpoint.path, endpoint.__call__)
+        if endpoint.method == "GET":
+            app.router.add_route("HEAD", endpoint.path, endpoint.__call__)
+    app.router.add_route("*", "/v1/{rest:.*}", _not_there)
+
+
+async def _not_there(request: web.Request) -> web.StreamResponse:
+    """Tell a wrong verb from a wrong path."""
+    if any(path.fullmatch(request.path) for path in _PATHS):
+        return answers.plain(405, "method not allowed")
+    return answers.plain(404, "not found")
+
+
+_PATHS = [re.compile(re.sub(r"{\w+}", "[^/]+", endpoint.path)) for endpoint in ENDPOINTS]

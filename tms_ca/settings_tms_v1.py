@@ -1,0 +1,83 @@
+"""The section [tms_v1]: the wire API of the TMS server 0.3, off and strict until an operator says otherwise."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from marshmallow import fields, post_load, validate
+
+from tms_ca.settings_fields import Bool, Int, Strict
+
+
+class NewClients(StrEnum):
+    """Who may register a client without a credential."""
+
+    DISALLOW = "disallow"
+    ON_APPROVAL = "on_approval"  # anybody, and an admin enables each before it can do anything
+    ALLOW = "allow"
+
+
+class Retrieve(StrEnum):
+    """Who may ask for an escrowed key."""
+
+    OPEN = "open"
+    HOSTS = "hosts"
+
+
+@dataclass(frozen=True, slots=True)
+class TmsV1:
+    """How the wire API behaves."""
+
+    enabled: bool = False
+    strict: bool = True
+    mvp: bool = False
+    new_clients: NewClients = NewClients.DISALLOW
+    test_tenant: bool = False
+    retrieve: Retrieve = Retrieve.OPEN
+    retrieve_tenants: tuple[str, ...] = ()
+    open_tenants: bool = False
+    requests_per_minute: int = 60
+    retrieve_per_minute: int = 6000
+    server_urls: tuple[str, ...] = ()
+
+    def loosened(self) -> list[str]:
+        """Return, each in a sentence, what is set less safely than it could be."""
+        if not self.enabled:
+            return []
+        said = {
+            "tms_v1.strict is false: retrieval answers for keys that have ended or rest on what has ended": (
+                not self.strict
+            ),
+            "tms_v1.mvp is true: every client can act as any account that is not the system's": self.mvp,
+            "tms_v1.new_clients is allow: anybody who reaches the service can register a client": (
+                self.new_clients is NewClients.ALLOW
+            ),
+            "tms_v1.test_tenant is true: a secret that everybody knows is good in the tenant test": self.test_tenant,
+            "tms_v1.open_tenants is true: anybody who reaches the service can read the names of tenants": (
+                self.open_tenants
+            ),
+        }
+        return [sentence for sentence, loose in said.items() if loose]
+
+
+class TmsV1Schema(Strict):
+    """The keys of the section."""
+
+    enabled = Bool()
+    strict = Bool()
+    mvp = Bool()
+    new_clients = fields.Enum(NewClients, by_value=True)
+    test_tenant = Bool()
+    retrieve = fields.Enum(Retrieve, by_value=True)
+    retrieve_tenants = fields.List(fields.String(validate=validate.Length(1, 24)))
+    open_tenants = Bool()
+    requests_per_minute = Int(validate=validate.Range(1, 1_000_000))
+    retrieve_per_minute = Int(validate=validate.Range(1, 10_000_000))
+    server_urls = fields.List(fields.String(validate=validate.Length(1, 255)))
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> TmsV1:
+        """Return the section."""
+        for name in ("retrieve_tenants", "server_urls"):
+            data[name] = tuple(data.get(name, ()))
+        return TmsV1(**data)
