@@ -208,6 +208,7 @@ hosts = Table(
     Column("revocation_id", Text),
     Column("restrictions", Json),
     PrimaryKeyConstraint("tenant", "host"),
+    Index(None, "host", "created_at", "tenant"),
     _belongs(["tenant"], "tenants"),
 )
 
@@ -375,7 +376,9 @@ tms_v1_numbers = Table(
     Column("kind", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("updated_at", BigInteger),  # NULL: not since it was made
+    Column("kept", BigInteger),  # of what was imported: the number that it had, which is shown instead
     UniqueConstraint("tenant", "kind", "name"),
+    UniqueConstraint("kind", "kept"),
 )
 
 tms_v1_hosts = Table(

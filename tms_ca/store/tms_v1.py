@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -10,6 +10,7 @@ from tms_ca.core.record import record
 from tms_ca.store.tables import tms_v1_numbers
 
 _N = tms_v1_numbers.c
+_SHOWN = func.coalesce(_N.kept, _N.number)
 _AT_ONCE = 500  # names in one statement: both engines bound the number of parameters
 
 
@@ -38,7 +39,7 @@ async def numbers(
 async def _known(connection: AsyncConnection, tenant: str, kind: str, names: Sequence[str]) -> dict[str, Number]:
     found: dict[str, Number] = {}
     for at in range(0, len(names), _AT_ONCE):
-        query = select(_N.name, _N.number, _N.updated_at).where(
+        query = select(_N.name, _SHOWN.label("number"), _N.updated_at).where(
             _N.tenant == tenant, _N.kind == kind, _N.name.in_(names[at : at + _AT_ONCE])
         )
         found |= {row.name: Number(row.number, row.updated_at) for row in await connection.execute(query)}
@@ -47,7 +48,8 @@ async def _known(connection: AsyncConnection, tenant: str, kind: str, names: Seq
 
 async def name_of(connection: AsyncConnection, tenant: str, kind: str, number: int) -> str | None:
     """Return whose number it is in the tenant."""
-    query = select(_N.name).where(_N.number == number, _N.tenant == tenant, _N.kind == kind)
+    shown = or_(_N.kept == number, and_(_N.number == number, _N.kept.is_(None)))
+    query = select(_N.name).where(_N.tenant == tenant, _N.kind == kind, shown)
     found: str | None = (await connection.execute(query)).scalar_one_or_none()
     return found
 

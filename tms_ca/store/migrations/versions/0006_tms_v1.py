@@ -32,6 +32,7 @@ def upgrade() -> None:
     for table, column, kind in ADDED:
         op.add_column(table, sa.Column(column, kind(), nullable=True))
     op.create_index(op.f("uq_clients_tenant_app"), "clients", ["tenant", "app_name", "app_version"], unique=True)
+    op.create_index(op.f("ix_hosts_host_created_at_tenant"), "hosts", ["host", "created_at", "tenant"])
     op.create_table(
         "reservations",
         sa.Column("tenant", sa.Text(), nullable=False),
@@ -73,8 +74,10 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=True),
+        sa.Column("kept", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_tms_v1_numbers")),
         sa.UniqueConstraint("tenant", "kind", "name", name=op.f("uq_tms_v1_numbers_tenant_kind_name")),
+        sa.UniqueConstraint("kind", "kept", name=op.f("uq_tms_v1_numbers_kind_kept")),
     )
     op.create_table(
         "tms_v1_hosts",
