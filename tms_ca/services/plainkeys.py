@@ -1,10 +1,9 @@
 """Plain keys: escrow one for hosts and clients that cannot use certificates, and find it at a login."""
 
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 from tms_ca.core.errors import Conflict, NotFound
-from tms_ca.core.facts import Denial, DenialReason, Grant, IssueRequest, Limits
+from tms_ca.core.facts import Denial, DenialReason, Facts, Grant, IssueRequest, Limits
 from tms_ca.core.keylogin import KeyGrant, KeyRequest, decide_escrow, decide_key
 from tms_ca.core.model import Caller, PublicKeyRecord
 from tms_ca.core.publickey import PublicKey, parse_public_key
@@ -61,20 +60,47 @@ class PlainKeys:
 
         """
         key = parse_public_key(wish.public_key)
+        facts = await self.facts(caller, request, key.fingerprint)
+        verdict = decide_escrow(request, facts, self._limits, self._clock.now())
+        if isinstance(verdict, Denial):
+            await self.record_refusal(caller, request, verdict, key=key.fingerprint)
+            raise refusal(verdict)
+        return await self.keep(caller, request, wish, key, verdict, facts.epoch)
+
+    async def facts(self, caller: Caller, request: IssueRequest, fingerprint: str) -> Facts:
+        """Return what an escrow is decided on; `fingerprint` is empty where there is no key yet.
+
+        Raises:
+            ChangedMeanwhile: something in the tenant changed since the credential was checked
+
+        """
         facts = await self._facts.for_issue(
-            caller.tenant, caller.id, request.user, request.host, request.account, key.fingerprint
+            caller.tenant, caller.id, request.user, request.host, request.account, fingerprint
         )
         if facts is None:
             raise NotFound("tenant_unknown", "there is no such tenant")
         require_epoch(caller, facts.epoch)
-        verdict = decide_escrow(request, facts, self._limits, self._clock.now())
-        if isinstance(verdict, Denial):
-            target = f"{request.user} {request.account}@{request.host}"
-            await self._refuse(caller, ESCROW, target, verdict, key=key.fingerprint)
+        return facts
+
+    async def record_refusal(self, caller: Caller, request: IssueRequest, denial: Denial, **more: object) -> None:
+        """Put on record that a key was not escrowed."""
+        target = f"{request.user} {request.account}@{request.host}"
+        await self._record(caller, ESCROW, target, denial, **more)
+
+    async def keep(
+        self, caller: Caller, request: IssueRequest, wish: KeyWish, key: PublicKey, grant: Grant, epoch: int
+    ) -> PublicKeyRecord:
+        """Keep a key as it was granted on facts of `epoch`.
+
+        Raises:
+            Conflict: the key is escrowed for another user, client or place
+            ChangedMeanwhile: something in the tenant changed meanwhile; nothing was kept
+
+        """
         async with self._database.transaction() as transaction:
-            if await plainkeys.epoch_held(transaction.connection, caller.tenant) != facts.epoch:
+            if await plainkeys.epoch_held(transaction.connection, caller.tenant) != epoch:
                 raise ChangedMeanwhile
-            return await self._keep(transaction, caller, request, wish, key, verdict)
+            return await self._keep(transaction, caller, request, wish, key, grant)
 
     async def _keep(
         self,
@@ -152,7 +178,8 @@ class PlainKeys:
         if isinstance(verdict, KeyGrant) and verdict.takes_use and facts.key is not None:
             verdict = await self._use(caller, fingerprint, facts.key.key_id, now, verdict)
         if isinstance(verdict, Denial):
-            await self._refuse(caller, CHECK, f"{account}@{caller.id} key:{fingerprint}", verdict)
+            await self._record(caller, CHECK, f"{account}@{caller.id} key:{fingerprint}", verdict)
+            raise refusal(verdict)
         return verdict
 
     async def _use(self, caller: Caller, fingerprint: str, key_id: str, now: int, grant: KeyGrant) -> KeyGrant | Denial:
@@ -165,10 +192,9 @@ class PlainKeys:
             )
         return grant
 
-    async def _refuse(self, caller: Caller, action: str, target: str, denial: Denial, **more: object) -> NoReturn:
+    async def _record(self, caller: Caller, action: str, target: str, denial: Denial, **more: object) -> None:
         refused = event(self._clock, caller, caller.tenant, action, target, denial.reason, detail=denial.detail, **more)
         await self._commits.submit(Entry(refused))
-        raise refusal(denial)
 
     async def get(self, caller: Caller, own: str, tenant: str, fingerprint: str) -> PublicKeyRecord:
         """Return a key that the caller may see; `own` is the column that makes it theirs.

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, insert, or_, select, update
+from sqlalchemy import ColumnElement, case, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.keylogin import USE_SECONDS, EscrowedKey, KeyFacts
@@ -16,7 +16,7 @@ from tms_ca.store.hot import HotDriver, Prepared
 from tms_ca.store.rows import Shelf
 from tms_ca.store.tables import public_keys, tenants
 
-_AROUND = 31  # columns of `facts_sql.plain_key` that are those of a login, too
+_AROUND = 32  # columns of `facts_sql.plain_key` that are those of a login, too
 _COLUMNS = (
     public_keys.c.key_id,
     public_keys.c.user,
@@ -87,7 +87,8 @@ class KeyFactsReader:
         if not rows:
             return None
         row = rows[0]
-        return KeyFacts(_escrowed(row[_AROUND:]), login_facts((*row[:_AROUND], None)))
+        around = login_facts((*row[:_AROUND], None))
+        return KeyFacts(_escrowed(row[_AROUND + 1 :]), around, row[_AROUND])
 
 
 async def epoch_held(connection: AsyncConnection, tenant: str) -> int | None:
@@ -127,6 +128,40 @@ async def take_use(connection: AsyncConnection, tenant: str, fingerprint: str, k
     return found
 
 
+async def every(connection: AsyncConnection, tenant: str, client_id: str | None) -> list[PublicKeyRecord]:
+    """Return all keys of a tenant, or of one of its clients, by user, host and account."""
+    c = public_keys.c
+    query = select(public_keys).where(c.tenant == tenant).order_by(c.user, c.host, c.account, c.fingerprint)
+    if client_id is not None:
+        query = query.where(c.client_id == client_id)
+    return [_key(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def change(
+    connection: AsyncConnection,
+    key: PublicKeyRecord,
+    now: int,
+    *,
+    max_uses: int | None,
+    expires_at: int | None,
+) -> PublicKeyRecord | None:
+    """Set how many uses a key is for and when it ends, None leaving it; return the key as it is then, None if gone.
+
+    What was used stays used. One statement: a use that is taken at the same moment is counted before or after it.
+    """
+    c = public_keys.c
+    values: dict[str, Any] = {"updated_at": now}
+    if expires_at is not None:
+        values["expires_at"] = expires_at
+    if max_uses is not None:
+        used = func.coalesce(c.max_uses - c.uses_left, 0)
+        values |= {"max_uses": max_uses, "uses_left": case((used < max_uses, max_uses - used), else_=0)}
+    which = KEYS.where(key.tenant, key.fingerprint) & (c.key_id == key.key_id)
+    done = await connection.execute(update(public_keys).where(which).values(**values).returning(public_keys))
+    row = done.mappings().first()
+    return None if row is None else _key(row)
+
+
 def _which(tenant: str, selector: Selector, value: str) -> ColumnElement[bool] | None:
     column = _SELECTED.get(selector)
     return None if column is None else (public_keys.c.tenant == tenant) & (column == value)
@@ -135,13 +170,16 @@ def _which(tenant: str, selector: Selector, value: str) -> ColumnElement[bool] |
 async def end_selected(
     connection: AsyncConnection, tenant: str, selector: Selector, value: str, revocation_id: str, now: int
 ) -> int:
-    """Revoke, for good, every key that `selector` names and that has not ended; return how many."""
+    """Revoke, for good, every key that `selector` names; return how many had not ended."""
     which = _which(tenant, selector, value)
     if which is None:
         return 0
-    open_ = (public_keys.c.revocation_id.is_(None), public_keys.c.expires_at > now)
-    done = await connection.execute(update(public_keys).where(which, *open_).values(revocation_id=revocation_id))
-    return done.rowcount
+    standing = which & public_keys.c.revocation_id.is_(None)
+    revoked = update(public_keys).values(revocation_id=revocation_id)
+    ended = (await connection.execute(revoked.where(standing, public_keys.c.expires_at > now))).rowcount
+    # One whose time is over opens nothing, but it could be given more time.
+    await connection.execute(revoked.where(standing))
+    return ended
 
 
 async def selects_any(connection: AsyncConnection, tenant: str, selector: Selector, value: str, **owner: str) -> bool:
