@@ -31,7 +31,7 @@ NOUNS = {
 # First arguments that are not a plain string, and the codes that each can be.
 COMPUTED = {
     ("tms_ca/core/publickey.py", "code"): {"key_too_weak", "bad_public_key"},
-    ("tms_ca/services/directory.py", "code"): NOUNS,
+    ("tms_ca/services/shelved.py", "code"): NOUNS,
     ("tms_ca/services/journal.py", "denial.reason"): REASONS,
     ("tms_ca/services/authentication.py", "reason"): REASONS,
     ("tms_ca/http/browser.py", "code"): {"role_not_allowed", "mfa_required"},

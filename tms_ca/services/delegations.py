@@ -93,7 +93,7 @@ class Delegations:
                         "redirect_uri_not_registered",
                         f"{wish.redirect_uri!r} is not, to the letter, one of the client's redirect_uris",
                     )
-                await rows.DELEGATIONS.add(transaction.connection, **_row(made))
+                await rows.DELEGATIONS.add(transaction.connection, **delegation_row(made))
                 transaction.record(
                     event(
                         self._clock,
@@ -149,7 +149,7 @@ class Delegations:
                 expires_at=now + granted.lifetime_seconds,
                 uses_left=granted.constraints.max_uses,
             )
-            await rows.DELEGATIONS.update(transaction.connection, (tenant, delegation_id), **_row(granted))
+            await rows.DELEGATIONS.update(transaction.connection, (tenant, delegation_id), **delegation_row(granted))
             transaction.record(
                 event(
                     self._clock,
@@ -175,7 +175,7 @@ class Delegations:
         async with self._database.change(tenant) as transaction:
             asked = await self._pending(transaction, caller, tenant, delegation_id)
             denied = replace(asked, status=DelegationStatus.DENIED, decided_at=self._clock.now())
-            await rows.DELEGATIONS.update(transaction.connection, (tenant, delegation_id), **_row(denied))
+            await rows.DELEGATIONS.update(transaction.connection, (tenant, delegation_id), **delegation_row(denied))
             transaction.record(
                 event(self._clock, caller, tenant, "delegations.deny", delegation_id, client=asked.client_id)
             )
@@ -282,7 +282,8 @@ def _narrowed(asked: Delegation, wish: Narrowing) -> Delegation:
     )
 
 
-def _row(delegation: Delegation) -> dict[str, object]:
+def delegation_row(delegation: Delegation) -> dict[str, object]:
+    """Return what the table `delegations` holds of one."""
     values = {name: getattr(delegation, name) for name in fields_of(type(delegation))}
     values["constraints"] = constraints_to_json(delegation.constraints)
     values["restrictions"] = restrictions_to_json(delegation.restrictions)

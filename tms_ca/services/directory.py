@@ -6,19 +6,18 @@ Each change is one transaction with its audit event. Whatever is deleted takes i
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from sqlalchemy.exc import IntegrityError
-
 from tms_ca.core.access import Reach, Role
 from tms_ca.core.errors import Conflict, NotFound
 from tms_ca.core.facts import KeyStanding
-from tms_ca.core.model import Caller, Host, KeyPurpose, KeyState, Restrictions, Selector, Tenant
+from tms_ca.core.model import Caller, Host, KeyPurpose, KeyState, Restrictions, Tenant
 from tms_ca.core.publickey import parse_host_key
 from tms_ca.services.cakeys import CaKeys
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_id, new_secret, secret_digest
 from tms_ca.services.journal import event
+from tms_ca.services.shelved import add_in, plural, remove_in, there
 from tms_ca.signing import SoftwareSigner
-from tms_ca.store import cakeys, credentials, enrolment, people, revocations, rows
+from tms_ca.store import cakeys, credentials, people, revocations, rows
 from tms_ca.store.engine import Database, Transaction
 from tms_ca.store.rows import Shelf
 
@@ -45,7 +44,7 @@ class Directory:
         """
         async with self._database.read() as connection:
             found = await shelf.get(connection, *key)
-        return _there(shelf, found, key[-1])
+        return there(shelf, found, key[-1])
 
     async def get_own(self, caller: Caller, shelf: Shelf[R], *key: str) -> R:
         """Return one that the caller may see.
@@ -57,7 +56,7 @@ class Directory:
         found = await self.get(shelf, *key)
         owner = "client_id" if caller.role is Role.CLIENT else str(caller.role)
         mine = caller.reach is Reach.ANY or getattr(found, owner) == caller.id
-        return _there(shelf, found if mine else None, key[-1])
+        return there(shelf, found if mine else None, key[-1])
 
     async def page(
         self, shelf: Shelf[R], filters: Mapping[str, object], after: Sequence[object] | None, limit: int
@@ -80,16 +79,7 @@ class Directory:
     async def _add(
         self, transaction: Transaction, caller: Caller, shelf: Shelf[R], tenant: str, values: Mapping[str, object]
     ) -> R:
-        values = {"created_at": self._clock.now(), **values}
-        key = [tenant if name == "tenant" else values[name] for name in shelf.key]
-        if await shelf.get(transaction.connection, *key) is not None:
-            raise Conflict("exists", f"there is a {shelf.noun} {key[-1]!r} already")
-        try:
-            await shelf.add(transaction.connection, **{"tenant": tenant, **values})
-        except IntegrityError as error:
-            raise _integrity(shelf, error) from error
-        transaction.record(event(self._clock, caller, tenant, f"{_plural(shelf)}.create", str(key[-1])))
-        return _there(shelf, await shelf.get(transaction.connection, *key), str(key[-1]))
+        return await add_in(transaction, self._clock, caller, shelf, tenant, values)
 
     async def change(self, caller: Caller, shelf: Shelf[R], key: Sequence[str], **values: object) -> R:
         """Change what `values` names of one.
@@ -99,17 +89,17 @@ class Directory:
 
         """
         async with self._database.change(key[0]) as transaction:
-            before = _there(shelf, await shelf.get(transaction.connection, *key), key[-1])
+            before = there(shelf, await shelf.get(transaction.connection, *key), key[-1])
             if values:
                 await shelf.update(transaction.connection, key, **values)
             if "password_hash" in values:  # whoever knew the old one is out
                 await people.end_other_sessions(transaction.connection, key[0], key[1])
-            after = _there(shelf, await shelf.get(transaction.connection, *key), key[-1])
+            after = there(shelf, await shelf.get(transaction.connection, *key), key[-1])
             changes = {
                 name: [_plain(getattr(before, name, "hidden")), _plain(getattr(after, name, "hidden"))]
                 for name in sorted(values)
             }
-            transaction.record(event(self._clock, caller, key[0], f"{_plural(shelf)}.update", key[-1], changes=changes))
+            transaction.record(event(self._clock, caller, key[0], f"{plural(shelf)}.update", key[-1], changes=changes))
         return after
 
     async def remove(self, caller: Caller, shelf: Shelf[R], *key: str) -> None:
@@ -120,30 +110,7 @@ class Directory:
 
         """
         async with self._database.change(key[0]) as transaction:
-            connection = transaction.connection
-            found = _there(shelf, await shelf.get(connection, *key), key[-1])
-            ended = 0
-            selector = _SELECTORS.get(shelf.noun)
-            if selector is not None:
-                which = revocations.selected(selector, key[-1])
-            elif shelf is rows.LINKS:
-                which = rows.same_columns(found, ("user", "host", "account"))
-            else:
-                which = None
-            if which is not None:
-                ended = await revocations.end_certificates(
-                    connection, key[0], which, f"deleted:{shelf.noun}", self._clock.now()
-                )
-            if selector is not None:
-                ended += await enrolment.end_selected(
-                    connection, key[0], selector, key[-1], f"deleted:{shelf.noun}", self._clock.now()
-                )
-            for role in _ROLES.get(shelf.noun, ()):
-                await credentials.remove_all(connection, key[0], role, key[-1])
-            await shelf.remove(connection, *key)
-            transaction.record(
-                event(self._clock, caller, key[0], f"{_plural(shelf)}.delete", key[-1], certificates=ended)
-            )
+            await remove_in(transaction, self._clock, caller, shelf, *key)
 
     async def create_tenant(
         self,
@@ -224,7 +191,7 @@ class Directory:
 
         """
         async with self._database.change(tenant) as transaction:
-            _there(shelf, await shelf.get(transaction.connection, tenant, subject), subject)
+            there(shelf, await shelf.get(transaction.connection, tenant, subject), subject)
             held = await credentials.held(transaction.connection, tenant, role, subject)
             held = [one for one in held if one.node is None]  # the machines of a host have theirs beside these
             if len(held) >= credentials.MOST_HELD:
@@ -234,7 +201,7 @@ class Directory:
     async def secrets(self, shelf: Shelf[R], role: Role, tenant: str, subject: str) -> list[credentials.Credential]:
         """Return the ids and times of the secrets of one holder, never the secrets."""
         async with self._database.read() as connection:
-            _there(shelf, await shelf.get(connection, tenant, subject), subject)
+            there(shelf, await shelf.get(connection, tenant, subject), subject)
             return await credentials.held(connection, tenant, role, subject)
 
     async def remove_secret(self, caller: Caller, role: Role, tenant: str, subject: str, credential_id: str) -> None:
@@ -262,37 +229,11 @@ class Directory:
         return secret
 
 
-_SELECTORS: Mapping[str, Selector] = {"client": Selector.CLIENT, "user": Selector.USER, "host": Selector.HOST}
-_ROLES: Mapping[str, Sequence[Role]] = {
-    "client": [Role.CLIENT],
-    "host": [Role.HOST],
-    "admin": [Role.ADMIN, Role.OPERATOR],
-}
-
-
 def own_filter(caller: Caller, column: str) -> dict[str, object]:
     """Return the filter that narrows a list to the caller's own, where the caller reaches no further."""
     return {} if caller.reach is Reach.ANY else {column: caller.id}
 
 
-def _plural(shelf: Shelf[R]) -> str:
-    return {"identity": "identities", "account link": "account-links"}.get(shelf.noun, f"{shelf.noun}s")
-
-
-def _there(shelf: Shelf[R], found: R | None, name: str) -> R:
-    if found is None:
-        code = shelf.noun.replace(" ", "_") + "_unknown"
-        raise NotFound(code, f"there is no {shelf.noun} {name!r} that you may see")
-    return found
-
-
 def _plain(value: object) -> object:
     """Return what an audit event says of a field."""
     return rows.restrictions_to_json(value) if isinstance(value, Restrictions) else value
-
-
-def _integrity(shelf: Shelf[R], error: IntegrityError) -> Conflict | NotFound:
-    text = str(error.orig).lower()
-    if "foreign key" in text:
-        return NotFound("reference_unknown", f"this {shelf.noun} names something that is not there: see the fields")
-    return Conflict("exists", f"there is such a {shelf.noun} already")
