@@ -145,6 +145,7 @@ def _no_control(value: str) -> None:
 
 _TENANT = Named("a tenant", names.valid_tenant, "1-24 of a-z 0-9 -", names.TENANT)
 _CLIENT = Named("a client_id", names.valid_client_id, "1-32 of A-Z a-z 0-9 . _ -", names.CLIENT_ID)
+_ADMIN = Named("an admin_id", names.valid_admin_id, "1-32 of A-Z a-z 0-9 . _ -, perhaps behind ~~", names.ADMIN_ID)
 _USER = Named("a user", names.valid_user, "1-48 of A-Z a-z 0-9 . _ @ + -", names.USER)
 _NODE = Named("a machine", names.valid_node, "1-63 of A-Z a-z 0-9 . _ -", names.NODE)
 _HOST = Named("a host", names.valid_host, "1-63 of a-z 0-9 . -", names.HOST)
@@ -165,6 +166,11 @@ def tenant_field(**options: Any) -> fields.String:
 def client_field(**options: Any) -> fields.String:
     """Return a field for a client_id."""
     return fields.String(validate=_CLIENT, **options)
+
+
+def admin_field(**options: Any) -> fields.String:
+    """Return a field for an admin_id."""
+    return fields.String(validate=_ADMIN, **options)
 
 
 def user_field(**options: Any) -> fields.String:
@@ -234,7 +240,7 @@ class ListQuery(Shape):
 _PATH: Mapping[str, tuple[Callable[[str], bool], str]] = {
     "tenant": (names.valid_tenant, names.TENANT),
     "client_id": (names.valid_client_id, names.CLIENT_ID),
-    "admin_id": (names.valid_client_id, names.CLIENT_ID),
+    "admin_id": (names.valid_admin_id, names.ADMIN_ID),
     "user": (names.valid_user, names.USER),
     "host": (names.valid_host, names.HOST),
     "node": (names.valid_node, names.NODE),

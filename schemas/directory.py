@@ -11,6 +11,7 @@ from schemas.base import (
     Shape,
     Timestamp,
     account_field,
+    admin_field,
     client_field,
     host_field,
     matching,
@@ -118,7 +119,7 @@ class TenantShape(Shape):
 class AdminCreate(Shape):
     """A new admin of a tenant."""
 
-    admin_id = client_field(required=True)
+    admin_id = admin_field(required=True)
     display_name = text_field(100, load_default="")
 
 

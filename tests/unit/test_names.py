@@ -60,6 +60,7 @@ HOSTILE_PRINCIPALS = sorted(
 SPACES = {
     names.valid_tenant: ("default", "a", "0", "t" * 24),
     names.valid_client_id: ("portal", "_x", "A.b-c", "c" * 32),
+    names.valid_admin_id: ("boss", "~~admin", "~~" + "c" * 32),
     names.valid_user: ("alice", "alice@utexas.edu", "_a+b", "u" * 48),
     names.valid_host: ("stampede3", "login1.tacc.utexas.edu", "a", "0" * 63),
     names.valid_account: ("alice", "_svc", "a.b-c_9", "a" * 32),
@@ -72,6 +73,7 @@ SPACES = {
 TOO_LONG = {
     names.valid_tenant: "t" * 25,
     names.valid_client_id: "c" * 33,
+    names.valid_admin_id: "~~" + "c" * 33,
     names.valid_user: "u" * 49,
     names.valid_host: "h" * 64,
     names.valid_account: "a" * 33,
@@ -109,6 +111,10 @@ def test_names_empty_or_too_long(valid):
         (names.valid_client_id, ".a"),
         (names.valid_client_id, "a:b"),
         (names.valid_client_id, "a;b"),
+        (names.valid_client_id, "~~admin"),
+        (names.valid_admin_id, "~admin"),
+        (names.valid_admin_id, "~~~admin"),
+        (names.valid_admin_id, "a~~b"),
         (names.valid_user, "@a"),
         (names.valid_user, "a;u=b"),
         (names.valid_user, "a b"),

@@ -13,6 +13,7 @@ from tms_ca.core.errors import Invalid
 
 TENANT = r"^[a-z0-9][a-z0-9-]{0,23}$"
 CLIENT_ID = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$"
+ADMIN_ID = r"^(~~)?[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$"  # ~~admin is the one of a tenant of the TMS server
 USER = r"^[A-Za-z0-9_][A-Za-z0-9._@+-]{0,47}$"
 HOST = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
 NODE = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
@@ -28,6 +29,7 @@ KEY_ID = r"^[\x20-\x7e]{1,128}$"
 
 _TENANT = re.compile(TENANT)
 _CLIENT_ID = re.compile(CLIENT_ID)
+_ADMIN_ID = re.compile(ADMIN_ID)
 _USER = re.compile(USER)
 _HOST = re.compile(HOST)
 _NODE = re.compile(NODE)
@@ -73,6 +75,11 @@ def valid_tenant(text: str) -> bool:
 def valid_client_id(text: str) -> bool:
     """Tell whether `text` may name a client."""
     return _CLIENT_ID.fullmatch(text) is not None
+
+
+def valid_admin_id(text: str) -> bool:
+    """Tell whether `text` may name an admin."""
+    return _ADMIN_ID.fullmatch(text) is not None
 
 
 def valid_user(text: str) -> bool:
