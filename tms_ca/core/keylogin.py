@@ -83,6 +83,7 @@ class KeyGrant:
     key_type: str
     public_key: str
     takes_use: bool = False  # a use must be taken first
+    forgiven: DenialReason | None = None  # what decide_key would have said, where core.leniency let it pass
 
     @property
     def line(self) -> str:

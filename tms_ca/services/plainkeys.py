@@ -1,10 +1,10 @@
 """Plain keys: escrow one for hosts and clients that cannot use certificates, and find it at a login."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tms_ca.core.errors import Conflict, NotFound
-from tms_ca.core.facts import Denial, DenialReason, Facts, Grant, IssueRequest, Limits
-from tms_ca.core.keylogin import KeyGrant, KeyRequest, decide_escrow, decide_key
+from tms_ca.core.facts import Denial, Facts, Grant, IssueRequest, Limits
+from tms_ca.core.keylogin import KeyFacts, KeyGrant, KeyRequest, decide_escrow, decide_key
 from tms_ca.core.model import Caller, PublicKeyRecord
 from tms_ca.core.publickey import PublicKey, parse_public_key
 from tms_ca.core.record import record
@@ -20,6 +20,7 @@ from tms_ca.store.memory import RememberedFacts
 from tms_ca.store.plainkeys import KEYS, KeyFactsReader
 
 ESCROW, REMOVE, CHECK = "public-keys.create", "public-keys.delete", "logins.key"
+Judge = Callable[[KeyRequest, KeyFacts, Limits, int], KeyGrant | Denial]
 
 
 @record
@@ -88,9 +89,16 @@ class PlainKeys:
         await self._record(caller, ESCROW, target, denial, **more)
 
     async def keep(
-        self, caller: Caller, request: IssueRequest, wish: KeyWish, key: PublicKey, grant: Grant, epoch: int
+        self,
+        caller: Caller,
+        request: IssueRequest,
+        wish: KeyWish,
+        key: PublicKey,
+        grant: Grant,
+        epoch: int,
+        **more: object,
     ) -> PublicKeyRecord:
-        """Keep a key as it was granted on facts of `epoch`.
+        """Keep a key as it was granted on facts of `epoch`; `more` goes on record.
 
         Raises:
             Conflict: the key is escrowed for another user, client or place
@@ -100,7 +108,7 @@ class PlainKeys:
         async with self._database.transaction() as transaction:
             if await plainkeys.epoch_held(transaction.connection, caller.tenant) != epoch:
                 raise ChangedMeanwhile
-            return await self._keep(transaction, caller, request, wish, key, grant)
+            return await self._keep(transaction, caller, request, wish, key, grant, more)
 
     async def _keep(
         self,
@@ -110,6 +118,7 @@ class PlainKeys:
         wish: KeyWish,
         key: PublicKey,
         grant: Grant,
+        more: Mapping[str, object],
     ) -> PublicKeyRecord:
         there = await KEYS.get(transaction.connection, caller.tenant, key.fingerprint)
         place = (request.user, caller.id, request.host, request.account)
@@ -157,16 +166,21 @@ class PlainKeys:
                 delegation=kept.delegation_id,
                 until=kept.expires_at,
                 replaced=None if there is None else there.key_id,
+                **more,
             )
         )
         return kept
 
-    async def check(self, caller: Caller, account: str, fingerprint: str, key_type: str) -> KeyGrant:
+    async def check(
+        self, caller: Caller, account: str, fingerprint: str, key_type: str | None, judge: Judge = decide_key
+    ) -> KeyGrant:
         """Return the line for the host `caller`, whose sshd was offered a key; nothing is remembered.
+
+        `key_type` None is whichever the key has. What `judge` forgave is on record, too.
 
         Raises:
             Denied: the key does not open the account, for a reason of core.policy; the refusal is on record
-            ChangedMeanwhile: something in the tenant changed since the credential was checked
+            ChangedMeanwhile: something that it rests on changed since the credential was checked
 
         """
         facts = await self._reader.get(caller.tenant, caller.id, fingerprint)
@@ -174,23 +188,30 @@ class PlainKeys:
             raise NotFound("tenant_unknown", "there is no such tenant")
         require_epoch(caller, facts.around.epoch)
         now = self._clock.now()
-        verdict = decide_key(KeyRequest(caller.id, account, fingerprint, key_type), facts, self._limits, now)
+        if key_type is None:
+            key_type = "" if facts.key is None else facts.key.key_type
+        asked = KeyRequest(caller.id, account, fingerprint, key_type)
+        verdict = judge(asked, facts, self._limits, now)
         if isinstance(verdict, KeyGrant) and verdict.takes_use and facts.key is not None:
-            verdict = await self._use(caller, fingerprint, facts.key.key_id, now, verdict)
+            await self._use(caller, fingerprint, facts.key.key_id, now)
+        target = f"{account}@{caller.id} key:{fingerprint}"
         if isinstance(verdict, Denial):
-            await self._record(caller, CHECK, f"{account}@{caller.id} key:{fingerprint}", verdict)
+            await self._record(caller, CHECK, target, verdict)
             raise refusal(verdict)
+        if verdict.forgiven is not None:
+            await self._commits.submit(
+                Entry(event(self._clock, caller, caller.tenant, CHECK, target, lenient=verdict.forgiven))
+            )
         return verdict
 
-    async def _use(self, caller: Caller, fingerprint: str, key_id: str, now: int, grant: KeyGrant) -> KeyGrant | Denial:
+    async def _use(self, caller: Caller, fingerprint: str, key_id: str, now: int) -> None:
         async with self._database.transaction() as transaction:
             left = await plainkeys.take_use(transaction.connection, caller.tenant, fingerprint, key_id, now)
             if left is None:
-                return Denial(DenialReason.USES_EXHAUSTED, "the public key was for a number of uses, and all are used")
+                raise ChangedMeanwhile  # the last was taken, or the key is another: decided anew, it is a no
             transaction.record(
                 event(self._clock, caller, caller.tenant, CHECK, f"key:{fingerprint}", key_id=key_id, uses_left=left)
             )
-        return grant
 
     async def _record(self, caller: Caller, action: str, target: str, denial: Denial, **more: object) -> None:
         refused = event(self._clock, caller, caller.tenant, action, target, denial.reason, detail=denial.detail, **more)
