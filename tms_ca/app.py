@@ -40,6 +40,8 @@ from tms_ca.services.delegations import Delegations
 from tms_ca.services.directory import Directory
 from tms_ca.services.enrolment import Enrolment
 from tms_ca.services.explain import Explain
+from tms_ca.services.grants import Grants
+from tms_ca.services.host_addresses import HostAddresses
 from tms_ca.services.hostcerts import HostCertificateIssuer
 from tms_ca.services.issuance import Issuance
 from tms_ca.services.logins import Logins
@@ -182,6 +184,8 @@ def _services(
         trust=Trust(database, TrustReader(driver), ring, krls, clock),
         reports=MeteredReports(metrics, database, krls, clock),
         numbers=TmsV1Numbers(database, clock),
+        grants=Grants(database, clock),
+        host_addresses=HostAddresses(database, clock),
         tracing=tracing,
     )
 

@@ -16,6 +16,8 @@ from tms_ca.services.delegations import Delegations
 from tms_ca.services.directory import Directory
 from tms_ca.services.enrolment import Enrolment
 from tms_ca.services.explain import Explain
+from tms_ca.services.grants import Grants
+from tms_ca.services.host_addresses import HostAddresses
 from tms_ca.services.hostcerts import HostCertificateIssuer
 from tms_ca.services.issuance import Issuance
 from tms_ca.services.krl import Krls
@@ -68,6 +70,8 @@ class Context:
     trust: Trust
     reports: Reports
     numbers: TmsV1Numbers
+    grants: Grants
+    host_addresses: HostAddresses
     tracing: Tracing | None = None
 
 
