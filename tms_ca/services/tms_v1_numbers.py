@@ -31,8 +31,13 @@ class TmsV1Numbers:
 
     async def of(self, tenant: str, kind: NumberOf, names: Sequence[str]) -> Mapping[str, Number]:
         """Return the number of each of `names`."""
-        async with self._database.transaction() as transaction:
-            return await tms_v1.numbers(transaction.connection, tenant, kind, names)
+        async with self._database.read() as connection:
+            found = await tms_v1.known(connection, tenant, kind, names)
+        fresh = [name for name in names if name not in found]
+        if fresh:
+            async with self._database.transaction() as transaction:
+                found |= await tms_v1.numbers(transaction.connection, tenant, kind, fresh)
+        return found
 
     async def name(self, tenant: str, kind: NumberOf, number: int) -> str | None:
         """Return whose number it is; None for nobody's."""

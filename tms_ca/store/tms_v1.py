@@ -26,17 +26,18 @@ async def numbers(
     connection: AsyncConnection, tenant: str, kind: str, names: Sequence[str]
 ) -> Mapping[str, Number]:  # fmt: skip
     """Return the number of each of `names`; those that have none get one, in the order given."""
-    found = await _known(connection, tenant, kind, names)
+    found = await known(connection, tenant, kind, names)
     fresh = [name for name in dict.fromkeys(names) if name not in found]
     if fresh:
         dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
         values = [{"tenant": tenant, "kind": kind, "name": name} for name in fresh]
         await connection.execute(dialect.insert(tms_v1_numbers).on_conflict_do_nothing(), values)
-        found |= await _known(connection, tenant, kind, fresh)
+        found |= await known(connection, tenant, kind, fresh)
     return found
 
 
-async def _known(connection: AsyncConnection, tenant: str, kind: str, names: Sequence[str]) -> dict[str, Number]:
+async def known(connection: AsyncConnection, tenant: str, kind: str, names: Sequence[str]) -> dict[str, Number]:
+    """Return the number of each of `names` that has one."""
     found: dict[str, Number] = {}
     for at in range(0, len(names), _AT_ONCE):
         query = select(_N.name, _SHOWN.label("number"), _N.updated_at).where(
