@@ -10,6 +10,8 @@ from aiohttp import web
 from tms_ca.background import Background, upkeep_job
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.facts import Limits
+from tms_ca.core.keylogin import decide_key
+from tms_ca.core.leniency import decide_leniently
 from tms_ca.http import openapi, pages
 from tms_ca.http.admission import Admission
 from tms_ca.http.context import CONTEXT, HANDLE, KNOWN_PATHS, Context
@@ -43,11 +45,16 @@ from tms_ca.services.explain import Explain
 from tms_ca.services.grants import Grants
 from tms_ca.services.host_addresses import HostAddresses
 from tms_ca.services.hostcerts import HostCertificateIssuer
+from tms_ca.services.importing import Importing
 from tms_ca.services.issuance import Issuance
+from tms_ca.services.keylogins import KeyLogins
+from tms_ca.services.keymode import KeyMode
 from tms_ca.services.logins import Logins
+from tms_ca.services.mvp import Mvp
 from tms_ca.services.people import Passwords, People
 from tms_ca.services.plainkeys import PlainKeys
 from tms_ca.services.records import Records
+from tms_ca.services.retrieval import Retrieval
 from tms_ca.services.revocation import Revocations
 from tms_ca.services.session_ends import SessionEnds
 from tms_ca.services.sessions import Sessions
@@ -66,6 +73,7 @@ from tms_ca.store.hot_writer import ChainElsewhere, WriterDriver
 from tms_ca.store.jobs_lock import JobsLock
 from tms_ca.store.memory import RememberedFacts
 from tms_ca.store.plainkeys import KeyFactsReader
+from tms_ca.store.retrieval import HostFinder
 from tms_ca.store.trust import TrustReader
 from tms_ca.traced import TracedCommits, TracedFacts, TracedKeyRing, TracedRules
 from tms_ca.tracing import Tracing
@@ -120,7 +128,10 @@ async def open_context(
     try:
         context = _services(settings, vault, clock, database, MeteredDriver(driver, metrics), chain, metrics, tracing)
         await MeteredKeyRing(database, vault, metrics).check_master_key()
-        yield context
+        try:
+            yield context
+        finally:
+            context.key_mode.close()
     finally:
         await driver.close()
         await database.close()
@@ -155,6 +166,8 @@ def _services(
     keys = CaKeys(database, vault, clock)
     krls = MeteredKrls(database, clock, metrics)
     host_certificates = HostCertificateIssuer(database, ring, clock)
+    plain_keys, wire = PlainKeys(database, facts, KeyFactsReader(driver), commits, limits, clock), settings.tms_v1
+    judge = decide_key if wire.strict else decide_leniently
     return Context(
         clock=clock,
         limits=limits,
@@ -162,12 +175,15 @@ def _services(
         vault=vault,
         commits=commits,
         metrics=metrics,
-        authentication=Authentication(facts, clock),
+        authentication=Authentication(database, facts, clock),
         issuance=issuance,
         logins=logins,
-        plain_keys=PlainKeys(database, facts, KeyFactsReader(driver), commits, limits, clock),
+        plain_keys=plain_keys,
+        key_mode=KeyMode(database, plain_keys, Mvp(database, Grants(database, clock)), limits, clock),
+        retrieval=Retrieval(HostFinder(driver, wire.retrieve_tenants), plain_keys, judge),
         sessions=sessions,
-        session_ends=SessionEnds(database, facts, clock),
+        key_logins=KeyLogins(database, commits, limits, clock),
+        session_ends=SessionEnds(database, facts, KeyFactsReader(driver), clock),
         explain=Explain(facts, unissued, limits, clock),
         revocations=Revocations(database, clock),
         krls=krls,
@@ -184,6 +200,7 @@ def _services(
         trust=Trust(database, TrustReader(driver), ring, krls, clock),
         reports=MeteredReports(metrics, database, krls, clock),
         numbers=TmsV1Numbers(database, clock),
+        importing=Importing(database, Directory(database, keys, clock), clock),
         grants=Grants(database, clock),
         host_addresses=HostAddresses(database, clock),
         tracing=tracing,

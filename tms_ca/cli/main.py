@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tms_ca import __version__
-from tms_ca.cli import directory, explain, frame, init, logins, plainkeys, serve, tidy, trust, upkeep
+from tms_ca.cli import directory, explain, frame, import_tms, init, logins, plainkeys, serve, tidy, trust, upkeep
 from tms_ca.core.errors import TmsError
 from tms_ca.settings import SettingsError
 
@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add(commands)
     tidy.add(commands)
     explain.add(commands)
+    import_tms.add(commands)
     for own in commands.choices.values():
         own.set_defaults(data=None)  # then TMS_CA_DATA says where
     for noun in (*directory.NOUNS, *trust.NOUNS, *logins.NOUNS, *plainkeys.NOUNS, *upkeep.NOUNS):

@@ -19,7 +19,10 @@ from tms_ca.services.explain import Explain
 from tms_ca.services.grants import Grants
 from tms_ca.services.host_addresses import HostAddresses
 from tms_ca.services.hostcerts import HostCertificateIssuer
+from tms_ca.services.importing import Importing
 from tms_ca.services.issuance import Issuance
+from tms_ca.services.keylogins import KeyLogins
+from tms_ca.services.keymode import KeyMode
 from tms_ca.services.krl import Krls
 from tms_ca.services.logins import Logins
 from tms_ca.services.people import People
@@ -27,6 +30,7 @@ from tms_ca.services.plainkeys import PlainKeys
 from tms_ca.services.readiness import Readiness
 from tms_ca.services.records import Records
 from tms_ca.services.reports import Reports
+from tms_ca.services.retrieval import Retrieval
 from tms_ca.services.revocation import Revocations
 from tms_ca.services.session_ends import SessionEnds
 from tms_ca.services.sessions import Sessions
@@ -52,7 +56,10 @@ class Context:
     issuance: Issuance
     logins: Logins
     plain_keys: PlainKeys
+    key_mode: KeyMode
+    retrieval: Retrieval
     sessions: Sessions
+    key_logins: KeyLogins
     session_ends: SessionEnds
     explain: Explain
     revocations: Revocations
@@ -70,6 +77,7 @@ class Context:
     trust: Trust
     reports: Reports
     numbers: TmsV1Numbers
+    importing: Importing
     grants: Grants
     host_addresses: HostAddresses
     tracing: Tracing | None = None
@@ -81,4 +89,5 @@ KNOWN_PATHS = web.AppKey("known_paths", KnownPaths)
 HANDLE: web.AppKey[Callable[[web.Request], Awaitable[web.StreamResponse]]] = web.AppKey("handle")
 REQUEST_ID = web.RequestKey("request_id", str)
 ADDRESS = web.RequestKey("address", str)
+CAUSE = web.RequestKey("cause", str)  # of a failure that is an answer already, for the log
 PROBLEM = web.RequestKey("problem", str)  # the code of a refusal that is an answer, not an error

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Table, func, insert, or_, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import ALL_TENANTS, DelegationStatus
@@ -170,4 +171,6 @@ async def keep_numbers(connection: AsyncConnection, tenant: str, kept: Sequence[
             ),
             {"highest": highest},
         )
-    await connection.execute(insert(tms_v1_numbers), values)
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    # What was deleted and comes again keeps the number that it was left with.
+    await connection.execute(dialect.insert(tms_v1_numbers).on_conflict_do_nothing(), values)

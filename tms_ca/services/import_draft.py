@@ -1,0 +1,87 @@
+"""The plan for one tenant: rows to insert with their events and numbers, and what is said of those that cannot come."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Table
+
+from tms_ca.core.record import record
+from tms_ca.services.import_report import Came, ImportReport, Remark
+from tms_ca.services.tms_v1_numbers import NumberOf
+from tms_ca.store.imports import Here, Kept
+from tms_ca.store.tms_source_rows import OldRow
+
+
+@record
+class Deed:
+    """An audit event to be."""
+
+    action: str
+    target: str
+    detail: dict[str, object]
+
+
+@record
+class Item:
+    """One old row as it will be here: all of it is inserted in one transaction, or none."""
+
+    rows: tuple[tuple[Table, Mapping[str, object]], ...]
+    deeds: tuple[Deed, ...]
+    kept: Kept | None
+
+
+@dataclass(slots=True)
+class Draft:
+    """The plan for one tenant. `here` is what is there and, as the plan grows, what will be."""
+
+    tenant: str
+    now: int
+    here: Here
+    report: ImportReport
+    numbers: dict[str, set[int]]  # that are shown for things of each kind
+    taken: set[bytes]  # digests of the secrets that are here, in any tenant
+    items: list[Item] = field(default_factory=list)
+
+    def comes(
+        self,
+        table: str,
+        row: OldRow,
+        number_of: NumberOf | None,
+        name: str,
+        rows: Sequence[tuple[Table, Mapping[str, object]]],
+        deeds: Sequence[Deed],
+        said: str,
+    ) -> None:
+        """Let a row come; `name` is what it is numbered by here, `said` is how it is named in the report."""
+        self.report.tables[table].came += 1
+        kept: Kept | None = None
+        if number_of is not None:
+            shown = self.numbers.setdefault(number_of, set())
+            if row.id in shown:
+                self.remark(Came.NOTED, table, row, said, f"the id {row.id} is another's here; it has a new one")
+            else:
+                shown.add(row.id)
+                changed = row.updated if row.updated > row.created else None
+                kept = Kept(number_of, name, row.id, changed)
+        self.items.append(Item(tuple(rows), tuple(deeds), kept))
+
+    def is_here(self, table: str, row: OldRow, name: str, differences: Sequence[str] = ()) -> None:
+        """Say that there is one of this name already, and in what it differs."""
+        self.report.tables[table].here += 1
+        for difference in differences:
+            self.remark(Came.OTHERWISE, table, row, name, difference)
+
+    def stays(self, table: str, row: OldRow, name: str, reason: str) -> None:
+        """Say that a row cannot come, why, and what to do."""
+        self.report.tables[table].left += 1
+        self.remark(Came.NOT, table, row, name, reason)
+
+    def remark(self, how: Came, table: str, row: OldRow, name: str, reason: str) -> None:
+        """Name a row."""
+        self.report.remarks.append(Remark(how, table, row.id, row.tenant, name, reason))
+
+
+def named(**what: Any) -> str:
+    """Return a natural key as people read it, such as `client_id=portal`."""
+    return " ".join(f"{name}={value}" for name, value in what.items())

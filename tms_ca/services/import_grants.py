@@ -1,0 +1,114 @@
+"""User hosts, delegations and notes of addresses of an old TMS server, as they will be here."""
+
+import json
+from collections.abc import Mapping
+
+from sqlalchemy import Table
+
+from tms_ca.core import names
+from tms_ca.core.model import PrincipalFormat
+from tms_ca.services.delegations import delegation_row
+from tms_ca.services.grants import granted
+from tms_ca.services.ids import new_id
+from tms_ca.services.import_draft import Deed, Draft, named
+from tms_ca.services.tms_v1_numbers import NumberOf
+from tms_ca.store import tables
+from tms_ca.store.tms_source_rows import OldDelegation, OldHost, OldLink
+
+
+def plan_link(draft: Draft, row: OldLink) -> None:
+    """Plan an account link, and its host where there is none."""
+    name = named(tms_user_id=row.tms_user_id, host=row.host, host_account=row.host_account)
+    key = (row.tms_user_id, row.host, row.host_account)
+    here = draft.here
+    if key in here.links:
+        same = here.links[key] == row.expires_at
+        draft.is_here("user_hosts", row, name, [] if same else ["ends at another time here"])
+        return
+    why = _unfit_link(draft, row)
+    if why:
+        draft.stays("user_hosts", row, name, why)
+        return
+    rows: list[tuple[Table, Mapping[str, object]]] = []
+    deeds: list[Deed] = []
+    if row.host not in here.hosts:
+        here.hosts.add(row.host)
+        rows.append((tables.hosts, _host(draft, row)))
+        deeds.append(Deed("hosts.create", row.host, {"imported_id": row.id}))
+    link_id = new_id("lnk")
+    values = {
+        "tenant": draft.tenant, "link_id": link_id, "user": row.tms_user_id, "host": row.host,
+        "account": row.host_account, "starts_at": min(row.created, draft.now), "expires_at": row.expires_at,
+        "created_at": row.created,
+    }  # fmt: skip
+    rows.append((tables.account_links, values))
+    about = {"user": row.tms_user_id, "account": row.host_account, "host": row.host, "until": row.expires_at}
+    deeds.append(Deed("account-links.create", link_id, {"imported_id": row.id, **about}))
+    here.links[key] = row.expires_at
+    draft.comes("user_hosts", row, NumberOf.LINK, link_id, rows, deeds, name)
+
+
+def _unfit_link(draft: Draft, row: OldLink) -> str:
+    if row.tms_user_id not in draft.here.users:
+        return "its user has not come; see there"
+    if not names.valid_host(row.host):
+        return (
+            f"{row.host[:100]!r} cannot be the name of a host here (lower-case letters, digits, dots and hyphens); "
+            "name it so in tms_keycmd.toml and link it by that name: tms-ca links create"
+        )
+    if not names.valid_account(row.host_account):
+        return f"{row.host_account[:100]!r} cannot be the name of an account here; see tms-ca links create"
+    if row.host_account in names.RESERVED_ACCOUNTS:
+        return (
+            f"{row.host_account!r} is an account of the system, which no delegation of the old kind opens; link it "
+            "with tms-ca links create --allow-reserved and let its user delegate it by name"
+        )
+    return ""
+
+
+def _host(draft: Draft, row: OldLink) -> dict[str, object]:
+    return {
+        "tenant": draft.tenant, "host": row.host, "addresses": [], "ssh_host_keys": [], "enabled": True,
+        "principal_format": PrincipalFormat.ACCOUNT_AT_HOST, "created_at": row.created,
+    }  # fmt: skip
+
+
+def plan_delegation(draft: Draft, row: OldDelegation) -> None:
+    """Plan a delegation for every host and account that is not the system's."""
+    name = named(client_id=row.client_id, client_user_id=row.client_user_id)
+    here = draft.here
+    key = (row.client_id, row.client_user_id)
+    if key in here.delegations:
+        same = here.delegations[key][1] == row.expires_at
+        draft.is_here("delegations", row, name, [] if same else ["ends at another time here"])
+        return
+    for kind, missing in (
+        ("client", row.client_id not in here.clients),
+        ("user", row.client_user_id not in here.users),
+    ):
+        if missing:
+            draft.stays("delegations", row, name, f"its {kind} has not come; see there")
+            return
+    made = granted(draft.tenant, row.client_id, row.client_user_id, min(row.created, draft.now), row.expires_at)
+    values = delegation_row(made)
+    here.delegations[key] = (made.delegation_id, row.expires_at)
+    detail = {"imported_id": row.id, "client": row.client_id, "user": row.client_user_id, "until": row.expires_at}
+    deeds = [Deed("delegations.grant", made.delegation_id, detail)]
+    rows: list[tuple[Table, Mapping[str, object]]] = [(tables.delegations, values)]
+    draft.comes("delegations", row, NumberOf.DELEGATION, made.delegation_id, rows, deeds, name)
+
+
+def plan_address(draft: Draft, row: OldHost) -> None:
+    """Plan a note of a host's address, which nothing reads for a decision."""
+    name = named(host=row.host, addr=row.addr)
+    if (row.host, row.addr) in draft.here.addresses:
+        draft.is_here("hosts", row, name)
+        return
+    if not names.valid_host(row.host):
+        draft.stays("hosts", row, name, f"{row.host[:100]!r} cannot be the name of a host here; nothing reads the row")
+        return
+    draft.here.addresses.add((row.host, row.addr))
+    values = {"tenant": draft.tenant, "host": row.host, "addr": row.addr, "created_at": row.created}
+    number_name = json.dumps([row.host, row.addr])
+    deeds = [Deed("tms-v1-hosts.create", row.host, {"imported_id": row.id, "addr": row.addr})]
+    draft.comes("hosts", row, NumberOf.HOST, number_name, [(tables.tms_v1_hosts, values)], deeds, name)

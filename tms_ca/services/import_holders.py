@@ -1,0 +1,181 @@
+"""Admins, clients and users of an old TMS server, with the hashes of their secrets, as they will be here."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Table
+
+from tms_ca.core import names
+from tms_ca.core.access import Role
+from tms_ca.services.import_draft import Deed, Draft, named
+from tms_ca.services.import_report import Came
+from tms_ca.services.tms_v1_numbers import NumberOf
+from tms_ca.store import tables
+from tms_ca.store.tms_source_rows import OldAdmin, OldClient, OldMfa, OldRow
+
+# Of the secret that stands in the old server's installation for everybody to read.
+WELL_KNOWN = bytes.fromhex(
+    "1c3e9787e63aa086675efe17a9b2b1adbeaddd19283d8bfe364a8e044f0cc24b"
+    "2cb804d1136685069f0d9bd929fd79f96b89762a2f10917e6a21495b5d080ee1"
+)
+_SHA512 = re.compile(r"[0-9a-f]{128}")
+_Rows = list[tuple[Table, Mapping[str, object]]]
+
+
+def plan_admin(draft: Draft, row: OldAdmin) -> None:
+    """Plan an admin of the tenant with their secret."""
+    name = named(admin_user=row.admin_user)
+    if not names.valid_admin_id(row.admin_user):
+        draft.stays("admin", row, name, _no_name("admin", row.admin_user, "tms-ca admins create"))
+        return
+    digest, fault = _digest(draft, row.admin_secret)
+    secret_id = _secret_id(draft.tenant, Role.ADMIN, row.admin_user, row.admin_secret)
+    if row.admin_user in draft.here.admins:
+        draft.is_here("admin", row, name, _other_secret(draft, secret_id, fault))
+        return
+    rows: _Rows = [
+        (tables.admins, _values(draft, row, admin_id=row.admin_user, display_name="", enabled=True)),
+    ]
+    deeds = [_deed("admins.create", row.admin_user, row)]
+    _with_secret(draft, rows, deeds, Role.ADMIN, row.admin_user, secret_id, digest, row)
+    draft.here.admins.add(row.admin_user)
+    draft.comes("admin", row, None, row.admin_user, rows, deeds, name)
+    if fault:
+        draft.remark(Came.IN_PART, "admin", row, name, f"came without its secret: {fault}")
+
+
+def plan_client(draft: Draft, row: OldClient) -> None:
+    """Plan a client with its secret."""
+    name = named(client_id=row.client_id)
+    here = draft.here
+    if not names.valid_client_id(row.client_id):
+        draft.stays("clients", row, name, _no_name("client", row.client_id, "tms-ca clients create"))
+        return
+    digest, fault = _digest(draft, row.client_secret)
+    secret_id = _secret_id(draft.tenant, Role.CLIENT, row.client_id, row.client_secret)
+    if row.client_id in here.clients:
+        differences = _other_secret(draft, secret_id, fault)
+        if here.clients[row.client_id] is not row.enabled:
+            differences.append(f"is {_enabled(row.enabled)} on the old server, {_enabled(not row.enabled)} here")
+        draft.is_here("clients", row, name, differences)
+        return
+    of_app = here.apps.get((row.app_name, row.app_version))
+    if of_app is not None:
+        draft.stays(
+            "clients", row, name,
+            f"its app_name {row.app_name!r} and app_version {row.app_version!r} are those of client {of_app!r} here; "
+            f"change them on one side",
+        )  # fmt: skip
+        return
+    values = _values(
+        draft, row, client_id=row.client_id, display_name=row.app_name, enabled=row.enabled, redirect_uris=[],
+        app_name=row.app_name, app_version=row.app_version,
+    )  # fmt: skip
+    rows: _Rows = [(tables.clients, values)]
+    deeds = [_deed("clients.create", row.client_id, row)]
+    _with_secret(draft, rows, deeds, Role.CLIENT, row.client_id, secret_id, digest, row)
+    here.clients[row.client_id] = row.enabled
+    here.apps[row.app_name, row.app_version] = row.client_id
+    draft.comes("clients", row, NumberOf.CLIENT, row.client_id, rows, deeds, name)
+    if fault:
+        draft.remark(
+            Came.IN_PART, "clients", row, name,
+            f"came without its secret: {fault}; make one with: tms-ca clients new-secret {row.client_id}",
+        )  # fmt: skip
+    if not row.enabled:
+        draft.remark(
+            Came.NOTED, "clients", row, name,
+            "is disabled; the old server let it act all the same, here it cannot before an admin enables it",
+        )  # fmt: skip
+
+
+def plan_mfa(draft: Draft, row: OldMfa) -> None:
+    """Plan a user with an admin's word that they are MFA-current."""
+    name = named(tms_user_id=row.tms_user_id)
+    here = draft.here
+    if not names.valid_user(row.tms_user_id):
+        draft.stays("user_mfa", row, name, _no_name("user", row.tms_user_id, "tms-ca users create"))
+        return
+    if row.tms_user_id in here.users:
+        enabled, until = here.users[row.tms_user_id]
+        if until is None:
+            # Never given to who is here without it: an admin may have taken it back since the import before.
+            draft.stays(
+                "user_mfa", row, name,
+                "the user is here, without an admin's word on MFA; where it is wanted, give it: POST /v1/tms/usermfa",
+            )  # fmt: skip
+            return
+        differences = []
+        if enabled is not row.enabled:
+            differences.append(f"is {_enabled(row.enabled)} on the old server, {_enabled(enabled)} here")
+        if until != row.expires_at:
+            differences.append("ends at another time here")
+        draft.is_here("user_mfa", row, name, differences)
+        return
+    values = _values(
+        draft, row, user=row.tms_user_id, display_name="", enabled=row.enabled, mfa_until=row.expires_at
+    )  # fmt: skip
+    here.users[row.tms_user_id] = (row.enabled, row.expires_at)
+    deeds = [_deed("users.create", row.tms_user_id, row, mfa_until=row.expires_at)]
+    draft.comes("user_mfa", row, NumberOf.MFA, row.tms_user_id, [(tables.users, values)], deeds, name)
+
+
+def _values(draft: Draft, row: OldRow, **more: object) -> dict[str, object]:
+    return {"tenant": draft.tenant, "created_at": row.created, **more}
+
+
+def _deed(action: str, target: str, row: OldRow, **more: object) -> Deed:
+    return Deed(action, target, {"imported_id": row.id, **more})
+
+
+def _enabled(enabled: bool) -> str:  # noqa: FBT001 - the value itself
+    return "enabled" if enabled else "disabled"
+
+
+def _no_name(kind: str, name: str, instead: str) -> str:
+    return f"{name[:100]!r} cannot be the name of a {kind} here; make one of another name: {instead}"
+
+
+def _digest(draft: Draft, stored: str) -> tuple[bytes | None, str]:
+    """Return the digest of a stored hash, or why it cannot come."""
+    if not _SHA512.fullmatch(stored):
+        return None, "what is stored is no SHA-512 in 128 hexadecimal digits"
+    digest = bytes.fromhex(stored)
+    if digest == WELL_KNOWN:
+        return None, "it is the well-known secret of the old server's test tenant"
+    if digest in draft.taken:
+        return None, "it is another's, too"
+    return digest, ""
+
+
+def _with_secret(
+    draft: Draft, rows: _Rows, deeds: list[Deed], role: Role, subject: str, secret_id: str, digest: bytes | None,
+    row: OldRow,
+) -> None:  # fmt: skip
+    if digest is None:
+        return
+    draft.taken.add(digest)
+    draft.here.secrets.add(secret_id)
+    values = _values(draft, row, digest=digest, credential_id=secret_id, role=role, subject=subject)
+    rows.append((tables.credentials, values))
+    deeds.append(_deed("secrets.create", f"{role}:{subject}", row, credential=secret_id))
+
+
+def _secret_id(tenant: str, role: Role, subject: str, stored: str) -> str:
+    """Return the id of an imported secret: always the same, so that the next import knows whether it is still there."""
+    digest = hashlib.sha256(f"imported {tenant} {role} {subject} {stored}".encode()).digest()
+    return f"sec_{base64.b32encode(digest[:12]).decode().rstrip('=').lower()}"
+
+
+def _other_secret(draft: Draft, secret_id: str, fault: str) -> list[str]:
+    if fault or secret_id in draft.here.secrets:
+        return []
+    return ["the old server's secret is none of its secrets here"]
+
+
+def digests_of(rows: Sequence[OldAdmin | OldClient]) -> list[bytes]:
+    """Return the digests of every stored hash that is one."""
+    stored = (row.admin_secret if isinstance(row, OldAdmin) else row.client_secret for row in rows)
+    return [bytes.fromhex(text) for text in stored if _SHA512.fullmatch(text)]

@@ -1,0 +1,142 @@
+"""Live public keys and live reservations of an old TMS server, as they will be here."""
+
+import re
+
+from tms_ca.core import names
+from tms_ca.core.errors import Invalid
+from tms_ca.core.facts import LimitedBy
+from tms_ca.core.publickey import parse_public_key
+from tms_ca.services.ids import new_id
+from tms_ca.services.import_draft import Deed, Draft, named
+from tms_ca.services.import_report import Came
+from tms_ca.services.tms_v1_numbers import NumberOf
+from tms_ca.store import tables
+from tms_ca.store.imports import HereKey, HereReservation
+from tms_ca.store.tms_source_rows import OldKey, OldReservation
+
+ANY_NUMBER = 2**31 - 1  # of uses, as the old server writes it
+MOST_RESERVED_SECONDS = 48 * 3600
+_LONGEST = 2**31 - 1  # seconds, in the column that says for how long a key was asked
+# What a line for sshd can give back after `restrict`: what a login on the old server had.
+_EXTENSIONS = sorted(names.KNOWN_EXTENSIONS - {"no-touch-required"})
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def plan_key(draft: Draft, row: OldKey) -> None:
+    """Plan a plain key with its end and the uses that are left of it."""
+    name = named(client_id=row.client_id, host=row.host, fingerprint=row.public_key_fingerprint)
+    here = draft.here
+    place = (row.client_user_id, row.client_id, row.host, row.host_account)
+    there = here.keys.get(row.public_key_fingerprint)
+    if there is not None and there.place == place:
+        same = there.expires_at == row.expires_at
+        draft.is_here("pubkeys", row, name, [] if same else ["ends at another time here"])
+        return
+    if row.expires_at <= draft.now:
+        draft.stays("pubkeys", row, name, "ended: not imported")
+        return
+    try:
+        key = parse_public_key(row.public_key)
+    except Invalid as error:
+        draft.stays("pubkeys", row, name, f"{error.detail}; make a new key pair")
+        return
+    why = _unfit_key(draft, row, key.fingerprint)
+    if why:
+        draft.stays("pubkeys", row, name, why)
+        return
+    delegation_id, _ = here.delegations[row.client_id, row.client_user_id]
+    any_number = row.max_uses >= ANY_NUMBER
+    asked = row.initial_ttl_minutes * 60
+    key_id = new_id("key")
+    values = {
+        "tenant": draft.tenant, "fingerprint": key.fingerprint, "key_id": key_id, "key_type": key.algorithm,
+        "public_key": key.line.split(" ")[1], "user": row.client_user_id, "client_id": row.client_id,
+        "host": row.host, "account": row.host_account, "delegation_id": delegation_id, "critical_options": [],
+        "extensions": _EXTENSIONS, "valid_after": min(row.created, draft.now), "expires_at": row.expires_at,
+        "limited_by": LimitedBy.REQUESTED, "ttl_seconds": asked if asked <= _LONGEST else None,
+        "max_uses": None if any_number else row.max_uses, "uses_left": None if any_number else row.remaining_uses,
+        "created_at": row.created, "updated_at": row.updated,
+    }  # fmt: skip
+    here.keys[key.fingerprint] = HereKey(place, delegation_id, row.expires_at)
+    detail = {
+        "imported_id": row.id, "user": row.client_user_id, "account": row.host_account, "host": row.host,
+        "key": key.fingerprint, "delegation": delegation_id, "until": row.expires_at,
+    }  # fmt: skip
+    deeds = [Deed("public-keys.create", key_id, detail)]
+    draft.comes("pubkeys", row, NumberOf.KEY, key.fingerprint, [(tables.public_keys, values)], deeds, name)
+
+
+def _unfit_key(draft: Draft, row: OldKey, fingerprint: str) -> str:
+    here = draft.here
+    if fingerprint != row.public_key_fingerprint:
+        return f"its fingerprint is {fingerprint}, not the one that is stored with it; make a new key pair"
+    if fingerprint in here.keys:
+        return "the same public key is here for another user, client, host or account; make a new key pair"
+    if fingerprint in here.forbidden:
+        return "the public key is revoked here, or it is the key of a host or a CA; make a new key pair"
+    if row.host_account in names.RESERVED_ACCOUNTS:
+        return "its account is one of the system's; see user_hosts"
+    if (row.client_user_id, row.host, row.host_account) not in here.links:
+        return "its user_hosts row has not come; see there"
+    if (row.client_id, row.client_user_id) not in here.delegations:
+        return "its delegation has not come; see there"
+    return ""
+
+
+def plan_reservation(draft: Draft, row: OldReservation) -> None:
+    """Plan a reservation; one that has a parent is planned after it."""
+    name = named(resid=row.resid)
+    here = draft.here
+    if row.resid in here.reservations:
+        draft.is_here("reservations", row, name)
+        return
+    parent = None if row.parent_resid == row.resid else row.parent_resid
+    why = _unfit_reservation(draft, row, parent)
+    if why:
+        draft.stays("reservations", row, name, why)
+        return
+    if parent is None:
+        end = min(row.expires_at, draft.now + MOST_RESERVED_SECONDS)
+    else:
+        end = here.reservations[parent].expires_at  # a child ends with its parent
+    if end != row.expires_at:
+        draft.remark(Came.NOTED, "reservations", row, name, "ends sooner here: after 48 hours, and with its parent")
+    key = here.keys[row.public_key_fingerprint]
+    values = {
+        "tenant": draft.tenant, "reservation_id": row.resid, "parent_id": parent, "client_id": row.client_id,
+        "user": row.client_user_id, "host": row.host, "account": key.place[3], "delegation_id": key.delegation_id,
+        "public_key_fingerprint": row.public_key_fingerprint, "purpose": "TMS v1", "created_at": row.created,
+        "expires_at": end,
+    }  # fmt: skip
+    here.reservations[row.resid] = HereReservation(
+        parent, row.client_id, row.client_user_id, row.host, row.public_key_fingerprint, end
+    )
+    detail = {"imported_id": row.id, "user": row.client_user_id, "host": row.host, "parent": parent, "until": end}
+    deeds = [Deed("reservations.create", row.resid, detail)]
+    draft.comes(
+        "reservations", row, NumberOf.RESERVATION, row.resid, [(tables.reservations, values)], deeds, name
+    )  # fmt: skip
+
+
+def _unfit_reservation(draft: Draft, row: OldReservation, parent_id: str | None) -> str:
+    here = draft.here
+    if row.expires_at <= draft.now:
+        return "ended: not imported"
+    if not _UUID.fullmatch(row.resid):
+        return "its id is no UUID; reserve anew"
+    key = here.keys.get(row.public_key_fingerprint)
+    if key is None:
+        return "its key has not come, or is gone; reserve anew with a new key"
+    if key.place[:3] != (row.client_user_id, row.client_id, row.host):
+        return "its key is for another user, client or host; reserve anew"
+    if parent_id is None:
+        return ""
+    parent = here.reservations.get(parent_id)
+    if parent is None:
+        return f"its parent {parent_id[:40]!r} has not come, or is gone; reserve anew"
+    if parent.parent_id is not None:
+        return "its parent is itself a child; reserve anew"
+    same = (row.client_id, row.client_user_id, row.host, row.public_key_fingerprint)
+    if (parent.client_id, parent.user, parent.host, parent.public_key_fingerprint) != same:
+        return "its parent is for another client, user, host or key; reserve anew"
+    return ""

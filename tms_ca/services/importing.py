@@ -1,0 +1,169 @@
+"""Bring what an existing TMS server had into this service.
+
+One tenant after the other is planned wholly, from one snapshot of the old database and one of ours, and then written
+in transactions of some hundred rows with their audit events. A row is written with all that belongs to it or not at
+all, and what is here already is left alone: a run that was killed is simply repeated.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+
+from tms_ca.core.errors import Conflict
+from tms_ca.core.model import Caller
+from tms_ca.core.names import valid_tenant
+from tms_ca.services.clock import Clock
+from tms_ca.services.directory import Directory, new_signers
+from tms_ca.services.import_draft import Draft, Item, named
+from tms_ca.services.import_grants import plan_address, plan_delegation, plan_link
+from tms_ca.services.import_holders import digests_of, plan_admin, plan_client, plan_mfa
+from tms_ca.services.import_keys import plan_key, plan_reservation
+from tms_ca.services.import_report import Came, ImportReport, Remark
+from tms_ca.services.journal import OK, event
+from tms_ca.services.tms_v1_numbers import NumberOf
+from tms_ca.store import imports, rows
+from tms_ca.store.engine import Database
+from tms_ca.store.imports import Kept
+from tms_ca.store.tms_source_rows import TABLES, OldReservation, OldTenant, Source
+
+AT_ONCE = 500  # rows in one transaction: it must end before others wait for long
+_PLANS: dict[str, Any] = {
+    "admin": plan_admin,
+    "clients": plan_client,
+    "user_mfa": plan_mfa,
+    "user_hosts": plan_link,
+    "delegations": plan_delegation,
+    "pubkeys": plan_key,
+    "reservations": plan_reservation,
+    "hosts": plan_address,
+}
+CA_ALGORITHM = "ed25519"
+
+
+class Importing:
+    """Imports an old database."""
+
+    def __init__(self, database: Database, directory: Directory, clock: Clock) -> None:
+        self._database = database
+        self._directory = directory
+        self._clock = clock
+
+    async def run(
+        self, caller: Caller, source: Source, tenants: Sequence[str] = (), *, dry_run: bool
+    ) -> ImportReport:  # fmt: skip
+        """Import every tenant of `source`, or those of `tenants` alone; `dry_run` only says what would be.
+
+        Raises:
+            Conflict: somebody made the same things meanwhile; whatever was reported is here, repeat the import
+
+        """
+        report = ImportReport(source.version, dry_run)
+        self._count(report, source, tenants)
+        highest = max((row.id for table in TABLES for row in source.rows[table]), default=0)
+        for tenant in source.rows["tenants"]:
+            if tenants and tenant.tenant not in tenants:
+                continue
+            draft = await self._plan(report, source, tenant)
+            if not dry_run:
+                try:
+                    await self._write(caller, tenant, draft, highest)
+                except IntegrityError as error:
+                    raise Conflict(
+                        "import_raced",
+                        f"somebody made the same things in tenant {draft.tenant!r} meanwhile; "
+                        "nothing is half done: repeat the import",
+                    ) from error
+        return report
+
+    def _count(self, report: ImportReport, source: Source, tenants: Sequence[str]) -> None:
+        """Count every row, and name those that belong to no tenant that can come."""
+        known = {one.tenant for one in source.rows["tenants"] if valid_tenant(one.tenant)}
+        for table in TABLES:
+            for row in source.rows[table]:
+                if tenants and row.tenant not in tenants:
+                    continue
+                report.tables[table].found += 1
+                if row.tenant not in known:
+                    reason = (
+                        f"{row.tenant[:100]!r} cannot be the name of a tenant here (lower-case letters, digits and "
+                        "hyphens); rename it on the old server, which renames it in every row: UPDATE tms.tenants"
+                        if isinstance(row.tenant, str)
+                        else "it belongs to no tenant; the old server never shows it to anybody"
+                    )
+                    report.tables[table].left += 1
+                    report.remarks.append(Remark(Came.NOT, table, row.id, row.tenant, _name(row), reason))
+        for one in source.unreadable:
+            if tenants and one.tenant not in tenants:
+                continue
+            tally = report.tables[one.table]
+            tally.found, tally.left = tally.found + 1, tally.left + 1
+            reason = f"{one.why}; mend it on the old server"
+            report.remarks.append(Remark(Came.NOT, one.table, one.id, one.tenant, f"id={one.id}", reason))
+
+    async def _plan(self, report: ImportReport, source: Source, tenant: OldTenant) -> Draft:
+        name = str(tenant.tenant)
+        of_table = {table: [row for row in source.rows[table] if row.tenant == name] for table in _PLANS}
+        async with self._database.read() as connection:
+            here = await imports.here(connection, name)
+            numbers = await imports.numbers_shown(connection)
+            taken = await imports.known_digests(connection, digests_of(of_table["admin"] + of_table["clients"]))
+        draft = Draft(name, self._clock.now(), here, report, numbers, taken)
+        if not valid_tenant(name):
+            return draft
+        if here.enabled is None:
+            draft.comes("tenants", tenant, NumberOf.TENANT, name, [], [], named(tenant=name))
+        else:
+            words = {True: "enabled", False: "disabled"}
+            differs = f"is {words[tenant.enabled]} on the old server, {words[here.enabled]} here"
+            same = here.enabled is tenant.enabled
+            draft.is_here("tenants", tenant, named(tenant=name), [] if same else [differs])
+        of_table["reservations"].sort(key=_parents_first)
+        for table, plan in _PLANS.items():
+            for row in of_table[table]:
+                plan(draft, row)
+        return draft
+
+    async def _write(self, caller: Caller, tenant: OldTenant, draft: Draft, highest: int) -> None:
+        items = draft.items
+        if draft.here.enabled is None and items:
+            await self._make_tenant(caller, tenant, items[0], highest)
+            items = items[1:]
+        for at in range(0, len(items), AT_ONCE):
+            await self._write_some(caller, draft.tenant, items[at : at + AT_ONCE], highest)
+
+    async def _make_tenant(self, caller: Caller, old: OldTenant, item: Item, highest: int) -> None:
+        name = str(old.tenant)
+        signers = new_signers(CA_ALGORITHM)
+        async with self._database.change(name) as transaction:
+            await self._directory.create_tenant_in(transaction, caller, name, signers)
+            await rows.TENANTS.update(
+                transaction.connection, (name,), enabled=old.enabled, created_at=old.created
+            )  # fmt: skip
+            await imports.keep_numbers(transaction.connection, name, _kept([item]), highest)
+
+    async def _write_some(self, caller: Caller, tenant: str, items: Sequence[Item], highest: int) -> None:
+        async with self._database.change(tenant) as transaction:
+            await imports.insert_rows(transaction.connection, [row for item in items for row in item.rows])
+            await imports.keep_numbers(transaction.connection, tenant, _kept(items), highest)
+            for item in items:
+                for deed in item.deeds:
+                    transaction.record(event(self._clock, caller, tenant, deed.action, deed.target, OK, **deed.detail))
+
+
+def _kept(items: Sequence[Item]) -> list[Kept]:
+    return [item.kept for item in items if item.kept is not None]
+
+
+def _parents_first(row: OldReservation) -> tuple[bool, int]:
+    return row.parent_resid != row.resid, row.id
+
+
+def _name(row: Any) -> str:
+    for names in (
+        ("public_key_fingerprint", "host"), ("resid",), ("client_id", "client_user_id"), ("client_id",),
+        ("admin_user",), ("tms_user_id", "host"), ("tms_user_id",), ("host",), ("tenant",),
+    ):  # fmt: skip
+        if all(hasattr(row, name) for name in names):
+            return named(**{name: getattr(row, name) for name in names})
+    return named(id=row.id)
