@@ -5,12 +5,12 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from tests.unit.facts import FACTS, LOGIN_FACTS, NOW, REQUEST
+from tests.unit.facts import FACTS, LOGIN_FACTS, NOW, REQUEST, RESERVATION
 from tms_ca.core.facts import HARD_MAX_SECONDS, KeyStanding, Limits
 from tms_ca.core.model import Constraints, DelegationStatus, KeyState, PrincipalFormat
 
 HOW = ["revoked", "denied", "pending", "removed", "earlier end", "shorter", "no extensions", "elsewhere"]
-WHAT = ["tenant", "client", "user", "host", "link", "ca_key", "key_standing"] + ["delegations"] * 5
+WHAT = ["tenant", "client", "user", "host", "link", "ca_key", "key_standing", "reservation"] + ["delegations"] * 5
 
 
 class Dice:
@@ -64,7 +64,7 @@ class Dice:
         keep = {name: self.mostly() for name in ("client", "user", "host", "link")}
         good = {
             "client": replace(FACTS.client, enabled=self.mostly(), revoked=self.rarely(), expires_at=self.maybe(self.end), max_ttl_seconds=self.maybe(self.length)),
-            "user": replace(FACTS.user, enabled=self.mostly(), revoked=self.rarely(), mfa_verified_at=self.maybe(self.past, 0.95)),
+            "user": replace(FACTS.user, enabled=self.mostly(), revoked=self.rarely(), mfa_verified_at=self.maybe(self.past, 0.9), mfa_until=self.maybe(self.end, 0.3)),
             "host": replace(FACTS.host, enabled=self.mostly(), revoked=self.rarely(), principal_format=self.among([*PrincipalFormat])),
             "link": replace(FACTS.link, starts_at=self.past(), expires_at=self.end()),
         }  # fmt: skip
@@ -75,7 +75,13 @@ class Dice:
     def facts(self):
         ca_key = replace(FACTS.ca_key, retire_at=self.maybe(self.end)) if self.mostly() else None
         delegations = tuple(self.delegation() for _ in range(self.random.randint(0, 4)))
-        return replace(FACTS, delegations=delegations, ca_key=ca_key, **self.common())
+        reservation = self.maybe(self.reservation, 0.9)
+        return replace(FACTS, delegations=delegations, ca_key=ca_key, reservation=reservation, **self.common())
+
+    def reservation(self):
+        fingerprint = self.among([None] * 19 + ["SHA256:key"])
+        account = self.among(["alice"] * 19 + ["bob"])
+        return replace(RESERVATION, account=account, public_key_fingerprint=fingerprint, expires_at=self.end())
 
     def request(self):
         return replace(
@@ -85,6 +91,7 @@ class Dice:
             force_command=self.command(),
             extensions=self.maybe(self.words),
             account=self.among(["alice"] * 8 + ["root", "a,b"]),
+            reservation_id=self.among([None] * 3 + ["r1"]),
         )
 
     def limits(self) -> Limits:
@@ -96,7 +103,7 @@ class Dice:
     def login_facts(self):
         issued = replace(
             LOGIN_FACTS.issued, revoked=self.rarely(), valid_after=self.past(), valid_before=self.end(),
-            principals=self.among([("alice@h1",), ("alice",), ("alice", "alice@h1")]),
+            principals=self.among([("alice@h1",), ("alice",), ("alice", "alice@h1")]), reservation_id=self.among([None, "r1"]),
         )  # fmt: skip
         return replace(
             LOGIN_FACTS,
@@ -104,6 +111,7 @@ class Dice:
             issued=issued if self.mostly() else None,
             ca_key_state=self.among([KeyState.ACTIVE] * 9 + [*KeyState, None]),
             ca_key_revoked=self.rarely(),
+            reservation=self.maybe(self.reservation, 0.9),
             **self.common(),
         )
 

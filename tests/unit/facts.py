@@ -13,6 +13,7 @@ from tms_ca.core.facts import (
     LinkFacts,
     LoginFacts,
     LoginRequest,
+    ReservationFacts,
     TenantFacts,
     UserFacts,
 )
@@ -22,6 +23,7 @@ NOW = 1_800_000_000
 HOUR, DAY = 3600, 86400
 
 REQUEST = IssueRequest(user="alice", host="h1", account="alice")
+RESERVATION = ReservationFacts("alice", "h1", "alice", None, NOW + 6 * HOUR)
 DELEGATION = DelegationFacts(
     "dlg_1", "h1", "alice", DelegationStatus.APPROVED, NOW, NOW - HOUR, NOW + 30 * DAY, NO_EXTRAS
 )

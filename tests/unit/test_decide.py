@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.facts import DAY, DELEGATION, FACTS, HOUR, NOW, REQUEST, changed
-from tms_ca.core.facts import Denial, DenialReason, Grant, KeyStanding, LimitedBy, Limits
+from tms_ca.core.facts import Denial, DenialReason, Grant, KeyStanding, LimitedBy, Limits, UserFacts
 from tms_ca.core.model import Constraints, DelegationStatus, PrincipalFormat
 from tms_ca.core.policy import decide
 
@@ -37,6 +37,8 @@ FACT_ROWS = [
     ("user.mfa_verified_at", None, R.MFA_NEVER),
     ("user.mfa_verified_at", NOW - 12 * HOUR, R.MFA_EXPIRED),
     ("tenant.mfa_window_seconds", HOUR, R.MFA_EXPIRED),
+    ("user", UserFacts(True, False, NOW - 12 * HOUR, NOW), R.MFA_EXPIRED),
+    ("user", UserFacts(True, False, None, NOW), R.MFA_EXPIRED),
     ("key_standing", KeyStanding.CA, R.KEY_IS_CA_KEY),
     ("key_standing", KeyStanding.HOST, R.KEY_IS_HOST_KEY),
     ("key_standing", KeyStanding.REVOKED, R.KEY_REVOKED),
@@ -77,7 +79,7 @@ def test_pending_is_said_until_nobody_answers():
 
 
 REQUEST_ROWS = [
-    ("reservation_id", "rsv_1", R.RESERVATION_UNKNOWN),
+    ("reservation_id", "r1", R.RESERVATION_UNKNOWN),
     ("host", "h2", R.DELEGATION_OTHER_HOST),
     ("account", "bob", R.DELEGATION_OTHER_ACCOUNT),
     ("extensions", ("permit-pty",), R.EXTENSION_NOT_ALLOWED),
@@ -102,6 +104,7 @@ def test_every_reason_of_an_issue_has_a_row():
         R.SOURCE_ADDRESS_NOT_ALLOWED,
         R.FORCE_COMMAND_NOT_ALLOWED,
     }
+    covered |= {R.RESERVATION_OTHER, R.RESERVATION_EXPIRED}  # tests/reservations
     login_only = {reason for reason in R if reason.startswith("certificate_")} | {
         R.CA_KEY_NOT_TRUSTED, R.SOURCES_DISJOINT, R.COMMANDS_DIFFER, R.DESTINATIONS_DISJOINT,
         R.RESTRICTIONS_TOO_LONG,
@@ -116,6 +119,8 @@ LIMIT_ROWS = [
     ("delegations.constraints", Constraints(max_ttl_seconds=600), LimitedBy.DELEGATION),
     ("link.expires_at", NOW + 600, LimitedBy.ACCOUNT_LINK),
     ("user.mfa_verified_at", NOW - 12 * HOUR + 600, LimitedBy.MFA),
+    ("user", UserFacts(True, False, None, NOW + 600), LimitedBy.MFA),
+    ("user", UserFacts(True, False, NOW - 12 * HOUR, NOW + 600), LimitedBy.MFA),
     ("client.max_ttl_seconds", 600, LimitedBy.CLIENT),
     ("client.expires_at", NOW + 600, LimitedBy.CLIENT),
     ("tenant.max_ttl_seconds", 600, LimitedBy.TENANT),
@@ -145,6 +150,25 @@ def test_backdating_lengthens_nothing():
     assert longest.valid_after == NOW - 900
     fresh = decide(REQUEST, changed(FACTS, "delegations.starts_at", NOW - 5), Limits(), NOW)
     assert fresh.valid_after == NOW - 5
+
+
+MFA_ROWS = [
+    # verified, an admin's word until; the certificate begins and ends
+    (NOW - 5, None, NOW - 5, NOW + 8 * HOUR - 5),
+    (NOW - 5, NOW + HOUR, NOW - 5, NOW + 8 * HOUR - 5),  # the window is the later end
+    (NOW - 5, NOW + DAY, NOW - 5, NOW + 8 * HOUR - 5),
+    (NOW - 11 * HOUR, NOW + 2 * HOUR, NOW - 60, NOW + 2 * HOUR),  # the word is
+    (NOW - 13 * HOUR, NOW + 2 * HOUR, NOW - 60, NOW + 2 * HOUR),
+    (None, NOW + 2 * HOUR, NOW - 60, NOW + 2 * HOUR),
+    (None, NOW + DAY, NOW - 60, NOW + 8 * HOUR - 60),
+]
+
+
+@pytest.mark.parametrize(("verified", "word", "after", "before"), MFA_ROWS)
+def test_the_later_of_window_and_an_admins_word_counts(verified, word, after, before):
+    facts = changed(FACTS, "user", UserFacts(True, False, verified, word))
+    verdict = decide(changed(REQUEST, "ttl_seconds", DAY), facts, Limits(), NOW)
+    assert (verdict.valid_after, verdict.valid_before) == (after, before)
 
 
 OPTION_ROWS = [

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.facts import DELEGATION, DIGEST, HOUR, LOGIN, LOGIN_FACTS, NOW, changed
-from tms_ca.core.facts import DenialReason, KeyStanding, Limits, LoginGrant
+from tms_ca.core.facts import DenialReason, KeyStanding, Limits, LoginGrant, UserFacts
 from tms_ca.core.model import DelegationStatus, KeyState, PrincipalFormat, Restrictions
-from tms_ca.core.policy import decide_login
+from tms_ca.core.policy import decide_login, login_ends
 
 R = DenialReason
 
@@ -46,6 +46,8 @@ ROWS = [
     ("link.starts_at", NOW + 1, R.LINK_NOT_STARTED),
     ("user.mfa_verified_at", None, R.MFA_NEVER),
     ("user.mfa_verified_at", NOW - 12 * HOUR, R.MFA_EXPIRED),
+    ("user", UserFacts(True, False, NOW - 12 * HOUR, NOW), R.MFA_EXPIRED),
+    ("user", UserFacts(True, False, None, NOW), R.MFA_EXPIRED),
     ("host.principal_format", PrincipalFormat.ACCOUNT, R.PRINCIPAL_NOT_ALLOWED),
     ("issued.principals", (), R.PRINCIPAL_NOT_ALLOWED),
     ("issued.principals", ("alice@h1 ", "*", ""), R.PRINCIPAL_NOT_ALLOWED),
@@ -93,14 +95,23 @@ def test_what_a_trusted_key_signed_stands(state):
     assert isinstance(decide_login(LOGIN, changed(LOGIN_FACTS, "ca_key_state", state), Limits(), NOW), LoginGrant)
 
 
+@pytest.mark.parametrize("verified", [None, NOW - 13 * HOUR])
+def test_an_admins_word_keeps_a_certificate_good_until_it_ends(verified):
+    facts = changed(LOGIN_FACTS, "user", UserFacts(True, False, verified, NOW + 1))
+    assert isinstance(decide_login(LOGIN, facts, Limits(), NOW), LoginGrant)
+    assert login_ends(facts) == NOW + 1
+    assert decide_login(LOGIN, facts, Limits(), NOW + 1).reason is R.MFA_EXPIRED
+
+
 def test_every_reason_of_a_login_has_a_row():
     issue_only = {
-        R.DELEGATION_OTHER_HOST, R.DELEGATION_OTHER_ACCOUNT, R.RESERVATION_UNKNOWN, R.SOURCE_ADDRESS_NOT_ALLOWED,
+        R.DELEGATION_OTHER_HOST, R.DELEGATION_OTHER_ACCOUNT, R.RESERVATION_OTHER, R.SOURCE_ADDRESS_NOT_ALLOWED,
         R.FORCE_COMMAND_NOT_ALLOWED, R.EXTENSION_NOT_ALLOWED, R.CA_KEY_MISSING, R.LIFETIME_TOO_SHORT,
     }  # fmt: skip
     of_plain_keys = {reason for reason in R if reason.startswith("public_key_")}
     of_plain_keys |= {R.LOGINS_NOT_COUNTED, R.COMMAND_NOT_WRITABLE}
     covered = {row[2] for row in ROWS} | {row[1] for row in RESTRICTED_ROWS}
+    covered |= {R.RESERVATION_UNKNOWN, R.RESERVATION_EXPIRED}  # tests/reservations
     assert covered == set(R) - issue_only - of_plain_keys
 
 

@@ -33,6 +33,7 @@ def test_a_file_says_one_thing():
     known = {
         "tms_ca/store/tables.py": "every table, declared once",
         "tms_ca/store/facts.py": "two statements and their reading",
+        "tms_ca/store/facts_sql.py": "the statements of the decisions share their columns",
         "tms_ca/core/model.py": "every record",
         "tms_ca/core/policy.py": "the two decisions share their rules",
         "tms_ca/http/endpoint.py": "the declaration and the one wrapper that runs it",

@@ -16,11 +16,14 @@ def test_B_01_a_certificate_lies_inside_every_grant(dice):
     if isinstance(verdict, Denial):
         return
     (found,) = [one for one in facts.delegations if one.delegation_id == verdict.delegation_id]
-    starts = [NOW - limits.backdate, facts.link.starts_at, facts.user.mfa_verified_at, found.starts_at or 0]
+    verified, window = facts.user.mfa_verified_at or 0, facts.tenant.mfa_window_seconds
+    reserved = facts.reservation.expires_at if request.reservation_id else 0
+    starts = [NOW - limits.backdate, facts.link.starts_at, found.starts_at or 0]
+    starts += [verified] if NOW < verified + window else []
     ends = [
         NOW + (request.ttl_seconds or facts.tenant.default_ttl_seconds),
         facts.link.expires_at,
-        facts.user.mfa_verified_at + facts.tenant.mfa_window_seconds,
+        max(verified + window if verified else 0, facts.user.mfa_until or 0, reserved),
         found.expires_at,
         *([facts.client.expires_at] if facts.client.expires_at else []),
         *([facts.ca_key.retire_at] if facts.ca_key.retire_at else []),

@@ -49,7 +49,10 @@ def worsen(facts, what, how, by, at):
         return replace(facts, **{what: replace(one, revoked=True)})
     if how in {"denied", "pending"} and "enabled" in fields:
         return replace(facts, **{what: replace(one, enabled=False)})
-    ends = [name for name in ("expires_at", "retire_at", "max_ttl_seconds", "mfa_window_seconds") if fields.get(name)]
+    names = ("expires_at", "retire_at", "max_ttl_seconds", "mfa_window_seconds", "mfa_until")
+    if what == "user" and how == "no extensions":
+        return replace(facts, user=replace(one, mfa_until=None))
+    ends = [name for name in names if fields.get(name)]
     if ends:
         name = ends[at % len(ends)]
         return replace(facts, **{what: replace(one, **{name: fields[name] - by})})

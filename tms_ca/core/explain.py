@@ -1,7 +1,8 @@
 """What a login rests on, each thing with its state and its end, for people. No rules: core.policy has them."""
 
-from tms_ca.core.facts import ClientFacts, DelegationFacts, HostFacts, LoginFacts, UserFacts
+from tms_ca.core.facts import ClientFacts, DelegationFacts, HostFacts, LoginFacts, ReservationFacts, UserFacts
 from tms_ca.core.model import DelegationStatus, KeyState, Restrictions, status_at
+from tms_ca.core.policy import mfa_ends
 from tms_ca.core.record import record
 
 GOOD = "good"
@@ -41,6 +42,8 @@ def rests_on(facts: LoginFacts, now: int, *, same: bool) -> tuple[Rest, ...]:
     found.append(_client(issued.client_id, facts.client, now))
     found.append(_user(issued.user, facts.user))
     found.append(_mfa(issued.user, facts, now))
+    if issued.reservation_id is not None:
+        found.append(_reservation(issued.reservation_id, facts.reservation, now))
     found.append(_host(issued.host, facts.host))
     link = facts.link
     if link is None:
@@ -83,11 +86,16 @@ def _user(name: str, user: UserFacts | None) -> Rest:
 
 
 def _mfa(name: str, facts: LoginFacts, now: int) -> Rest:
-    verified = None if facts.user is None else facts.user.mfa_verified_at
-    if verified is None:
+    ends = mfa_ends(facts.user, facts.tenant)
+    if ends is None:
         return Rest("MFA window", name, "never opened")
-    ends = verified + facts.tenant.mfa_window_seconds
     return Rest("MFA window", name, GOOD if now < ends else "ended", ends)
+
+
+def _reservation(named: str, found: ReservationFacts | None, now: int) -> Rest:
+    if found is None:
+        return Rest("reservation", named, "not there")
+    return Rest("reservation", named, GOOD if now < found.expires_at else "ended", found.expires_at)
 
 
 def _host(name: str, host: HostFacts | None) -> Rest:

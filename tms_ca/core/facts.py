@@ -25,6 +25,8 @@ class DenialReason(StrEnum):
     DELEGATION_REVOKED = "delegation_revoked"
     DELEGATION_EXPIRED = "delegation_expired"
     RESERVATION_UNKNOWN = "reservation_unknown"
+    RESERVATION_OTHER = "reservation_other"
+    RESERVATION_EXPIRED = "reservation_expired"
     USER_UNKNOWN = "user_unknown"
     USER_DISABLED = "user_disabled"
     USER_REVOKED = "user_revoked"
@@ -74,6 +76,7 @@ class LimitedBy(StrEnum):
     DELEGATION = "delegation"
     ACCOUNT_LINK = "account_link"
     MFA = "mfa"
+    RESERVATION = "reservation"
     CLIENT = "client"
     TENANT = "tenant"
     CA_KEY = "ca_key"
@@ -140,11 +143,12 @@ class ClientFacts:
 
 @record
 class UserFacts:
-    """The user's standing and last second factor."""
+    """The user's standing, last second factor, and until when an admin gave their word for it."""
 
     enabled: bool
     revoked: bool
     mfa_verified_at: int | None
+    mfa_until: int | None = None
 
 
 @record
@@ -182,6 +186,17 @@ class DelegationFacts:
 
 
 @record
+class ReservationFacts:
+    """A reservation of the client's that is on record, ended or not."""
+
+    user: str
+    host: str
+    account: str
+    public_key_fingerprint: str | None  # of the plain key that it is for; None where it is for certificates
+    expires_at: int
+
+
+@record
 class CaKeyFacts:
     """The tenant's active user CA key."""
 
@@ -202,6 +217,7 @@ class Facts:
     delegations: tuple[DelegationFacts, ...]
     ca_key: CaKeyFacts | None
     key_standing: KeyStanding | None
+    reservation: ReservationFacts | None = None  # the one that the request names
 
 
 @record
@@ -244,6 +260,7 @@ class IssuedFacts:
     valid_before: int
     revoked: bool
     critical_options: tuple[tuple[str, str], ...] = ()
+    reservation_id: str | None = None
 
 
 @record
@@ -261,6 +278,7 @@ class LoginFacts:
     ca_key_revoked: bool
     key_standing: KeyStanding | None
     epoch: int = 0  # the tenant's count of changes
+    reservation: ReservationFacts | None = None  # the one that was named when the certificate was issued
 
 
 @record

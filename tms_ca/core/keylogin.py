@@ -18,6 +18,7 @@ from tms_ca.core.facts import (
     Limits,
     LoginFacts,
     LoginRequest,
+    ReservationFacts,
 )
 from tms_ca.core.model import KeyState, Restrictions
 from tms_ca.core.policy import decide, decide_login, login_ends
@@ -62,7 +63,8 @@ class KeyFacts:
     """What the store knew, in one snapshot, about everything that a plain key's login rests on."""
 
     key: EscrowedKey | None
-    around: LoginFacts  # `issued` and the CA key are of no account here
+    around: LoginFacts  # `issued`, the CA key and its reservation are of no account here
+    reserved_until: int | None = None  # the last end of the reservations for this key; None where there are none
 
 
 @record
@@ -73,6 +75,7 @@ class KeyRequest:
     account: str
     fingerprint: str
     key_type: str
+    reports_logins: bool = False  # the host tells of each login before its session: a use is taken then
 
 
 @record
@@ -82,7 +85,7 @@ class KeyGrant:
     options: str
     key_type: str
     public_key: str
-    takes_use: bool = False  # a use must be taken first
+    takes_use: bool = False  # a use must be taken before the session, see KeyRequest.reports_logins
     forgiven: DenialReason | None = None  # what decide_key would have said, where core.leniency let it pass
 
     @property
@@ -124,16 +127,13 @@ def decide_key(request: KeyRequest, facts: KeyFacts, limits: Limits, now: int) -
         return Denial(DenialReason.PUBLIC_KEY_OTHER_ACCOUNT, f"the public key is for account {key.account!r}")
     if now >= key.expires_at:
         return Denial(DenialReason.PUBLIC_KEY_EXPIRED, "the public key's time has ended; it can be escrowed again")
-    as_issued = replace(
-        around, issued=_as_issued(request, key, around), ca_key_state=KeyState.ACTIVE, ca_key_revoked=False
-    )
+    as_issued = as_login(key, facts, request.fingerprint)
     verdict = decide_login(LoginRequest(request.host, request.account, b""), as_issued, limits, now)
     if isinstance(verdict, Denial):
         return verdict
     if verdict.limited:
         return _NOT_COUNTED
-    within_a_use = key.used_at is not None and key.used_at <= now < key.used_at + USE_SECONDS
-    takes_use = key.uses_left is not None and not within_a_use
+    takes_use = key.uses_left is not None and (request.reports_logins or not _within_a_use(key, now))
     if takes_use and not key.uses_left:
         return Denial(DenialReason.USES_EXHAUSTED, "the public key was for a number of uses, and all are used")
     options = _options(key, as_issued)
@@ -146,9 +146,27 @@ _NOT_COUNTED = Denial(
 )
 
 
-def _as_issued(request: KeyRequest, key: EscrowedKey, around: LoginFacts) -> IssuedFacts:
-    """Return the certificate that would say of itself what the line will say."""
-    host = around.host
+def as_login(key: EscrowedKey, facts: KeyFacts, fingerprint: str) -> LoginFacts:
+    """Return the facts of a login with the certificate that would say of itself what the key's line will say."""
+    return replace(
+        facts.around,
+        issued=_as_issued(key, facts, fingerprint),
+        ca_key_state=KeyState.ACTIVE,
+        ca_key_revoked=False,
+        reservation=_reservation(key, facts.reserved_until, fingerprint),
+    )
+
+
+def _within_a_use(key: EscrowedKey, now: int) -> bool:
+    return key.used_at is not None and key.used_at <= now < key.used_at + USE_SECONDS
+
+
+def _reservation(key: EscrowedKey, until: int | None, fingerprint: str) -> ReservationFacts | None:
+    return None if until is None else ReservationFacts(key.user, key.host, key.account, fingerprint, until)
+
+
+def _as_issued(key: EscrowedKey, facts: KeyFacts, fingerprint: str) -> IssuedFacts:
+    host = facts.around.host
     return IssuedFacts(
         sha256=b"",
         client_id=key.client_id,
@@ -157,12 +175,13 @@ def _as_issued(request: KeyRequest, key: EscrowedKey, around: LoginFacts) -> Iss
         account=key.account,
         delegation_id=key.delegation_id,
         ca_fingerprint="",
-        public_key_fingerprint=request.fingerprint,
+        public_key_fingerprint=fingerprint,
         principals=() if host is None else (host.principal_format.principal(key.account, key.host),),
         valid_after=key.valid_after,
         valid_before=key.expires_at,
         revoked=False,
         critical_options=key.critical_options,
+        reservation_id=None if facts.reserved_until is None else "",
     )
 
 

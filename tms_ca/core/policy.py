@@ -17,6 +17,7 @@ from tms_ca.core.facts import (
     Facts,
     Grant,
     HostFacts,
+    IssuedFacts,
     IssueRequest,
     KeyStanding,
     LimitedBy,
@@ -25,6 +26,7 @@ from tms_ca.core.facts import (
     LoginFacts,
     LoginGrant,
     LoginRequest,
+    ReservationFacts,
     TenantFacts,
     UserFacts,
 )
@@ -39,11 +41,9 @@ def decide(request: IssueRequest, facts: Facts, limits: Limits, now: int) -> Gra
     denial = _standing(facts.tenant, facts.client, now)
     if denial:
         return denial
-    if request.reservation_id is not None:
-        return Denial(
-            DenialReason.RESERVATION_UNKNOWN,
-            f"there is no reservation {request.reservation_id!r}; leave reservation_id out, or ask for one first",
-        )
+    reserved = _reserved(request, facts.reservation, now)
+    if isinstance(reserved, Denial):
+        return reserved
     # The delegation comes first: without one, a client learns nothing about users, hosts and links.
     live = _live(request, facts.delegations, now)
     if isinstance(live, Denial):
@@ -51,7 +51,9 @@ def decide(request: IssueRequest, facts: Facts, limits: Limits, now: int) -> Gra
     denial = _person_and_place(request.user, request.host, facts.user, facts.host)
     if denial:
         return denial
-    denial = _link_and_mfa(request.user, request.host, request.account, facts.link, facts.user, facts.tenant, now)
+    denial = _linked(request.user, request.host, request.account, facts.link, now) or _proved(
+        request.user, facts.user, facts.tenant, reserved, now
+    )
     if denial:
         return denial
     if facts.key_standing is not None:
@@ -96,22 +98,66 @@ def _person_and_place(user: str, host: str, person: UserFacts | None, place: Hos
     return None
 
 
-def _link_and_mfa(
-    user: str, host: str, account: str, link: LinkFacts | None, person: UserFacts | None, tenant: TenantFacts, now: int
-) -> Denial | None:
+def _reserved(request: IssueRequest, found: ReservationFacts | None, now: int) -> ReservationFacts | Denial | None:
+    """Return the reservation that a request names, None where it names none."""
+    named = request.reservation_id
+    if named is None:
+        return None
+    if found is None:
+        return Denial(
+            DenialReason.RESERVATION_UNKNOWN,
+            f"there is no reservation {named!r} of this client; leave reservation_id out, or ask for one first",
+        )
+    if (found.user, found.host, found.account) != (request.user, request.host, request.account):
+        return Denial(
+            DenialReason.RESERVATION_OTHER,
+            f"reservation {named!r} is for user {found.user!r} and {found.account}@{found.host}",
+        )
+    if found.public_key_fingerprint is not None:
+        return Denial(
+            DenialReason.RESERVATION_OTHER, f"reservation {named!r} is for a plain key; ask for one for certificates"
+        )
+    return _ENDED if now >= found.expires_at else found
+
+
+_ENDED = Denial(DenialReason.RESERVATION_EXPIRED, "the reservation has ended; the user must be MFA-current for another")
+
+
+def _linked(user: str, host: str, account: str, link: LinkFacts | None, now: int) -> Denial | None:
     if link is None:
         return Denial(DenialReason.LINK_MISSING, f"user {user!r} has no link to account {account!r} on {host!r}")
     if now < link.starts_at:
         return Denial(DenialReason.LINK_NOT_STARTED, f"the link to account {account!r} on {host!r} has not begun")
     if now >= link.expires_at:
         return Denial(DenialReason.LINK_EXPIRED, f"the link to account {account!r} on {host!r} has ended")
+    return None
+
+
+def mfa_ends(person: UserFacts | None, tenant: TenantFacts) -> int | None:
+    """Return when a user stops being MFA-current, in Unix seconds: with their window, or with an admin's word for it.
+
+    Whichever is later counts; None where there was neither.
+    """
     if person is None or person.mfa_verified_at is None:
+        return None if person is None else person.mfa_until
+    own = person.mfa_verified_at + tenant.mfa_window_seconds
+    return own if person.mfa_until is None else max(own, person.mfa_until)
+
+
+def _proved(
+    user: str, person: UserFacts | None, tenant: TenantFacts, reserved: ReservationFacts | None, now: int
+) -> Denial | None:
+    """Return why nobody vouches for the user now; a reservation goes on where a window ended, and opens none."""
+    ends = mfa_ends(person, tenant)
+    if ends is None:
         return Denial(DenialReason.MFA_NEVER, f"user {user!r} has not done multi-factor authentication")
-    if now >= person.mfa_verified_at + tenant.mfa_window_seconds:
+    if now < ends:
+        return None
+    if reserved is None:
         return Denial(
             DenialReason.MFA_EXPIRED, f"user {user!r} must do multi-factor authentication again: the window has ended"
         )
-    return None
+    return _ENDED if now >= reserved.expires_at else None
 
 
 _KEY_DENIALS = {
@@ -239,11 +285,17 @@ def _grant(request: IssueRequest, facts: Facts, found: DelegationFacts, limits: 
     tenant, client, user, link, ca_key = facts.tenant, facts.client, facts.user, facts.link, facts.ca_key
     assert client is not None
     assert user is not None
-    assert user.mfa_verified_at is not None
+    proved_until = mfa_ends(user, tenant)
+    assert proved_until is not None
     assert link is not None
     assert ca_key is not None
     assert facts.host is not None
-    valid_after = max(now - limits.backdate, found.starts_at or 0, link.starts_at, user.mfa_verified_at)
+    verified_at = user.mfa_verified_at or 0
+    # Of a window that has ended, the beginning says nothing: an admin's word or a reservation is what carries.
+    carried_since = verified_at if now < verified_at + tenant.mfa_window_seconds else 0
+    valid_after = max(now - limits.backdate, found.starts_at or 0, link.starts_at, carried_since)
+    named = None if request.reservation_id is None else facts.reservation
+    reserved_until = 0 if named is None else named.expires_at
     # A "most seconds" bounds the whole span, the back-dated start included, so that back-dating lengthens nothing.
     ends: list[tuple[int, LimitedBy]] = [
         (now + tenant.default_ttl_seconds, LimitedBy.DEFAULT)
@@ -251,7 +303,7 @@ def _grant(request: IssueRequest, facts: Facts, found: DelegationFacts, limits: 
         else (now + request.ttl_seconds, LimitedBy.REQUESTED),
         (found.expires_at or 0, LimitedBy.DELEGATION),
         (link.expires_at, LimitedBy.ACCOUNT_LINK),
-        (user.mfa_verified_at + tenant.mfa_window_seconds, LimitedBy.MFA),
+        max((reserved_until, LimitedBy.RESERVATION), (proved_until, LimitedBy.MFA), key=lambda end: end[0]),
         (valid_after + tenant.max_ttl_seconds, LimitedBy.TENANT),
         (valid_after + min(limits.max_ttl, HARD_MAX_SECONDS), LimitedBy.INSTALLATION),
     ]
@@ -320,7 +372,7 @@ def decide_login(request: LoginRequest, facts: LoginFacts, limits: Limits, now: 
     status = _status(facts.delegation, now)
     if status is not DelegationStatus.APPROVED:
         return _STATUS_DENIALS[status]
-    denial = _link_and_mfa(issued.user, issued.host, issued.account, facts.link, facts.user, facts.tenant, now)
+    denial = _linked(issued.user, issued.host, issued.account, facts.link, now) or _still_proved(issued, facts, now)
     if denial:
         return denial
     principals = tuple(name for name in issued.principals if valid_principal(name))
@@ -342,6 +394,25 @@ def decide_login(request: LoginRequest, facts: LoginFacts, limits: Limits, now: 
     return LoginGrant((expected,), options, found.uses_left is not None)
 
 
+def _still_proved(issued: IssuedFacts, facts: LoginFacts, now: int) -> Denial | None:
+    """Return why nobody vouches for the user of what was issued any more."""
+    reserved = _rests_on(issued, facts.reservation)
+    denial = _proved(issued.user, facts.user, facts.tenant, reserved, now)
+    if denial is None or denial.reason is not DenialReason.MFA_EXPIRED or issued.reservation_id is None:
+        return denial
+    return Denial(
+        DenialReason.RESERVATION_UNKNOWN, "the MFA window has ended, and the reservation was taken back before its end"
+    )
+
+
+def _rests_on(issued: IssuedFacts, found: ReservationFacts | None) -> ReservationFacts | None:
+    """Return the reservation that carries what was issued past the end of the MFA window, if it is there."""
+    if found is None or issued.reservation_id is None:
+        return None
+    same = (found.user, found.host, found.account) == (issued.user, issued.host, issued.account)
+    return found if same and found.public_key_fingerprint in {None, issued.public_key_fingerprint} else None
+
+
 def login_ends(facts: LoginFacts) -> int:
     """Return when the tightest grant ends that a certificate's logins rest on, in Unix seconds; 0 where one is gone."""
     issued, delegation, link, user, client = (
@@ -349,11 +420,12 @@ def login_ends(facts: LoginFacts) -> int:
     )  # fmt: skip
     if issued is None or delegation is None or link is None or user is None or client is None:
         return 0
+    reserved = _rests_on(issued, facts.reservation)
     ends = [
         issued.valid_before,
         delegation.expires_at or 0,
         link.expires_at,
-        (user.mfa_verified_at or 0) + facts.tenant.mfa_window_seconds,
+        max(mfa_ends(user, facts.tenant) or 0, 0 if reserved is None else reserved.expires_at),
     ]
     if client.expires_at is not None:
         ends.append(client.expires_at)

@@ -16,7 +16,13 @@ TAKEN_BACK = frozenset(
         R.CERTIFICATE_REVOKED, R.CA_KEY_NOT_TRUSTED,
     }
 )  # fmt: skip
-_AT_EXPIRY = TAKEN_BACK | {R.CERTIFICATE_EXPIRED, R.MFA_NEVER, R.MFA_EXPIRED}
+_AT_EXPIRY = TAKEN_BACK | {
+    R.CERTIFICATE_EXPIRED,
+    R.MFA_NEVER,
+    R.MFA_EXPIRED,
+    R.RESERVATION_UNKNOWN,
+    R.RESERVATION_EXPIRED,
+}
 
 
 def why_ended(host: str, account: str, facts: LoginFacts, now: int, *, at_expiry: bool) -> Denial | None:

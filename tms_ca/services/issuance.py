@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NoReturn
 
 from tms_ca.core.certificate import CertificateFields, CertType, assemble, certificate_line, to_be_signed
@@ -69,6 +70,8 @@ class Issuance:
         if facts is None:
             raise NotFound("tenant_unknown", "there is no such tenant")
         require_epoch(caller, facts.epoch)
+        if request.reservation_id is not None:
+            facts = await with_reservation(self._facts, caller, facts, request.reservation_id)
         verdict = self._rules(request, facts, self._limits, self._clock.now())
         if isinstance(verdict, Denial):
             await self._refuse(caller, request, verdict)
@@ -98,6 +101,8 @@ class Issuance:
             TmsError: what `issue` would raise
 
         """
+        if request.reservation_id is not None:
+            return False  # it is read by a statement of its own
         key = parse_public_key(public_key)
         facts = self._facts.for_issue_at_once(
             caller.tenant, caller.id, request.user, request.host, request.account, key.fingerprint
@@ -167,6 +172,7 @@ class Issuance:
             issued_at=self._clock.now(),
             sha256=hashlib.sha256(blob).digest(),
             request_id=caller.request_id,
+            reservation_id=request.reservation_id,
         )
         return Issued(record, certificate_line(blob))
 
@@ -184,8 +190,22 @@ class Issuance:
             key=record.public_key_fingerprint,
             delegation=record.delegation_id,
             until=record.valid_before,
+            **({} if record.reservation_id is None else {"reservation": record.reservation_id}),
         )
         return Entry(issued, record, facts.epoch)
+
+
+async def with_reservation(remembered: RememberedFacts, caller: Caller, facts: Facts, reservation_id: str) -> Facts:
+    """Return `facts` with the reservation of the client `caller` that a request names.
+
+    Raises:
+        ChangedMeanwhile: something in the tenant changed since the facts were read
+
+    """
+    found = await remembered.reservation(caller.tenant, caller.id, reservation_id)
+    if found is None or found[0] != facts.epoch:
+        raise ChangedMeanwhile
+    return replace(facts, reservation=found[1])
 
 
 @record

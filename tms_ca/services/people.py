@@ -219,16 +219,21 @@ class People:
             factor = await people.totp_factor(connection, tenant, user)
             person = await rows.USERS.get(connection, tenant, user)
             home = await rows.TENANTS.get(connection, tenant)
-        verified = person.mfa_verified_at if person else None
-        window = home.mfa_window_seconds if home else 0
+        ends: list[int] = []
+        if person is not None and home is not None:
+            own = person.mfa_verified_at
+            ends += [] if own is None else [own + home.mfa_window_seconds]
+            ends += [] if person.mfa_until is None else [person.mfa_until]
         return MfaStatus(
             factor is not None and factor.confirmed_at is not None,
-            verified,
-            None if verified is None else verified + window,
+            person.mfa_verified_at if person else None,
+            max(ends, default=None),
         )
 
     async def reset_mfa(self, caller: Caller, tenant: str, user: str) -> None:
-        """Forget a user's factor, window and lock-outs and end their sessions; what rested on them is refused at once.
+        """Forget a user's factor, window and lock-outs, and an admin's word; end their sessions and reservations.
+
+        What rested on them is refused at once.
 
         Raises:
             NotFound: no such user
@@ -236,7 +241,7 @@ class People:
         """
         async with self._database.change(tenant) as transaction:
             connection = transaction.connection
-            if not await rows.USERS.update(connection, (tenant, user), mfa_verified_at=None):
+            if not await rows.USERS.update(connection, (tenant, user), mfa_verified_at=None, mfa_until=None):
                 raise NotFound("user_unknown", f"there is no user {user!r} in this tenant")
             await people.remove_totp(connection, tenant, user)
             await people.end_other_sessions(connection, tenant, user)

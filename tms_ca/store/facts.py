@@ -16,6 +16,7 @@ from tms_ca.core.facts import (
     KeyStanding,
     LinkFacts,
     LoginFacts,
+    ReservationFacts,
     TenantFacts,
     UserFacts,
 )
@@ -48,10 +49,11 @@ def _restrictions(text: str) -> Restrictions | None:
 
 
 def _issued_facts(row: Sequence[Any]) -> IssuedFacts:
-    sha256, client, user, host, account, delegation, ca, key, principals, after, before, revocation, options = row
+    sha256, client, user, host, account, delegation, ca, key, principals, after, before, revocation, *others = row
+    options, reservation_id = others
     return IssuedFacts(
         sha256, client, user, host, account, delegation, ca, key, _principals(principals), after, before,
-        revocation is not None, _options(options),
+        revocation is not None, _options(options), reservation_id,
     )  # fmt: skip
 
 
@@ -64,31 +66,35 @@ def _client_facts(row: Sequence[Any]) -> ClientFacts | None:
 
 
 def _user_facts(row: Sequence[Any]) -> UserFacts | None:
-    return None if row[9] is None else UserFacts(bool(row[9]), row[10] is not None, row[11])
+    return None if row[9] is None else UserFacts(bool(row[9]), row[10] is not None, row[11], row[12])
 
 
 def _host_facts(row: Sequence[Any]) -> HostFacts | None:
-    if row[12] is None:
+    if row[13] is None:
         return None
-    restrictions = None if row[30] is None else _restrictions(row[30])
-    return HostFacts(bool(row[12]), row[13] is not None, PrincipalFormat(row[14]), restrictions)
+    restrictions = None if row[31] is None else _restrictions(row[31])
+    return HostFacts(bool(row[13]), row[14] is not None, PrincipalFormat(row[15]), restrictions)
 
 
 def _link_facts(row: Sequence[Any]) -> LinkFacts | None:
-    return None if row[15] is None else LinkFacts(row[15], row[16])
+    return None if row[16] is None else LinkFacts(row[16], row[17])
 
 
 def _key_standing(row: Sequence[Any]) -> KeyStanding | None:
-    return None if row[19] is None else KeyStanding(row[19])
+    return None if row[20] is None else KeyStanding(row[20])
 
 
 def _delegation_facts(row: Sequence[Any]) -> DelegationFacts | None:
-    if row[20] is None:
+    if row[21] is None:
         return None
     return DelegationFacts(
-        row[20], row[21], row[22], DelegationStatus(row[23]), row[24], row[25], row[26], _constraints(row[27]),
-        None if row[28] is None else _restrictions(row[28]), row[29],
+        row[21], row[22], row[23], DelegationStatus(row[24]), row[25], row[26], row[27], _constraints(row[28]),
+        None if row[29] is None else _restrictions(row[29]), row[30],
     )  # fmt: skip
+
+
+def _reservation_facts(row: Sequence[Any]) -> ReservationFacts | None:
+    return None if row[0] is None else ReservationFacts(*row)
 
 
 @record
@@ -118,6 +124,7 @@ IssuedNow = tuple[int, KeyStanding | None, IssuedFacts]  # the tenant's epoch, t
 
 
 StandingNow = tuple[int, KeyStanding | None]  # the tenant's epoch, the standing of the key
+ReservedNow = tuple[int, ReservationFacts | None]  # the tenant's epoch, the reservation
 
 
 def _standing_now(row: Sequence[Any] | None) -> StandingNow | None:
@@ -135,15 +142,16 @@ def login_facts(row: Sequence[Any]) -> LoginFacts:
     return LoginFacts(
         tenant=_tenant_facts(row),
         host=_host_facts(row),
-        issued=None if row[31] is None else _issued_facts(row[31:]),
+        issued=None if row[32] is None else _issued_facts(row[32:46]),
         client=_client_facts(row),
         user=_user_facts(row),
         link=_link_facts(row),
         delegation=_delegation_facts(row),
-        ca_key_state=None if row[17] is None else KeyState(row[17]),
-        ca_key_revoked=row[18] is not None,
+        ca_key_state=None if row[18] is None else KeyState(row[18]),
+        ca_key_revoked=row[19] is not None,
         key_standing=_key_standing(row),
         epoch=row[0],
+        reservation=None if row[32] is None else _reservation_facts(row[46:]),
     )
 
 
@@ -156,6 +164,7 @@ class FactsReader:
         self._login = Prepared(facts_sql.login(), driver.dialect)
         self._credential = Prepared(facts_sql.credential(), driver.dialect)
         self._session = Prepared(facts_sql.session(), driver.dialect)
+        self._reservation = Prepared(facts_sql.reservation(), driver.dialect)
         self._standing = Lookup(driver, facts_sql.standing_one(), facts_sql.standing_many())
         self._issued = Lookup(driver, facts_sql.issued_one(), facts_sql.issued_many())
 
@@ -189,6 +198,12 @@ class FactsReader:
         """Return what is known of a certificate; None also where that would take waiting."""
         return _issued_now(self._issued.at_once(serial, tenant))
 
+    async def reservation(self, tenant: str, client_id: str, reservation_id: str) -> ReservedNow | None:
+        """Return the tenant's epoch and a reservation of a client's; None when there is no such tenant."""
+        params = {"tenant": tenant, "client_id": client_id, "reservation_id": reservation_id}
+        rows = await self._driver.fetch(self._reservation, self._reservation.args(params))
+        return (rows[0][0], _reservation_facts(rows[0][1:])) if rows else None
+
     async def for_issue(
         self, tenant: str, client_id: str, user: str, host: str, account: str, fingerprint: str
     ) -> Facts | None:
@@ -213,7 +228,7 @@ class FactsReader:
             host=_host_facts(row),
             link=_link_facts(row),
             delegations=tuple(found for found in map(_delegation_facts, rows) if found is not None),
-            ca_key=None if row[17] is None else CaKeyFacts(row[17], row[18]),
+            ca_key=None if row[18] is None else CaKeyFacts(row[18], row[19]),
             key_standing=_key_standing(row),
         )
 

@@ -19,6 +19,7 @@ from tms_ca.store.tables import (
     forbidden_keys,
     hosts,
     public_keys,
+    reservations,
     revoked_certificates,
     sessions,
     tenants,
@@ -36,7 +37,7 @@ _TENANT = (
     tenants.c.max_ttl_seconds,
 )
 _CLIENT = (clients.c.enabled, clients.c.revocation_id, clients.c.expires_at, clients.c.max_ttl_seconds)
-_USER = (users.c.enabled, users.c.revocation_id, users.c.mfa_verified_at)
+_USER = (users.c.enabled, users.c.revocation_id, users.c.mfa_verified_at, users.c.mfa_until)
 _HOST = (hosts.c.enabled, hosts.c.revocation_id, hosts.c.principal_format)
 _LINK = (account_links.c.starts_at, account_links.c.expires_at)
 _ISSUED = (
@@ -53,6 +54,14 @@ _ISSUED = (
     certificates.c.valid_before,
     revoked_certificates.c.revocation_id,
     certificates.c.critical_options,
+    certificates.c.reservation_id,
+)
+_RESERVATION = (
+    reservations.c.user,
+    reservations.c.host,
+    reservations.c.account,
+    reservations.c.public_key_fingerprint,
+    reservations.c.expires_at,
 )
 _DELEGATION = (
     delegations.c.delegation_id,
@@ -136,6 +145,7 @@ def login() -> Select[Any]:
             _standing_of(c.public_key_fingerprint, bindparam("tenant")),
             *_DELEGATION,
             *_ISSUED,
+            *_RESERVATION,
         )
         .select_from(
             tenants.outerjoin(certificates, _in_tenant(certificates, serial=bindparam("serial")))
@@ -146,13 +156,34 @@ def login() -> Select[Any]:
             .outerjoin(ca_keys, _in_tenant(ca_keys, fingerprint=c.ca_fingerprint))
             .outerjoin(delegations, _in_tenant(delegations, delegation_id=c.delegation_id))
             .outerjoin(revoked_certificates, revoked_certificates.c.serial == c.serial)
+            .outerjoin(reservations, _in_tenant(reservations, reservation_id=c.reservation_id, client_id=c.client_id))
         )
         .where(tenants.c.tenant == bindparam("tenant"))
     )
 
 
+def reservation() -> Select[Any]:
+    """Return (epoch, a reservation of a client's)."""
+    named = {name: bindparam(name, type_=Text()) for name in ("reservation_id", "client_id")}
+    return (
+        select(tenants.c.epoch, *_RESERVATION)
+        .select_from(tenants.outerjoin(reservations, _in_tenant(reservations, **named)))
+        .where(tenants.c.tenant == bindparam("tenant", type_=Text()))
+    )
+
+
+def _reserved_until(key: Any) -> Any:
+    """Return when the last reservation for a plain key ends."""
+    r = reservations.c
+    same = [r[name] == key[name] for name in ("tenant", "client_id", "user", "host", "account")]
+    return select(func.max(r.expires_at)).where(r.public_key_fingerprint == key.fingerprint, *same).scalar_subquery()
+
+
 def plain_key(columns: Sequence[Any]) -> Select[Any]:
-    """Return what a plain key's login rests on: a row that begins as that of `login`, then `columns` of the key."""
+    """Return what a plain key's login rests on: a row that begins as that of `login`, then the end of its reservations.
+
+    Then `columns` of the key.
+    """
     k = public_keys.c
     tenant = bindparam("tenant", type_=Text())
     return (
@@ -166,6 +197,7 @@ def plain_key(columns: Sequence[Any]) -> Select[Any]:
             literal_column("NULL"),
             _standing_of(k.fingerprint, tenant),
             *_DELEGATION,
+            _reserved_until(k),
             *columns,
         )
         .select_from(

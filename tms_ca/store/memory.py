@@ -11,14 +11,14 @@ from typing import Any
 
 from tms_ca.core.access import Role
 from tms_ca.core.facts import Facts, IssuedFacts, LoginFacts
-from tms_ca.store.facts import FactsReader, Holder, IssuedNow, StandingNow
+from tms_ca.store.facts import FactsReader, Holder, IssuedNow, ReservedNow, StandingNow
 
 MOST_TENANTS = 1_000
 MOST_ENTRIES = 50_000  # of a tenant, and of holders: some 25 MB each when full
 MOST_SERIAL = 2**63 - 1  # a certificate may say more; no database takes it, and none of ours says it
 _NOBODYS = 0
 
-_Key = tuple[str | int, ...]
+_Key = tuple[str | int | None, ...]
 
 
 class _Tenant:
@@ -34,7 +34,8 @@ class _Tenant:
 def _alike(host: str, issued: IssuedFacts) -> _Key:
     """Return what certificates have in common whose logins on `host` rest on the same."""
     return (
-        host, issued.client_id, issued.user, issued.host, issued.account, issued.delegation_id, issued.ca_fingerprint
+        host, issued.client_id, issued.user, issued.host, issued.account, issued.delegation_id, issued.ca_fingerprint,
+        issued.reservation_id,
     )  # fmt: skip
 
 
@@ -87,6 +88,10 @@ class RememberedFacts:
         if found is not None and found.key_standing is None:
             self._keep(tenant, found.epoch, key, found)
         return found
+
+    async def reservation(self, tenant: str, client_id: str, reservation_id: str) -> ReservedNow | None:
+        """Return the tenant's epoch and a reservation of a client's; nothing of it is kept."""
+        return await self._reader.reservation(tenant, client_id, reservation_id)
 
     def for_issue_at_once(
         self, tenant: str, client_id: str, user: str, host: str, account: str, fingerprint: str
@@ -162,7 +167,7 @@ class RememberedFacts:
             return None
         found = LoginFacts(
             known.tenant, known.host, issued, known.client, known.user, known.link, known.delegation,
-            known.ca_key_state, known.ca_key_revoked, standing, epoch,
+            known.ca_key_state, known.ca_key_revoked, standing, epoch, known.reservation,
         )  # fmt: skip
         self._keep(tenant, epoch, (host, serial), found)
         return found

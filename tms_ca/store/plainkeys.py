@@ -68,12 +68,20 @@ def _escrowed(row: Sequence[Any]) -> EscrowedKey | None:
     return EscrowedKey(*values)
 
 
+FACTS = facts_sql.plain_key(_COLUMNS)  # what a plain key's login rests on: a row for `key_facts`
+
+
+def key_facts(row: Sequence[Any]) -> KeyFacts:
+    """Return the facts of a row of FACTS, as `login_facts` takes one."""
+    return KeyFacts(_escrowed(row[_AROUND + 1 :]), login_facts((*row[:_AROUND], None)), row[_AROUND])
+
+
 class KeyFactsReader:
     """Fetch the facts of a plain key's login, in one round trip."""
 
     def __init__(self, driver: HotDriver) -> None:
         self._driver = driver
-        self._prepared = Prepared(facts_sql.plain_key(_COLUMNS), driver.dialect)
+        self._prepared = Prepared(FACTS, driver.dialect)
 
     async def get(self, tenant: str, host: str, fingerprint: str) -> KeyFacts | None:
         """Return them; None when there is no such tenant.
@@ -84,11 +92,7 @@ class KeyFactsReader:
         """
         args = self._prepared.args({"tenant": tenant, "host": host, "fingerprint": fingerprint})
         rows = await self._driver.fetch(self._prepared, args)
-        if not rows:
-            return None
-        row = rows[0]
-        around = login_facts((*row[:_AROUND], None))
-        return KeyFacts(_escrowed(row[_AROUND + 1 :]), around, row[_AROUND])
+        return key_facts(rows[0]) if rows else None
 
 
 async def epoch_held(connection: AsyncConnection, tenant: str) -> int | None:
@@ -131,10 +135,12 @@ async def take_use(connection: AsyncConnection, tenant: str, fingerprint: str, k
 async def every(connection: AsyncConnection, tenant: str, client_id: str | None) -> list[PublicKeyRecord]:
     """Return all keys of a tenant, or of one of its clients, by user, host and account."""
     c = public_keys.c
-    query = select(public_keys).where(c.tenant == tenant).order_by(c.user, c.host, c.account, c.fingerprint)
+    query = select(public_keys).where(c.tenant == tenant)
     if client_id is not None:
         query = query.where(c.client_id == client_id)
-    return [_key(row) for row in (await connection.execute(query)).mappings()]
+    found = [_key(row) for row in (await connection.execute(query)).mappings()]
+    # Here, because PostgreSQL's order is its collation's.
+    return sorted(found, key=lambda one: (one.user, one.host, one.account, one.created_at, one.fingerprint))
 
 
 async def change(
