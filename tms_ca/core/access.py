@@ -35,6 +35,7 @@ class Action(StrEnum):
     CERTIFICATE_READ = "certificates.read"
     PUBLIC_KEY_CREATE = "public-keys.create"
     PUBLIC_KEY_READ = "public-keys.read"
+    PUBLIC_KEY_CHANGE = "public-keys.change"
     PUBLIC_KEY_DELETE = "public-keys.delete"
     REVOCATION_CREATE = "revocations.create"
     REVOCATION_READ = "revocations.read"
@@ -47,6 +48,7 @@ class Action(StrEnum):
     DELEGATION_DECIDE = "delegations.decide"
     DELEGATION_REVOKE = "delegations.revoke"
     DELEGATION_RESTRICT = "delegations.restrict"
+    DELEGATION_GRANT = "delegations.grant"
     SESSION_END = "sessions.end"
     MFA_READ = "mfa.read"
     MFA_ENROL = "mfa.enrol"
@@ -59,6 +61,7 @@ class Action(StrEnum):
     ADMIN_MANAGE = "admins.manage"
     CLIENT_READ = "clients.read"
     CLIENT_WRITE = "clients.write"
+    CLIENT_SELF = "clients.self"
     USER_READ = "users.read"
     USER_WRITE = "users.write"
     IDENTITY_READ = "identities.read"
@@ -85,6 +88,7 @@ ACCESS: Mapping[Action, Mapping[Role, Reach]] = {
     Action.CERTIFICATE_READ: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
     Action.PUBLIC_KEY_CREATE: {Role.CLIENT: Reach.OWN},
     Action.PUBLIC_KEY_READ: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
+    Action.PUBLIC_KEY_CHANGE: {**_ADMINS, Role.CLIENT: Reach.OWN},
     Action.PUBLIC_KEY_DELETE: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
     Action.REVOCATION_CREATE: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
     Action.REVOCATION_READ: _ADMINS,
@@ -97,6 +101,7 @@ ACCESS: Mapping[Action, Mapping[Role, Reach]] = {
     Action.DELEGATION_DECIDE: {Role.USER: Reach.OWN_MFA},
     Action.DELEGATION_REVOKE: {Role.USER: Reach.OWN_MFA},
     Action.DELEGATION_RESTRICT: {**_ADMINS, Role.USER: Reach.OWN_MFA},
+    Action.DELEGATION_GRANT: _ADMINS,
     Action.SESSION_END: _USER,
     Action.MFA_READ: _USER,
     Action.MFA_ENROL: _USER,
@@ -109,6 +114,7 @@ ACCESS: Mapping[Action, Mapping[Role, Reach]] = {
     Action.ADMIN_MANAGE: _OPERATOR,
     Action.CLIENT_READ: {**_ADMINS, Role.CLIENT: Reach.OWN},
     Action.CLIENT_WRITE: _ADMINS,
+    Action.CLIENT_SELF: {**_ADMINS, Role.CLIENT: Reach.OWN},
     Action.USER_READ: {**_ADMINS, Role.USER: Reach.OWN},
     Action.USER_WRITE: _ADMINS,
     Action.IDENTITY_READ: {**_ADMINS, Role.USER: Reach.OWN},

@@ -7,9 +7,12 @@ the longest life does.
 
 from dataclasses import replace
 
-from tms_ca.core.facts import HARD_MAX_SECONDS, Denial, DenialReason, Facts, Grant, IssueRequest, Limits
+from tms_ca.core.facts import HARD_MAX_SECONDS, Denial, DenialReason, Facts, Grant, IssueRequest, LimitedBy, Limits
 from tms_ca.core.keylogin import decide_escrow
+from tms_ca.core.model import Constraints
+from tms_ca.core.policy import mfa_ends
 from tms_ca.core.sshwire import Reader
+from tms_ca.core.times import LAST_SECOND
 
 _KINDS = {
     "ssh-ed25519": ("ed25519", 256),
@@ -33,12 +36,10 @@ def _lengthened(facts: Facts, now: int) -> Facts:
         return end if now >= end else end + HARD_MAX_SECONDS
 
     tenant, client, user, link = facts.tenant, facts.client, facts.user, facts.link
-    window = tenant.mfa_window_seconds
-    if user is not None and user.mfa_verified_at is not None and now < user.mfa_verified_at + window:
-        window += HARD_MAX_SECONDS
-    tenant = replace(
-        tenant, mfa_window_seconds=window, default_ttl_seconds=HARD_MAX_SECONDS, max_ttl_seconds=HARD_MAX_SECONDS
-    )
+    proved_until = mfa_ends(user, tenant)
+    if user is not None and proved_until is not None:
+        user = replace(user, mfa_until=later(proved_until))
+    tenant = replace(tenant, default_ttl_seconds=HARD_MAX_SECONDS, max_ttl_seconds=HARD_MAX_SECONDS)
     if client is not None:
         ends = None if client.expires_at is None else later(client.expires_at)
         client = replace(client, max_ttl_seconds=None, expires_at=ends)
@@ -52,15 +53,27 @@ def _lengthened(facts: Facts, now: int) -> Facts:
         )
         for one in facts.delegations
     )
-    return replace(facts, tenant=tenant, client=client, link=link, delegations=delegations)
+    return replace(facts, tenant=tenant, client=client, user=user, link=link, delegations=delegations)
+
+
+def lifetime(
+    now: int, ttl_seconds: int, delegation: Constraints | None, client_most: int | None
+) -> tuple[int, LimitedBy]:
+    """Return when a key ends that is to last `ttl_seconds` from now, in Unix seconds, and what made it no longer."""
+    ends = [(min(now + ttl_seconds, LAST_SECOND), LimitedBy.REQUESTED)]
+    if delegation is not None and delegation.max_ttl_seconds is not None:
+        ends.append((now + delegation.max_ttl_seconds, LimitedBy.DELEGATION))
+    if client_most is not None:
+        ends.append((now + client_most, LimitedBy.CLIENT))
+    return min(ends, key=lambda end: end[0])
 
 
 def ended_at(denial: Denial, facts: Facts) -> int | None:
     """Return when that ended whose end is the reason, in Unix seconds; None where no end is."""
     if denial.reason is DenialReason.LINK_EXPIRED and facts.link is not None:
         return facts.link.expires_at
-    if denial.reason is DenialReason.MFA_EXPIRED and facts.user is not None:
-        return (facts.user.mfa_verified_at or 0) + facts.tenant.mfa_window_seconds
+    if denial.reason is DenialReason.MFA_EXPIRED:
+        return mfa_ends(facts.user, facts.tenant)
     if denial.reason is DenialReason.DELEGATION_EXPIRED:
         return max((one.expires_at or one.pending_until for one in facts.delegations), default=None)
     return None

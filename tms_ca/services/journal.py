@@ -1,5 +1,7 @@
 """Audit events out of callers and deeds."""
 
+from collections.abc import Mapping
+
 from tms_ca.core.access import Role
 from tms_ca.core.errors import Denied
 from tms_ca.core.facts import Denial
@@ -23,6 +25,6 @@ def event(
     )
 
 
-def refusal(denial: Denial, alarm: str = "") -> Denied:
+def refusal(denial: Denial, alarm: str = "", extra: Mapping[str, str | int] | None = None) -> Denied:
     """Return the error that carries `denial`, once it is on record, to the caller; `alarm` is for the log."""
-    return Denied(denial.reason, denial.detail, recorded=True, alarm=alarm)
+    return Denied(denial.reason, denial.detail, recorded=True, alarm=alarm, extra=extra)
