@@ -11,6 +11,7 @@ from typing import Protocol
 import tms_ca
 from tms_ca import machine
 from tms_ca.core.facts import DenialReason
+from tms_ca.core.leniency import FORGIVEN
 from tms_ca.core.model import Selector
 from tms_ca.registry import Registry, forget
 from tms_ca.services.clock import SystemClock
@@ -46,6 +47,7 @@ class Metrics:
             counter("tms_certificates_unissued", "Certificates shown that a CA key signed and nobody here issued")
         )
         self.denied = Tallies(counter("tms_denied", "Refusals by rule", "action", "code"))
+        self.lenient = Tallies(counter("tms_v1_lenient", "Keys given out in spite of a rule", "code"))
         self.revoked = Tallies(counter("tms_revocations", "Revocations by selector", "selector"))
         self._problems = Tallies(counter("tms_problems", "Answers that are problems, by code", "code"))
         self._requests = Tallies(counter("tms_http_requests", "Answers by status", "endpoint", "status"))
@@ -83,9 +85,9 @@ class Metrics:
         self._check = gauge("tms_check_ok", "1 where the check passed at the last look", "check", mode="livemostrecent")
         self._process = _Process(registry)
         self._folded: tuple[Folded, ...] = (
-            self.issued, self.logins, self.unissued, self.denied, self.revoked, self._problems, self._requests,
-            self._database_errors, self.in_flight, self._groups, self._commits, self._signatures, self._builds,
-            self._process,
+            self.issued, self.logins, self.unissued, self.denied, self.lenient, self.revoked, self._problems,
+            self._requests, self._database_errors, self.in_flight, self._groups, self._commits, self._signatures,
+            self._builds, self._process,
         )  # fmt: skip
         self._spreads: dict[tuple[str, int], Spread] = {}
         self._begin()
@@ -98,6 +100,8 @@ class Metrics:
         for reason in DenialReason:
             for action in ("certificates.issue", "logins.check", "logins.open"):
                 self.denied.labels(action, reason)
+        for reason in FORGIVEN:
+            self.lenient.labels(reason)
         for selector in Selector:
             self.revoked.labels(selector)
         for code in ("credential_not_good", "database_unavailable", "internal"):
