@@ -1,8 +1,9 @@
 """Shapes of real logins, of sessions, and of restrictions."""
 
 from ipaddress import ip_address
+from typing import Any
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from schemas.base import (
     Boolean,
@@ -20,6 +21,7 @@ from schemas.base import (
 )
 from schemas.certificates import MOST_KEY_CHARACTERS, Checked, SourceAddresses
 from tms_ca.core.errors import TmsError
+from tms_ca.core.model import NO_CERTIFICATE
 from tms_ca.core.restrictions import check_command, check_destinations
 
 MOST_SESSIONS = 1700  # whose ids a body has room for
@@ -41,12 +43,16 @@ def _command(text: str) -> None:
 
 
 class LoginOpen(Shape):
-    """A session that is about to begin, or has begun."""
+    """A session that is about to begin, or has begun, on a certificate or on a plain key."""
 
     login_id = login_field(required=True)
     node = node_field(required=True)
     account = account_field(required=True)
-    certificate = fields.String(required=True, validate=validate.Length(1, MOST_KEY_CHARACTERS))
+    certificate = fields.String(validate=validate.Length(1, MOST_KEY_CHARACTERS))
+    public_key = fields.String(
+        validate=validate.Length(1, MOST_KEY_CHARACTERS),
+        metadata={"description": "In place of a certificate: the plain key that sshd was shown, TYPE BASE64"},
+    )
     remote_address = fields.String(load_default=None, allow_none=True, validate=[validate.Length(2, 45), _address])
     started_at = Timestamp(required=True)
     late = Boolean(
@@ -54,12 +60,20 @@ class LoginOpen(Shape):
         metadata={"description": "It has happened already, while the service was away: it is recorded, not decided"},
     )
 
+    @validates_schema
+    def what_was_used(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse none and both, and what cannot have happened."""
+        if ("certificate" in data) == ("public_key" in data):
+            raise ValidationError("expected either certificate or public_key", "certificate")
+        if "public_key" in data and data["late"]:
+            raise ValidationError("no login with a plain key begins while the service is away", "late")
+
 
 class LoginOpenedShape(Shape):
     """It is on record."""
 
     login_id = fields.String()
-    counted = fields.Boolean(metadata={"description": "It was counted against the delegation's max_uses"})
+    counted = fields.Boolean(metadata={"description": "It took one of the max_uses of its delegation or plain key"})
     uses_left = fields.Integer(allow_none=True, metadata={"description": "null: any number of logins"})
     force_command = fields.String(
         allow_none=True,
@@ -104,6 +118,13 @@ class EndingsShape(Shape):
     end = fields.List(fields.Nested(EndingShape))
 
 
+class CertificateSerial(Serial):
+    """A serial, or null where there is no certificate."""
+
+    def _serialize(self, value: int | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return super()._serialize(None if value == NO_CERTIFICATE else value, attr, obj, **kwargs)
+
+
 class LoginRecordShape(Shape):
     """A login on record."""
 
@@ -114,8 +135,8 @@ class LoginRecordShape(Shape):
     user = fields.String()
     client_id = fields.String()
     delegation_id = fields.String()
-    serial = Serial()
-    key_id = fields.String()
+    serial = CertificateSerial(allow_none=True, metadata={"description": "null: a login with a plain key"})
+    key_id = fields.String(metadata={"description": "Of the certificate, or of the plain key"})
     public_key_fingerprint = fields.String()
     remote_address = fields.String(allow_none=True)
     started_at = Timestamp()

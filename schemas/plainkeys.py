@@ -5,6 +5,7 @@ from typing import Any
 from marshmallow import fields, post_load, validate
 
 from schemas.base import (
+    Boolean,
     Integer,
     ListQuery,
     Shape,
@@ -41,7 +42,9 @@ class PublicKeyCreate(Shape):
         load_default=None,
         allow_none=True,
         validate=validate.Range(1, MOST_USES),
-        metadata={"description": "A use is what hosts ask within 30 seconds; null: any number"},
+        metadata={
+            "description": "A use is a login, or what a host that reports no logins asks within 30 s; null: any number"
+        },
     )
     source_address = SourceAddresses(load_default=())
     force_command = command_field(load_default=None)
@@ -108,4 +111,8 @@ class KeyLogin(Shape):
         required=True,
         validate=matching("a nonce", r"^[0-9a-f]{16,64}$", "16 to 64 of 0-9 a-f"),
         metadata={"description": "Comes back with the answer, so that an old answer cannot be passed off as new"},
+    )
+    reports_logins = Boolean(
+        load_default=False,
+        metadata={"description": "The host tells of each login before its session: a use is taken then, and not here"},
     )

@@ -38,7 +38,7 @@ KINDS = ("sqlite", "postgres")
 ON_BOTH = (
     "hot", "replicas", "scale", "serve", "ssh", "store", "unit", "watch", "client",
     "api/test_certificates", "api/test_lists", "api/test_matrix", "api/test_other_tenants", "api/test_revocations",
-    "enrol/test_join", "enrol/test_reports", "keys/test_public_keys",
+    "enrol/test_join", "enrol/test_reports", "keys/test_public_keys", "keys/test_uses_counted",
     "logins/test_logins", "logins/test_retention", "logins/test_uses", "logins/test_workers",
 )  # fmt: skip
 TESTS = Path(__file__).parent

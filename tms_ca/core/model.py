@@ -316,6 +316,9 @@ class Reservation:
     expires_at: int
 
 
+NO_CERTIFICATE = 0  # the serial of a login with a plain key; certificates begin at 1
+
+
 @record
 class Login:
     """A login that a host told of: not a question of sshd, a session that was opened."""
@@ -341,6 +344,16 @@ class Login:
     uses_left: int | None
     force_command: str | None
     told_at: int | None
+
+    @property
+    def with_plain_key(self) -> bool:
+        """Tell whether a plain key opened it, and no certificate."""
+        return self.serial == NO_CERTIFICATE
+
+    @property
+    def used(self) -> str:
+        """Return what opened it, as audit events name it."""
+        return f"key:{self.public_key_fingerprint}" if self.with_plain_key else f"serial:{self.serial}"
 
 
 @record

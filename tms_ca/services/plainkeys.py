@@ -1,6 +1,7 @@
 """Plain keys: escrow one for hosts and clients that cannot use certificates, and find it at a login."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tms_ca.core.errors import Conflict, NotFound
 from tms_ca.core.facts import Denial, Facts, Grant, IssueRequest, Limits
@@ -118,7 +119,7 @@ class PlainKeys:
         wish: KeyWish,
         key: PublicKey,
         grant: Grant,
-        more: Mapping[str, object],
+        more: Mapping[str, Any],
     ) -> PublicKeyRecord:
         there = await KEYS.get(transaction.connection, caller.tenant, key.fingerprint)
         place = (request.user, caller.id, request.host, request.account)
@@ -172,11 +173,19 @@ class PlainKeys:
         return kept
 
     async def check(
-        self, caller: Caller, account: str, fingerprint: str, key_type: str | None, judge: Judge = decide_key
+        self,
+        caller: Caller,
+        account: str,
+        fingerprint: str,
+        key_type: str | None,
+        judge: Judge = decide_key,
+        *,
+        reports_logins: bool = False,
     ) -> KeyGrant:
         """Return the line for the host `caller`, whose sshd was offered a key; nothing is remembered.
 
-        `key_type` None is whichever the key has. What `judge` forgave is on record, too.
+        `key_type` None is whichever the key has. What `judge` forgave is on record, too. A host that reports its logins
+        tells of this one to services.keylogins, which takes its use.
 
         Raises:
             Denied: the key does not open the account, for a reason of core.policy; the refusal is on record
@@ -190,9 +199,9 @@ class PlainKeys:
         now = self._clock.now()
         if key_type is None:
             key_type = "" if facts.key is None else facts.key.key_type
-        asked = KeyRequest(caller.id, account, fingerprint, key_type)
+        asked = KeyRequest(caller.id, account, fingerprint, key_type, reports_logins)
         verdict = judge(asked, facts, self._limits, now)
-        if isinstance(verdict, KeyGrant) and verdict.takes_use and facts.key is not None:
+        if isinstance(verdict, KeyGrant) and verdict.takes_use and facts.key is not None and not reports_logins:
             await self._use(caller, fingerprint, facts.key.key_id, now)
         target = f"{account}@{caller.id} key:{fingerprint}"
         if isinstance(verdict, Denial):

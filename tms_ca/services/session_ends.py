@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tms_ca.core.facts import Denial
+from tms_ca.core.keysessions import why_key_ended
 from tms_ca.core.model import Caller, Login, OnRevocation, Tenant
 from tms_ca.core.record import record
 from tms_ca.core.sessions import why_ended
@@ -11,6 +12,7 @@ from tms_ca.services.journal import event
 from tms_ca.store import logins, rows
 from tms_ca.store.engine import Database
 from tms_ca.store.memory import RememberedFacts
+from tms_ca.store.plainkeys import KeyFactsReader
 
 _MOST_NAMED = 20  # login ids in one audit event
 
@@ -28,9 +30,10 @@ class Ending:
 class SessionEnds:
     """The answer to a node that says which sessions it has."""
 
-    def __init__(self, database: Database, facts: RememberedFacts, clock: Clock) -> None:
+    def __init__(self, database: Database, facts: RememberedFacts, keys: KeyFactsReader, clock: Clock) -> None:
         self._database = database
         self._facts = facts
+        self._keys = keys
         self._clock = clock
 
     async def report(self, caller: Caller, node: str, named: Sequence[str], *, complete: bool = True) -> list[Ending]:
@@ -75,10 +78,7 @@ class SessionEnds:
         now = self._clock.now()
         ends: list[tuple[Login, Denial]] = []
         for one in open_:
-            facts = await self._facts.for_login(caller.tenant, caller.id, one.serial)
-            why = None if facts is None else why_ended(
-                caller.id, one.account, facts, now, at_expiry=tenant.end_at_expiry
-            )  # fmt: skip
+            why = await self._why(one, now, at_expiry=tenant.end_at_expiry)
             if why is not None:
                 ends.append((one, why))
         fresh = [(one, why) for one, why in ends if one.told_at is None]
@@ -86,12 +86,19 @@ class SessionEnds:
             async with self._database.transaction() as transaction:
                 await logins.change(transaction.connection, [one.id for one, _ in fresh], told_at=now)
                 for one, why in fresh:
-                    target = f"{one.account}@{caller.id} serial:{one.serial}"
+                    target = f"{one.account}@{caller.id} {one.used}"
                     transaction.record(
                         event(self._clock, caller, caller.tenant, "logins.must_end", target, login=one.login_id,
                               node=one.node, user=one.user, reason=why.reason)
                     )  # fmt: skip
         return [_ending(one, why, tenant.warning_seconds, now) for one, why in ends]
+
+    async def _why(self, one: Login, now: int, *, at_expiry: bool) -> Denial | None:
+        if one.with_plain_key:
+            of_key = await self._keys.get(one.tenant, one.host, one.public_key_fingerprint)
+            return None if of_key is None else why_key_ended(one, of_key, now, at_expiry=at_expiry)
+        facts = await self._facts.for_login(one.tenant, one.host, one.serial)
+        return None if facts is None else why_ended(one.host, one.account, facts, now, at_expiry=at_expiry)
 
 
 def _ending(one: Login, why: Denial, warning: int, now: int) -> Ending:

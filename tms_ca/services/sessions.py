@@ -210,7 +210,7 @@ class Sessions:
                 return
             end = min(max(ended_at, found.started_at), self._clock.now())
             await logins.change(transaction.connection, [found.id], ended_at=end, end_reason=reason)
-            target = f"{found.account}@{caller.id} serial:{found.serial}"
+            target = f"{found.account}@{caller.id} {found.used}"
             transaction.record(
                 event(self._clock, caller, caller.tenant, END, target, login=login_id, node=found.node, reason=reason)
             )

@@ -8,11 +8,12 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.facts import LoginFacts
+from tms_ca.core.keylogin import KeyFacts
 from tms_ca.core.model import Login
 from tms_ca.core.record import fields_of
-from tms_ca.store import facts_sql, pages
+from tms_ca.store import facts_sql, pages, plainkeys
 from tms_ca.store.facts import login_facts
-from tms_ca.store.tables import certificates, delegations, logins, tenants
+from tms_ca.store.tables import certificates, delegations, logins, public_keys, tenants
 
 LOST = "lost"  # the reason of an end that nobody reported: the node no longer has the session
 MOST_OPEN = 10_000  # sessions of a node that are looked at
@@ -46,6 +47,13 @@ async def facts_within(connection: AsyncConnection, tenant: str, host: str, seri
     return None if row is None else login_facts([_text(value) for value in row])
 
 
+async def key_facts_within(connection: AsyncConnection, tenant: str, host: str, fingerprint: str) -> KeyFacts | None:
+    """Return the facts of a plain key's login, as `facts_within` does."""
+    statement = plainkeys.FACTS.params(tenant=tenant, host=host, fingerprint=fingerprint)
+    row = (await connection.execute(statement)).first()
+    return None if row is None else plainkeys.key_facts([_text(value) for value in row])
+
+
 def _text(value: object) -> object:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
@@ -59,6 +67,18 @@ async def take_use(connection: AsyncConnection, tenant: str, delegation_id: str)
         .values(uses_left=c.uses_left - 1)
         .returning(c.uses_left)
     )
+    left: int | None = (await connection.execute(taken)).scalar_one_or_none()
+    return left
+
+
+async def take_key_use(connection: AsyncConnection, tenant: str, fingerprint: str, key_id: str) -> int | None:
+    """Count a login against its plain key; return how many are left, None where none was.
+
+    `used_at` stays: it makes one use of what machines ask that report no logins, and this login is a use by itself.
+    """
+    c = public_keys.c
+    which = (c.tenant == tenant, c.fingerprint == fingerprint, c.key_id == key_id, c.revocation_id.is_(None))
+    taken = update(public_keys).where(*which, c.uses_left > 0).values(uses_left=c.uses_left - 1).returning(c.uses_left)
     left: int | None = (await connection.execute(taken)).scalar_one_or_none()
     return left
 

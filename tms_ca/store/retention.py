@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Table, and_, case, cast, delete, exists, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tms_ca.core.model import DelegationStatus, Selector
+from tms_ca.core.model import NO_CERTIFICATE, DelegationStatus, Selector
 from tms_ca.store.tables import (
     certificates,
     credentials,
@@ -185,10 +185,17 @@ def join_tokens_ended(now: int) -> Sweep:
 
 
 def public_keys_ended(now: int) -> Sweep:
-    """Return escrowed public keys that ended ENDED_KEPT_DAYS ago."""
-    c = public_keys.c
-    ended = c.expires_at < now - ENDED_KEPT_DAYS * DAY
-    return Sweep("public keys", public_keys, (c.expires_at, c.tenant, c.fingerprint), ended, ended)
+    """Return escrowed public keys that ended ENDED_KEPT_DAYS ago, but for those with an open session."""
+    c, by = public_keys.c, logins.c
+    old = c.expires_at < now - ENDED_KEPT_DAYS * DAY
+    in_use = exists().where(
+        by.serial == NO_CERTIFICATE,
+        by.ended_at.is_(None),
+        by.tenant == c.tenant,
+        by.public_key_fingerprint == c.fingerprint,
+    )
+    ended = and_(old, ~in_use)
+    return Sweep("public keys", public_keys, (c.expires_at, c.tenant, c.fingerprint), ended, old)
 
 
 def sightings_old(now: int) -> Sweep:

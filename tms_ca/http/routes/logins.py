@@ -17,6 +17,7 @@ from tms_ca.http.cursors import decode_cursor
 from tms_ca.http.endpoint import Call, Page, endpoint
 from tms_ca.http.routes.certificates import own_column
 from tms_ca.http.routes.enrolment import own_host
+from tms_ca.services.keylogins import OpenedByKey
 from tms_ca.services.sessions import Opened, OpenedAnswer
 
 
@@ -25,11 +26,14 @@ from tms_ca.services.sessions import Opened, OpenedAnswer
 async def open_login(call: Call[dict[str, Any]]) -> OpenedAnswer:
     """Tell of a login whose session is about to begin.
 
-    sshd has let it in; the service decides once more and counts it. 403 with the `code` of the rule: there must be no
-    session. The same `login_id` again gets the same answer and counts no more.
+    sshd has let it in, on a certificate or a plain key; the service decides once more and counts it. 403 with the
+    `code` of the rule: there must be no session. The same `login_id` again gets the same answer and counts no more.
     """
     await call.context.reports.require_node(own_host(call), call.body["node"])
     try:
+        if "public_key" in call.body:
+            fields = {name: value for name, value in call.body.items() if name != "late"}
+            return await call.context.key_logins.open(call.caller, OpenedByKey(**fields))
         return await call.context.sessions.open(call.caller, Opened(**call.body))
     except Denied as error:
         call.context.metrics.denied.labels("logins.open", error.code).inc()

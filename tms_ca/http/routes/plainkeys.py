@@ -68,13 +68,20 @@ async def check_key(call: Call[dict[str, Any]]) -> Answer:
 
     sshd's AuthorizedKeysCommand asks through its helper, with what sshd says of the key that it was offered. Yes is
     an authorized_keys line that begins with `restrict`, for this very key; no is 403 with the `code` of the rule that
-    refused. `X-TMS-Answer` binds the answer to nonce, account and fingerprint.
+    refused. A host that sends `reports_logins` tells of each login to `POST logins`, where its use is taken, and must
+    not open a session without the yes. `X-TMS-Answer` binds the answer to nonce, account and fingerprint.
     """
     if call.path["host"] != call.caller.id:
         raise Denied("host_mismatch", "the credential belongs to another host than the one in the path")
     body = call.body
     try:
-        grant = await call.context.plain_keys.check(call.caller, body["account"], body["fingerprint"], body["key_type"])
+        grant = await call.context.plain_keys.check(
+            call.caller,
+            body["account"],
+            body["fingerprint"],
+            body["key_type"],
+            reports_logins=body["reports_logins"],
+        )
     except Denied as error:
         call.context.metrics.denied.labels("logins.key", error.code).inc()
         raise
