@@ -1,7 +1,15 @@
 """The endpoints of the TMS wire API, by noun; a literal path goes before one with a parameter."""
 
 from tms_ca.http.tms_v1.declare import V1Endpoint
-from tms_ca.http.tms_v1.routes import general, retrieve
+from tms_ca.http.tms_v1.routes import delegations, general, hosts, pubkeys, retrieve, user_hosts, user_mfa
 
-_EVERY: tuple[V1Endpoint, ...] = (*general.ENDPOINTS, *retrieve.ENDPOINTS)
+_EVERY: tuple[V1Endpoint, ...] = (
+    *delegations.ENDPOINTS,
+    *general.ENDPOINTS,
+    *hosts.ENDPOINTS,
+    *pubkeys.ENDPOINTS,
+    *retrieve.ENDPOINTS,
+    *user_hosts.ENDPOINTS,
+    *user_mfa.ENDPOINTS,
+)
 ENDPOINTS: tuple[V1Endpoint, ...] = tuple(sorted(_EVERY, key=lambda endpoint: endpoint.path.count("{")))
