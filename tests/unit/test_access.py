@@ -22,6 +22,7 @@ def test_whoever_has_no_credential_may_nothing_but_what_is_public(action):
     (Action.DELEGATION_REQUEST, {Role.CLIENT}),
     (Action.DELEGATION_DECIDE, {Role.USER}),
     (Action.DELEGATION_REVOKE, {Role.USER}),
+    (Action.DELEGATION_GRANT, {Role.OPERATOR, Role.ADMIN}),
     (Action.MFA_VERIFY, {Role.USER}),
     (Action.MFA_ENROL, {Role.USER}),
     (Action.MFA_RESET, {Role.OPERATOR, Role.ADMIN}),
