@@ -24,6 +24,8 @@ class Text(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
         if not isinstance(value, str):
             raise ValidationError(f'Expected input type "string", found {shown(value)}.')
+        if "\0" in value:  # PostgreSQL has no such text
+            raise ValidationError("A string cannot have a NUL character in it.")
         return str(super()._deserialize(value, attr, data, **kwargs))
 
 
@@ -51,6 +53,13 @@ class Flag(fields.Boolean):
         if not isinstance(value, bool):
             raise ValidationError(f'Expected input type "boolean", found {shown(value)}.')
         return bool(super()._deserialize(value, attr, data, **kwargs))
+
+
+class QueryFlag(Flag):
+    """The word true or false in a query."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+        return super()._deserialize({"true": True, "false": False}.get(value, value), attr, data, **kwargs)
 
 
 def shown(value: object) -> str:

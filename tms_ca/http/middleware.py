@@ -13,7 +13,7 @@ from aiohttp.typedefs import Middleware
 from tms_ca.core.errors import TmsError
 from tms_ca.http import problems
 from tms_ca.http.answer import Answer
-from tms_ca.http.context import ADDRESS, CONTEXT, KNOWN_PATHS, PROBLEM, REQUEST_ID, Context
+from tms_ca.http.context import ADDRESS, CAUSE, CONTEXT, KNOWN_PATHS, PROBLEM, REQUEST_ID, Context
 from tms_ca.http.endpoint import Endpoint
 from tms_ca.http.tms_v1.declare import V1Endpoint
 from tms_ca.observe import Log
@@ -79,7 +79,7 @@ class Around:
         metrics.in_flight.inc()
         try:
             response = await answer()
-            code = request.get(PROBLEM, "")
+            code, cause = request.get(PROBLEM, ""), request.get(CAUSE, "")
         except TmsError as error:
             code, alarm = error.code, error.alarm
             response = problems.of_error(error, request_id)

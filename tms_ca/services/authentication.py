@@ -3,12 +3,17 @@
 import hmac
 from collections.abc import Mapping
 
+from sqlalchemy.exc import IntegrityError
+
 from tms_ca.core.access import Role
 from tms_ca.core.errors import Denied, Unauthenticated
 from tms_ca.core.facts import DenialReason
 from tms_ca.core.model import ALL_TENANTS, Caller
 from tms_ca.services.clock import Clock
-from tms_ca.services.ids import SECRET_PREFIX, secret_digest
+from tms_ca.services.ids import SECRET_PREFIX, secret_digest, tms_digest
+from tms_ca.services.journal import event
+from tms_ca.store import credentials
+from tms_ca.store.engine import Database
 from tms_ca.store.facts import Holder
 from tms_ca.store.memory import RememberedFacts
 
@@ -32,7 +37,8 @@ class ChangedMeanwhile(Exception):
 class Authentication:
     """Check credentials. Secrets are 256-bit random and found by their digest, so that no guess is ever compared."""
 
-    def __init__(self, facts: RememberedFacts, clock: Clock) -> None:
+    def __init__(self, database: Database, facts: RememberedFacts, clock: Clock) -> None:
+        self._database = database
         self._facts = facts
         self._clock = clock
 
@@ -57,9 +63,30 @@ class Authentication:
             if remembered is not None:
                 return remembered
             holder = await self._facts.holder(digest)
-        if holder is None:
-            raise Unauthenticated("credential_not_good", _NOT_GOOD)
-        return self._caller(holder, digest, name, request_id, address)
+        try:
+            return self._caller(holder, digest, name, request_id, address)
+        except Unauthenticated:
+            # Two lookups by digest for whatever is wrong: neither says whether there is a holder of that name.
+            if name is None or secret.startswith(tuple(SECRET_PREFIX.values())):
+                raise
+            return await self._by_old_secret(secret, name, request_id, address)
+
+    async def _by_old_secret(self, secret: str, name: str, request_id: str, address: str) -> Caller:
+        """Return the caller whose secret came from a TMS server as SHA-512, and keep it as SHA-256 from now on.
+
+        Such a secret may be a word that people chose, so it is never looked for without the name of its holder.
+        """
+        old = tms_digest(secret)
+        holder = await self._facts.holder(old)
+        caller = self._caller(holder, old, name, request_id, address)
+        try:
+            async with self._database.transaction() as transaction:
+                if await credentials.rekey(transaction.connection, old, secret_digest(secret)):
+                    subject = f"{caller.role}:{caller.id}"
+                    transaction.record(event(self._clock, caller, caller.tenant, "secrets.rehash", subject))
+        except IntegrityError:
+            pass  # another holder has the same secret, kept in our way already: this one stays as it is
+        return caller
 
     def remembered(self, secret: str, *, name: str | None, request_id: str, address: str) -> Caller | None:
         """Return the client or host that `secret` belonged to when it was last asked for: see `by_secret`."""
@@ -74,7 +101,9 @@ class Authentication:
         except (Unauthenticated, Denied):
             return None  # what is remembered may be of yesterday; a refusal must be of now
 
-    def _caller(self, holder: Holder, digest: bytes, name: str | None, request_id: str, address: str) -> Caller:
+    def _caller(self, holder: Holder | None, digest: bytes, name: str | None, request_id: str, address: str) -> Caller:
+        if holder is None:
+            raise Unauthenticated("credential_not_good", _NOT_GOOD)
         now = self._clock.now()
         good = hmac.compare_digest(holder.digest, digest) and (name is None or name == holder.subject)
         if not good or (holder.expires_at is not None and now >= holder.expires_at):

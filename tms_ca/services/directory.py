@@ -128,28 +128,57 @@ class Directory:
             Conflict: there is one of this name
 
         """
-        signers = {purpose: SoftwareSigner.generate(ca_algorithm) for purpose in KeyPurpose}
+        signers = new_signers(ca_algorithm)
+        async with self._database.change(tenant) as transaction:
+            return await self.create_tenant_in(
+                transaction,
+                caller,
+                tenant,
+                signers,
+                display_name=display_name,
+                mfa_window_seconds=mfa_window_seconds,
+                default_ttl_seconds=default_ttl_seconds,
+                max_ttl_seconds=max_ttl_seconds,
+            )
+
+    async def create_tenant_in(
+        self,
+        transaction: Transaction,
+        caller: Caller,
+        tenant: str,
+        signers: Mapping[KeyPurpose, SoftwareSigner],
+        *,
+        display_name: str = "",
+        mfa_window_seconds: int | None = None,
+        default_ttl_seconds: int | None = None,
+        max_ttl_seconds: int | None = None,
+    ) -> Tenant:
+        """Make a tenant within an open `change` of it; its CA keys are `signers`.
+
+        Raises:
+            Conflict: there is one of this name
+
+        """
         # Of the two, what was not given follows what was.
         longest = max(DEFAULT_MAX_TTL_SECONDS, default_ttl_seconds or 0) if max_ttl_seconds is None else max_ttl_seconds
         usual = min(DEFAULT_TTL_SECONDS, longest) if default_ttl_seconds is None else default_ttl_seconds
-        async with self._database.change(tenant) as transaction:
-            made = await self._add(
-                transaction,
-                caller,
-                rows.TENANTS,
-                tenant,
-                {
-                    "display_name": display_name or tenant,
-                    "enabled": True,
-                    "mfa_window_seconds": mfa_window_seconds or DEFAULT_MFA_WINDOW_SECONDS,
-                    "default_ttl_seconds": usual,
-                    "max_ttl_seconds": longest,
-                    "epoch": self._clock.now_ms(),  # beyond that of any tenant of this name before
-                },
-            )
-            await revocations.new_krl_row(transaction.connection, tenant)
-            for purpose, signer in signers.items():
-                await self._keys.insert(transaction, caller, tenant, purpose, signer, KeyState.ACTIVE)
+        made = await self._add(
+            transaction,
+            caller,
+            rows.TENANTS,
+            tenant,
+            {
+                "display_name": display_name or tenant,
+                "enabled": True,
+                "mfa_window_seconds": mfa_window_seconds or DEFAULT_MFA_WINDOW_SECONDS,
+                "default_ttl_seconds": usual,
+                "max_ttl_seconds": longest,
+                "epoch": self._clock.now_ms(),  # beyond that of any tenant of this name before
+            },
+        )
+        await revocations.new_krl_row(transaction.connection, tenant)
+        for purpose, signer in signers.items():
+            await self._keys.insert(transaction, caller, tenant, purpose, signer, KeyState.ACTIVE)
         return made
 
     async def add_with_secret(
@@ -227,6 +256,11 @@ class Directory:
             event(self._clock, caller, tenant, "secrets.create", f"{role}:{subject}", credential=credential_id)
         )
         return secret
+
+
+def new_signers(ca_algorithm: str) -> dict[KeyPurpose, SoftwareSigner]:
+    """Return new CA keys for a tenant, one for each purpose: made before its transaction, because it takes a while."""
+    return {purpose: SoftwareSigner.generate(ca_algorithm) for purpose in KeyPurpose}
 
 
 def own_filter(caller: Caller, column: str) -> dict[str, object]:

@@ -33,6 +33,16 @@ def secret_digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
+def new_tms_secret() -> str:
+    """Return a new secret in the form that the TMS wire API gives out: 192 random bits in hexadecimal."""
+    return secrets.token_hex(24)
+
+
+def tms_digest(secret: str) -> bytes:
+    """Return what the TMS server kept of a secret: SHA-512, told from ours by its length."""
+    return hashlib.sha512(secret.encode()).digest()
+
+
 def new_user_code() -> str:
     """Return a code for people, such as BCDFG-HJKLM."""
     letters = "".join(secrets.choice(_CODE_ALPHABET) for _ in range(_CODE_LENGTH))

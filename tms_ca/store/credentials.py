@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.access import Role
@@ -36,6 +36,17 @@ async def add(
             expires_at=None,
         )
     )
+
+
+async def rekey(connection: AsyncConnection, old: bytes, new: bytes) -> bool:
+    """Keep a secret under another digest; False when somebody else has done it.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: the new digest is another secret's
+
+    """
+    c = credentials.c
+    return (await connection.execute(update(credentials).where(c.digest == old).values(digest=new))).rowcount == 1
 
 
 async def held(connection: AsyncConnection, tenant: str, role: Role, subject: str) -> list[Credential]:

@@ -96,7 +96,7 @@ admins = Table(
 credentials = Table(
     "credentials",
     metadata,
-    Column("digest", LargeBinary, primary_key=True),  # SHA-256 of 256 random bits: found by it, never by the secret
+    Column("digest", LargeBinary, primary_key=True),  # SHA-256 of a random secret; SHA-512 of one of a TMS server
     Column("credential_id", Text, nullable=False),
     Column("role", Text, nullable=False),
     _tenant(),

@@ -55,6 +55,11 @@ def of_error(error: TmsError) -> web.Response:
     return refused(status_of(error), message, headers)
 
 
+def of_bug() -> web.Response:
+    """Return the answer to an error that nobody expected: nothing of it leaves, the log has it."""
+    return refused(500, "ERROR: the service failed; the operator finds the request by its X-Request-ID in the log")
+
+
 def _json(status: int, members: Mapping[str, object], headers: Mapping[str, str] | None = None) -> web.Response:
     body = orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
     response = web.Response(status=status, body=body, headers=headers)

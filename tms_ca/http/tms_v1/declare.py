@@ -4,6 +4,7 @@ The order in which the old server checked is part of what its clients see, and s
 are filled in from the path, the body and the headers of the request.
 """
 
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import field, replace
 from enum import StrEnum
@@ -12,39 +13,25 @@ from typing import Any
 from aiohttp import web
 from marshmallow import Schema
 
-from schemas.tms_v1.base import V1Shape
-from tms_ca.core.access import Action, Role, reach
+from tms_ca.core.access import Action, Role
 from tms_ca.core.errors import Denied, TmsError, Unauthenticated, Unavailable
-from tms_ca.core.facts import DenialReason
-from tms_ca.core.model import ALL_TENANTS, Caller
+from tms_ca.core.model import Caller
 from tms_ca.core.record import record
-from tms_ca.http.context import ADDRESS, CONTEXT, PROBLEM, REQUEST_ID, Context
-from tms_ca.http.credentials import record_refusal
-from tms_ca.http.tms_v1 import answers, reading
+from tms_ca.http.context import ADDRESS, CAUSE, CONTEXT, PROBLEM, Context
+from tms_ca.http.problems import status_of
+from tms_ca.http.tms_v1 import answers, callers, reading
 from tms_ca.http.tms_v1.answers import Refused, Said
+from tms_ca.http.tms_v1.callers import Kind
 from tms_ca.http.tms_v1.rates import RATES
 from tms_ca.services.authentication import ChangedMeanwhile
 from tms_ca.settings_tms_v1 import TmsV1
-from tms_ca.store import rows
 
 PREFIX = "/v1/tms/"
 TMS_V1: web.AppKey[TmsV1] = web.AppKey("tms_v1", TmsV1)
-NOT_ENABLED = Refused(400, "Tenant not enabled.", "tenant_disabled")
 _ATTEMPTS = 5  # as in http.endpoint
-
-
-class Kind(StrEnum):
-    """Kinds of credential, in the order in which they are tried."""
-
-    CLIENT = "client"
-    ADMIN = "admin"
-
-
-_HEADERS = {
-    Kind.CLIENT: (reading.CLIENT_ID, reading.CLIENT_SECRET),
-    Kind.ADMIN: (reading.ADMIN_ID, reading.ADMIN_SECRET),
-}
-_ROLES = {Kind.CLIENT: {Role.CLIENT}, Kind.ADMIN: {Role.ADMIN, Role.OPERATOR}}
+__all__ = [
+    "DIFFERS", "OPEN", "PREFIX", "TMS_V1", "A", "Call", "D", "K", "Kind", "P", "Step", "V1Endpoint", "v1",
+]  # fmt: skip
 
 
 class Step(StrEnum):
@@ -54,6 +41,7 @@ class Step(StrEnum):
     TENANT_HEADER = "tenant header"
     SAME_TENANT = "same tenant"  # the body or the path names the tenant of the header
     ENABLED = "tenant enabled"
+    OPERATED = "tenant enabled, or an operator asks"  # and authorised
     AUTHORISED = "authorised"
     OWN = "own"  # a client names itself
 
@@ -79,6 +67,7 @@ class Call:
     query: Mapping[str, Any]
     body: Mapping[str, Any]
     request: web.Request
+    words: Mapping[str, object] = field(default_factory=dict)  # of path, query, body and headers, for refusals
 
 
 @record
@@ -91,7 +80,7 @@ class V1Endpoint:
     kinds: Sequence[Kind]
     order: Sequence[Step]
     handler: Callable[[Call], Awaitable[Said | web.StreamResponse]]
-    unauthorised: str  # the 401, behind "ERROR: NOT AUTHORIZED "
+    unauthorised: str  # the 401, behind "ERROR: NOT AUTHORIZED " unless it begins with ERROR itself
     forbidden: str  # the 403 of a client that names another
     why_open: str  # of one without a credential
     body: Schema | None
@@ -109,7 +98,7 @@ class V1Endpoint:
             query = {} if self.query is None else reading.query_of(request, self.query)
             body = {} if self.body is None else await reading.body_of(request, self.body)
             if self.rate:
-                request.config_dict[RATES].take(self.rate, request[ADDRESS])
+                request.config_dict[RATES].take(self.rate, self.name, request[ADDRESS])
             said = await self._run(context, request, path, query, body)
         except reading.NotReadable as error:
             request[PROBLEM] = "not_readable"
@@ -119,7 +108,14 @@ class V1Endpoint:
             return answers.refused(error.status, error.message)
         except TmsError as error:
             request[PROBLEM] = error.code
+            if status_of(error) >= 500:
+                request[CAUSE] = repr(error.__cause__ or error)
             return answers.of_error(error)
+        except web.HTTPException:
+            raise
+        except Exception as error:  # noqa: BLE001 - the log gets all of it, the caller an answer of the usual shape
+            request[PROBLEM], request[CAUSE] = "internal", "".join(traceback.format_exception(error))[-1000:]
+            return answers.of_bug()
         return said if isinstance(said, web.StreamResponse) else answers.good(self.status, said)
 
     async def _run(
@@ -134,14 +130,13 @@ class V1Endpoint:
         words = {"client_id": reading.held(headers, reading.CLIENT_ID), **path, **query, **body}
         words["tenant"] = tenant = headers.get(reading.TENANT, "")
         for _ in range(_ATTEMPTS):
-            nobody = Caller(Role.ANYONE, "", "", request_id=request[REQUEST_ID], address=request[ADDRESS])
             call = Call(
-                context, request.config_dict[TMS_V1], nobody, None, tenant, path, query, body, request
+                context, request.config_dict[TMS_V1], callers.nobody(request), None, tenant, path, query, body, request
             )  # fmt: skip
             try:
                 for step in self.order:
                     call = await self._check(step, call, words)
-                return await self.handler(call)
+                return await self.handler(replace(call, words=words))
             except ChangedMeanwhile:
                 continue
         raise Unavailable("changed_meanwhile", "the tenant changed again and again while deciding", retry_after=1)
@@ -162,9 +157,11 @@ class V1Endpoint:
                     "tenant_mismatch",
                 )
         elif step is Step.ENABLED:
-            await require_enabled(call.context, call.tenant)
+            await callers.require_enabled(call.context, call.tenant)
         elif step is Step.AUTHORISED:
             return await self._authorised(call, words)
+        elif step is Step.OPERATED:
+            return await self._operated(call, words)
         else:
             named = call.body.get("client_id", call.path.get("client_id", call.caller.id))
             another = call.kind is Kind.CLIENT and named != call.caller.id
@@ -173,34 +170,29 @@ class V1Endpoint:
         return call
 
     async def _authorised(self, call: Call, words: Mapping[str, object]) -> Call:
-        """Return the call with its caller: the first credential that is good counts, clients' before admins'."""
-        denied: Denied | None = None
-        for kind in self.kinds:
-            name, secret = (reading.held(call.request.headers, header) for header in _HEADERS[kind])
-            if not (name and secret and call.tenant):
-                continue
+        try:
+            return await self._found(call)
+        except (Unauthenticated, Denied) as error:
+            said = self.unauthorised.format(**words)
+            raise await callers.refusal(call.context, call.request, self.needs, call.tenant, error, said) from error
+
+    async def _found(self, call: Call) -> Call:
+        caller, kind = await callers.find(call.context, call.request, self.needs, self.kinds, call.tenant)
+        return replace(call, caller=caller, kind=kind)
+
+    async def _operated(self, call: Call, words: Mapping[str, object]) -> Call:
+        """Return the call with its caller; in a disabled tenant only an operator's."""
+        try:
+            await callers.require_enabled(call.context, call.tenant)
+        except Refused:
             try:
-                caller = await call.context.authentication.by_secret(
-                    secret, name=name, request_id=call.caller.request_id, address=call.caller.address
-                )
-            except Unauthenticated:
-                continue
-            except Denied as error:
-                denied = error
-                continue
-            found = reach(self.needs, caller.role)
-            if caller.role in _ROLES[kind] and caller.tenant in {call.tenant, ALL_TENANTS} and found is not None:
-                return replace(call, caller=replace(caller, reach=found), kind=kind)
-        named = [reading.held(call.request.headers, _HEADERS[kind][0]) for kind in self.kinds]
-        nobody = replace(call.caller, id=next(filter(None, named), ""))
-        refusal = denied or Unauthenticated("credential_not_good", "no credential that is good for this")
-        await record_refusal(call.context, nobody, call.tenant, self.needs, refusal)
-        if denied is None:
-            raise Refused(401, f"ERROR: NOT AUTHORIZED {self.unauthorised.format(**words)}", refusal.code)
-        if denied.code == DenialReason.TENANT_DISABLED:
-            raise NOT_ENABLED
-        # The old server let a disabled client go on; here it learns what stops it.
-        raise Refused(403, f"ERROR: FORBIDDEN - {denied.detail}", denied.code)
+                operated = await self._found(call)
+            except (Unauthenticated, Denied):
+                operated = call
+            if operated.caller.role is not Role.OPERATOR:
+                raise
+            return operated
+        return await self._authorised(call, words)
 
 
 def v1(
@@ -218,35 +210,18 @@ def v1(
     status: int = 200,
     rate: str = "",
 ) -> Callable[[Callable[[Call], Awaitable[Said | web.StreamResponse]]], V1Endpoint]:
-    """Declare the decorated coroutine as an endpoint under /v1/tms/; its docstring is what /spec says of it."""
+    """Declare the decorated coroutine as an endpoint under /v1/tms/; its docstring is what /spec says of it.
+
+    `rate` names the setting that bounds how often one address may call it; what takes no credential always has one.
+    """
     assert bool(kinds) is not bool(why_open), "an endpoint has credentials, or a reason why it has none"
+    whole = path if path.startswith("/") else PREFIX + path
 
     def declare(handler: Callable[[Call], Awaitable[Said | web.StreamResponse]]) -> V1Endpoint:
         return V1Endpoint(
-            method, PREFIX + path, needs, kinds, order if kinds else OPEN, handler, unauthorised,
+            method, whole, needs, kinds, order if kinds else OPEN, handler, unauthorised,
             forbidden if forbidden.startswith("ERROR") else f"ERROR: FORBIDDEN - {forbidden}", why_open, body, query,
-            status, rate, f"tms_v1.{handler.__name__}", handler.__doc__ or "",
+            status, rate or ("open" if why_open else ""), f"tms_v1.{handler.__name__}", handler.__doc__ or "",
         )  # fmt: skip
 
     return declare
-
-
-async def require_enabled(context: Context, tenant: str) -> None:
-    """Return only where the tenant is there and enabled.
-
-    Raises:
-        Refused: it is not
-
-    """
-    try:
-        found = await context.directory.get(rows.TENANTS, tenant)
-    except TmsError as error:
-        if isinstance(error, Unavailable):
-            raise
-        raise NOT_ENABLED from error
-    if not found.enabled:
-        raise NOT_ENABLED
-
-
-class NoQuery(V1Shape):
-    """No parameter counts."""

@@ -12,15 +12,15 @@ BURST_SECONDS = 10  # so much of a minute's number may come at once
 
 
 class Rates:
-    """Buckets in this process, one for each call and address."""
+    """Buckets in this process, one for each call and address; `per_minute` has the numbers by their names."""
 
     def __init__(self, per_minute: Mapping[str, int], now: Callable[[], float] = time.monotonic) -> None:
         self._per_second = {name: each / 60 for name, each in per_minute.items()}
         self._now = now
         self._buckets: dict[tuple[str, str], tuple[float, float]] = {}  # what is left, and when it was
 
-    def take(self, name: str, address: str) -> None:
-        """Take one of the calls named `name`.
+    def take(self, name: str, call: str, address: str) -> None:
+        """Take one of what `address` may do of `call`; `name` says how often that is.
 
         Raises:
             TooMany: none is left; `retry_after` says when one will be
@@ -28,11 +28,11 @@ class Rates:
         """
         rate, now = self._per_second[name], self._now()
         most = max(1.0, rate * BURST_SECONDS)
-        left, at = self._buckets.pop((name, address), (most, now))
+        left, at = self._buckets.pop((call, address), (most, now))
         left = min(most, left + (now - at) * rate)
         if len(self._buckets) >= MOST_ADDRESSES:  # the one that was not asked for longest is full again, or nearly
             del self._buckets[next(iter(self._buckets))]
-        self._buckets[name, address] = (left - 1 if left >= 1 else left, now)
+        self._buckets[call, address] = (left - 1 if left >= 1 else left, now)
         if left < 1:
             seconds = max(1, round((1 - left) / rate))
             raise TooMany(

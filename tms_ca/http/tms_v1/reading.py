@@ -64,10 +64,13 @@ def path_of(parts: Mapping[str, str]) -> dict[str, Any]:
     """Return the parts of the path, numbers as numbers.
 
     Raises:
-        NotReadable: a number that is none, or beyond 32 bits
+        NotReadable: a number that is none, or beyond 32 bits; a NUL, which no name has
 
     """
     found: dict[str, Any] = dict(parts)
+    for name, text in parts.items():
+        if "\0" in text:
+            raise NotReadable(400, f"failed to parse path `{name}`: a NUL character")
     for name in _NUMBERS & found.keys():
         text = found[name]
         number = int(text) if text.isascii() and text.removeprefix("-").isdigit() and len(text) <= 11 else 2**31
