@@ -15,11 +15,12 @@ def add_routes(app: web.Application, settings: TmsV1) -> None:
     """Add every endpoint under /v1/tms/ to `app`; what is not there is refused in plain text."""
     app[TMS_V1] = settings
     app[RATES] = Rates({"open": settings.requests_per_minute, "retrieve": settings.retrieve_per_minute})
-    for endpoint in ENDPOINTS:
-        app.router.add_route(endpoint.method, endpoint.path, endpoint.__call__)
-        if endpoint.method == "GET":
-            app.router.add_route("HEAD", endpoint.path, endpoint.__call__)
-    app.router.add_route("*", "/v1/{rest:.*}", _not_there)
+    for slash in _SLASHES:
+        for endpoint in ENDPOINTS:
+            app.router.add_route(endpoint.method, slash + endpoint.path, endpoint.__call__)
+            if endpoint.method == "GET":
+                app.router.add_route("HEAD", slash + endpoint.path, endpoint.__call__)
+        app.router.add_route("*", slash + "/v1/{rest:.*}", _not_there)
 
 
 async def _not_there(request: web.Request) -> web.StreamResponse:
@@ -29,4 +30,5 @@ async def _not_there(request: web.Request) -> web.StreamResponse:
     return answers.plain(404, "not found")
 
 
-_PATHS = [re.compile(re.sub(r"{\w+}", "[^/]+", endpoint.path)) for endpoint in ENDPOINTS]
+_SLASHES = ("", "/")  # some scripts write BASE//v1/tms/...
+_PATHS = [re.compile("/?" + re.sub(r"{\w+}", "[^/]+", endpoint.path)) for endpoint in ENDPOINTS]
