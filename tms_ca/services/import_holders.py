@@ -28,7 +28,7 @@ def plan_admin(draft: Draft, row: OldAdmin) -> None:
     """Plan an admin of the tenant with their secret."""
     name = named(admin_user=row.admin_user)
     if not names.valid_admin_id(row.admin_user):
-        draft.stays("admin", row, name, _no_name("admin", row.admin_user, "tms-ca admins create"))
+        draft.stays("admin", row, name, _no_name("an admin", row.admin_user, "tms-ca admins create"))
         return
     digest, fault = _digest(draft, row.admin_secret)
     secret_id = _secret_id(draft.tenant, Role.ADMIN, row.admin_user, row.admin_secret)
@@ -51,7 +51,7 @@ def plan_client(draft: Draft, row: OldClient) -> None:
     name = named(client_id=row.client_id)
     here = draft.here
     if not names.valid_client_id(row.client_id):
-        draft.stays("clients", row, name, _no_name("client", row.client_id, "tms-ca clients create"))
+        draft.stays("clients", row, name, _no_name("a client", row.client_id, "tms-ca clients create"))
         return
     digest, fault = _digest(draft, row.client_secret)
     secret_id = _secret_id(draft.tenant, Role.CLIENT, row.client_id, row.client_secret)
@@ -96,7 +96,7 @@ def plan_mfa(draft: Draft, row: OldMfa) -> None:
     name = named(tms_user_id=row.tms_user_id)
     here = draft.here
     if not names.valid_user(row.tms_user_id):
-        draft.stays("user_mfa", row, name, _no_name("user", row.tms_user_id, "tms-ca users create"))
+        draft.stays("user_mfa", row, name, _no_name("a user", row.tms_user_id, "tms-ca users create"))
         return
     if row.tms_user_id in here.users:
         enabled, until = here.users[row.tms_user_id]
@@ -135,7 +135,7 @@ def _enabled(enabled: bool) -> str:  # noqa: FBT001 - the value itself
 
 
 def _no_name(kind: str, name: str, instead: str) -> str:
-    return f"{name[:100]!r} cannot be the name of a {kind} here; make one of another name: {instead}"
+    return f"{name[:100]!r} cannot be the name of {kind} here; make one of another name: {instead}"
 
 
 def _digest(draft: Draft, stored: str) -> tuple[bytes | None, str]:
