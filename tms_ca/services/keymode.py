@@ -69,8 +69,7 @@ class KeyMode:
                 with the same `once` the next try makes no other pair
 
         """
-        ttl = wish.ttl_seconds if wish.ttl_seconds <= _MOST_KEPT else None
-        request = IssueRequest(wish.user, wish.host, wish.account, ttl)
+        request = IssueRequest(wish.user, wish.host, wish.account)
         facts, verdict = await self._decided(caller, request)
         if provide and isinstance(verdict, Denial) and verdict.reason in MISSING:
             caller = await self._mvp.provide(caller, wish.user, wish.host, wish.account)
@@ -86,7 +85,7 @@ class KeyMode:
         ends, limited_by = lifetime(now, wish.ttl_seconds, delegation.constraints, client_most)
         kept = await self._keys.keep(
             caller,
-            request,
+            replace(request, ttl_seconds=wish.ttl_seconds if wish.ttl_seconds <= _MOST_KEPT else None),
             KeyWish(pair.public_key, wish.max_uses),
             parse_public_key(pair.public_key),
             replace(verdict, valid_before=ends, limited_by=limited_by),
