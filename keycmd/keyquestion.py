@@ -40,19 +40,22 @@ class KeyQuestion:
         """Return where this is asked."""
         return "/api/v1/tenants/%s/hosts/%s/keys" % (config.tenant, config.host)
 
-    def body(self):
-        """Return the JSON that the service is sent."""
+    def body(self, *, reports_logins=False):
+        """Return the JSON that the service is sent; `reports_logins`: each login is announced, and counted then."""
         # Every value was checked against an alphabet without quotes and backslashes.
-        parts = (self.account, self.fingerprint, self.key_type, self.nonce)
-        return '{"account":"%s","fingerprint":"%s","key_type":"%s","nonce":"%s"}' % parts
+        parts = (self.account, self.fingerprint, self.key_type, self.nonce, ',"reports_logins":true' * reports_logins)
+        return '{"account":"%s","fingerprint":"%s","key_type":"%s","nonce":"%s"%s}' % parts
 
     def ask(self, config, deadline):
-        """Return the checked lines of the service's yes; `deadline` is on time.monotonic().
+        """Return the checked lines of the service's yes, without the daemon; `deadline` is on time.monotonic().
 
         Raises:
             Refused: a clean no
             ServiceError: anything else
         """
+        if config.sessions == "pam":
+            # Nobody would note the key for the session's hook: the login would go uncounted, or be counted twice.
+            raise ServiceError("tms-hostd does not answer, and with sessions = pam it has to announce each login")
         answered = self.call.send(config, self.path(config), self.body(), deadline)
         return self.judge(config, *answered)
 

@@ -3,10 +3,11 @@
 PAM:      session required pam_exec.so quiet /usr/libexec/tms/tms-session
 Wrapper:  ForceCommand /usr/libexec/tms/tms-session --wrap, with ExposeAuthInfo yes
 
-A login with a certificate of our CA is announced to tms-hostd; without its yes there is no session. Any other login is
-none of its business. Few imports, because every login waits for them.
+A login with a certificate of our CA, or with a plain key that the service has let in, is announced to tms-hostd.
+Without its yes there is no session. Any other login is none of its business. Few imports: every login waits for them.
 """
 
+import binascii
 import os
 import syslog
 import time
@@ -24,6 +25,7 @@ except ImportError:
 IDENT = "tms-session"
 CONFIG = "/etc/tms/host.conf"
 STATE, RUN = "/var/lib/tms-host", "/run/tms-host"
+NOTES, OPEN = "spool/keys", "spool/sessions/open"  # in the state directory, both the daemon's
 SECONDS = 5.0
 _MOST_BYTES = 262144
 _CODE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
@@ -43,6 +45,48 @@ def certificates(methods):
     """Return (type, base64) of each certificate in the lines of SSH_AUTH_INFO_0 or of the file SSH_USER_AUTH."""
     words = (line.split(" ") for line in methods.splitlines())
     return [(w[1], w[2]) for w in words if len(w) == 3 and w[0] == "publickey" and "-cert-" in w[1]]
+
+
+def plain_keys(methods):
+    """Return (type, base64) of each key in those lines that is no certificate."""
+    words = (line.split(" ") for line in methods.splitlines())
+    return [(w[1], w[2]) for w in words if len(w) == 3 and w[0] == "publickey" and "-cert-" not in w[1]]
+
+
+def noted(used, state_dir):
+    """Return the one plain key of those used that tms-hostd has let in, or None.
+
+    sshd does not say whether it found a key in a file or asked for it. The daemon makes a note before it says yes
+    (keycmd.hostd.keynotes); a key without one is the machine's own, and opens it while daemon and service are away.
+
+    Raises:
+        Doubt: it cannot be told, or there are several
+    """
+    try:
+        found = [key for key in used if is_there(note_path(state_dir, key[1]))]
+    except (OSError, ValueError) as error:
+        raise Doubt("cannot tell whose the key of this login is: %s" % error) from error
+    if len(found) > 1:
+        raise Doubt("the login used %d plain keys of the service, expected one" % len(found))
+    return found[0] if found else None
+
+
+def note_path(state_dir, key):
+    """Return where the daemon notes that it has let in a key, which is given in base64.
+
+    Raises:
+        ValueError: it is not base64
+    """
+    return "%s/%s/%s" % (state_dir, NOTES, sha256(binascii.a2b_base64(key)).hexdigest())
+
+
+def is_there(path):
+    """Tell whether there is a file of this name; any doubt is an OSError."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def ours(used, state_dir):
@@ -155,15 +199,15 @@ def ask(run_dir, line):
     raise Doubt("tms-hostd answered %r" % lines[0][:200])
 
 
-def announce(account, process, address, certificate, run_dir):
-    """Ask for a session; return the command that the service forces, as bytes, or None.
+def announce(account, process, address, used, run_dir):
+    """Ask for a session by the (type, base64) that was used; return the forced command, as bytes, or None.
 
     Raises:
         Refused, Doubt: see `ask`
     """
-    words = (login_id(process), account, str(process), address, *certificate)
+    words = (login_id(process), account, str(process), address, *used)
     if not all(word and _WORD.issuperset(word) for word in words):
-        raise Doubt("the account's name, the address or the certificate has a character that none may have")
+        raise Doubt("the account's name, the address, the certificate or the key has a character that none may have")
     lines = ask(run_dir, "open %s\n" % " ".join(words))
     if len(lines) > 1:
         raise Doubt("tms-hostd named %d commands, expected one" % len(lines))
@@ -188,16 +232,22 @@ def hook(environment, config):
     if deed not in ("open_session", "close_session"):
         raise Doubt("PAM_TYPE is %r: this belongs into a `session` line of sshd's PAM file" % deed[:40])
     state_dir, run_dir = directories(config)
-    certificate = ours(certificates(environment.get("SSH_AUTH_INFO_0", "")), state_dir)
-    if certificate is None:
-        return
+    methods = environment.get("SSH_AUTH_INFO_0", "")
+    certificate, plain = ours(certificates(methods), state_dir), plain_keys(methods)
     # pam_exec runs this in a child of the sshd process that holds the connection until it ends.
     process = os.getppid()
     if deed == "close_session":
-        ask(run_dir, "close %s\n" % login_id(process))
+        # The note of a plain key may be gone by now; the daemon's own of the session is not.
+        if certificate or (plain and is_there("%s/%s/%s" % (state_dir, OPEN, login_id(process)))):
+            ask(run_dir, "close %s\n" % login_id(process))
+        return
+    key = noted(plain, state_dir)
+    if certificate and key:
+        raise Doubt("the login used a certificate of this CA and a plain key of the service, expected one of them")
+    if not certificate and not key:
         return
     account, address = environment.get("PAM_USER", ""), peer_address(environment)
-    announce(account, process, address, certificate, run_dir)
+    announce(account, process, address, certificate or key, run_dir)
     log(syslog.LOG_INFO, "opened account=%s from=%s login=%s" % (account, address, login_id(process)))
 
 

@@ -5,6 +5,7 @@ import json
 import time
 
 from keycmd.hostd.journal import ERROR, WARNING, log
+from keycmd.keylines import KEY_TYPES
 from keycmd.service import Question, Refused, ServiceError, refusal_code
 from principals_cmd.main import checked
 
@@ -36,12 +37,17 @@ class Announcer:
             FilesError: one may, and could not be written down
         """
         body = {"login_id": session.login_id, "node": self._daemon.config.node, "account": session.account,
-                "certificate": session.certificate, "started_at": session.started_at, "late": False}  # fmt: skip
+                "started_at": session.started_at, "late": False}  # fmt: skip
         if address:
             body["remote_address"] = address
-        question = Question(session.account, *session.certificate.split(" "))
+        seconds = min(self._daemon.config.timeout, OPEN_SECONDS)
+        kind, _, text = session.certificate.partition(" ")
+        if kind in KEY_TYPES:
+            return await self._permission_for_key(dict(body, public_key=session.certificate), seconds)
+        body["certificate"] = session.certificate
+        question = Question(session.account, kind, text)
         try:
-            return await self._ask(body, question)
+            return await self._ask(body, self._daemon.answers.patience(question, seconds))
         except Away as error:
             lines = self._daemon.answers.remembered(question)
             if not lines:
@@ -57,8 +63,15 @@ class Announcer:
             self._daemon.answers.forget(question)
             raise
 
-    async def _ask(self, body, question):
-        seconds = self._daemon.answers.patience(question, min(self._daemon.config.timeout, OPEN_SECONDS))
+    async def _permission_for_key(self, body, seconds):
+        """Ask about a plain key: nothing of an earlier time stands in for the service's yes."""
+        try:
+            return await self._ask(body, seconds)
+        except Refused as refusal:
+            self._daemon.answers.key_refused(str(refusal))
+            raise
+
+    async def _ask(self, body, seconds):
         status, answer = await self.call("logins", body, seconds)
         if status == 403:
             raise Refused(refusal_code(answer))

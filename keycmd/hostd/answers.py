@@ -46,6 +46,7 @@ ABOUT_ONE_KEY = frozenset(
         "key_is_ca_key",
         "key_is_host_key",
         "key_revoked",
+        "uses_exhausted",
     )
 )
 

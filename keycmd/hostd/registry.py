@@ -22,7 +22,7 @@ class Session:
     def __init__(self, fields):
         self.login_id = fields["login_id"]
         self.account = fields["account"]
-        self.certificate = fields["certificate"]  # "TYPE BASE64"
+        self.certificate = fields["certificate"]  # "TYPE BASE64"; of a plain key where there is no certificate
         self.process = fields["process"]
         self.start = fields["start"]
         self.started_at = fields["started_at"]

@@ -14,7 +14,8 @@ from keycmd.hostd.journal import ERROR, INFO, NOTICE, WARNING, log
 from keycmd.hostd.listen import failed, no, yes
 from keycmd.hostd.outbox import Outbox
 from keycmd.hostd.registry import Registry, Session
-from keycmd.service import Question, Refused, ServiceError
+from keycmd.keylines import KEY_TYPES, fingerprint_of
+from keycmd.service import Question, Refused, ServiceError, valid_account
 from keycmd.session import Doubt, login_id
 
 WATCH_SECONDS = 1.0  # between two looks at the processes of the open sessions
@@ -45,14 +46,14 @@ class Sessions:
         self._named = True  # whether the service may believe that sessions are open here
 
     async def open(self, words, peer):
-        """LOGIN_ID ACCOUNT PID RHOST TYPE CERTIFICATE: yes where this session may begin."""
+        """LOGIN_ID ACCOUNT PID RHOST TYPE CERTIFICATE-OR-KEY: yes where this session may begin."""
         about = "account=%s" % (words[1][:32] if len(words) > 1 else "?")
         try:
             session, address = await self._checked(words, peer)
             about = "account=%s from=%s login=%s" % (session.account, address or "-", session.login_id)
             known = self.registry.sessions.get(session.login_id)
             if known is not None and (known.certificate, known.account) != (session.certificate, session.account):
-                raise ServiceError("this connection is open by another certificate already")
+                raise ServiceError("this connection is open by another certificate or key already")
             command = await self._begin(session, address, known)
         except Refused as refusal:
             log(NOTICE, "refused session %s code=%s" % (about, refusal))
@@ -106,9 +107,9 @@ class Sessions:
         if mode == "off":
             raise ServiceError("sessions = off in host.conf: set pam or wrapper, or take tms-session out of sshd")
         if len(words) != 6:
-            raise ServiceError("expected LOGIN_ID ACCOUNT PID RHOST TYPE CERTIFICATE")
+            raise ServiceError("expected LOGIN_ID ACCOUNT PID RHOST TYPE CERTIFICATE-OR-KEY")
         name, account, pid, address, kind, text = words
-        question = Question(account, kind, text)
+        used = _plain_key(mode, account, kind, text) if kind in KEY_TYPES else Question(account, kind, text).certificate
         if not pid.isdigit() or len(pid) > 9:
             raise ServiceError("expected a pid, not %s" % pid[:20])
         process = processes.look(int(pid))
@@ -119,7 +120,7 @@ class Sessions:
             raise ServiceError(str(error)) from error
         if peer.uid != 0:
             await _check_user(mode, account, process.pid, peer)
-        fields = {"login_id": name, "account": account, "certificate": question.certificate, "process": process.pid,
+        fields = {"login_id": name, "account": account, "certificate": used, "process": process.pid,
                   "start": process.start, "started_at": rfc3339()}  # fmt: skip
         return Session(fields), address if _is_address(address) else None
 
@@ -222,6 +223,22 @@ def _is_address(text):
             socket.inet_pton(family, text)
             return True
     return False
+
+
+def _plain_key(mode, account, kind, text):
+    """Return the plain key that the hook saw, as the service is told of it.
+
+    Raises:
+        ServiceError: none, or told by somebody who may make it up
+    """
+    if mode != "pam":
+        # The wrapper runs as the user, who could take the uses of any key that is known.
+        raise ServiceError("sessions = %s in host.conf: only PAM's hook announces logins with plain keys" % mode)
+    if not valid_account(account):
+        raise ServiceError("the account's name is not one that the service knows")
+    if fingerprint_of(kind, text) is None:
+        raise ServiceError("not a key of the type that it is said to be")
+    return "%s %s" % (kind, text)
 
 
 async def _check_user(mode, account, pid, peer):

@@ -10,7 +10,7 @@ LOGINS = Noun(
     (
         Verb(name="list", does=logins.list_logins,
              columns=("started_at", "ended_at", "end_reason", "user", "client_id", "account", "host", "node",
-                      "remote_address", "serial", "uses_left"),
+                      "remote_address", "serial", "key_id", "uses_left"),
              arguments=(option("--user", "user", "only of this user"),
                         option("--client", "client_id", "only of this client", metavar="CLIENT"),
                         option("--host", "host", "only on this host"),
