@@ -203,7 +203,11 @@ async def test_the_private_half_is_neither_kept_nor_logged(started, tmp_path, ca
     made = reply.json
     raw = load_ssh_private_key(made["private_key"].encode(), None).private_numbers().private_value.to_bytes(66, "big")
     text = "".join(made["private_key"].split("\n")[1:-2])
-    pieces = [raw[2:26], raw.hex()[4:52].encode(), *(text[at : at + 24].encode() for at in range(300, 900, 24))]
+    pieces = [
+        raw[2:26],
+        raw.hex()[4:52].encode(),
+        *(text[at : at + 24].encode() for at in range(300, len(text) - 24, 24)),
+    ]
     assert b"tms_v1.create_pubkey" in said
     assert made["public_key"].split()[1].encode() in kept
     assert [piece for piece in pieces if piece in kept or piece in said] == []
