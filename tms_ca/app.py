@@ -54,10 +54,13 @@ from tms_ca.services.mvp import Mvp
 from tms_ca.services.people import Passwords, People
 from tms_ca.services.plainkeys import PlainKeys
 from tms_ca.services.records import Records
+from tms_ca.services.registration import Registration
 from tms_ca.services.retrieval import Retrieval
 from tms_ca.services.revocation import Revocations
 from tms_ca.services.session_ends import SessionEnds
 from tms_ca.services.sessions import Sessions
+from tms_ca.services.tenants import Tenants
+from tms_ca.services.test_tenant import SeededTenant
 from tms_ca.services.tms_v1_numbers import TmsV1Numbers
 from tms_ca.services.trust import Trust
 from tms_ca.services.upkeep import Upkeep
@@ -164,6 +167,7 @@ def _services(
         logins = Logins(facts, commits, limits, clock, unissued, rules.decide_login)
         sessions = Sessions(database, facts, commits, limits, clock, rules.decide_login)
     keys = CaKeys(database, vault, clock)
+    directory, grants = Directory(database, keys, clock), Grants(database, clock)
     krls = MeteredKrls(database, clock, metrics)
     host_certificates = HostCertificateIssuer(database, ring, clock)
     plain_keys, wire = PlainKeys(database, facts, KeyFactsReader(driver), commits, limits, clock), settings.tms_v1
@@ -189,19 +193,22 @@ def _services(
         krls=krls,
         records=Records(database),
         delegations=Delegations(database, clock),
-        directory=Directory(database, keys, clock),
+        directory=directory,
         cakeys=keys,
         people=People(database, vault, Passwords(), clock, settings.session_seconds),
         auditing=Auditing(database, vault),
-        readiness=MeteredReadiness(metrics, database, keys, ring, krls, vault, clock),
+        readiness=MeteredReadiness(metrics, database, keys, ring, krls, vault, clock, settings.tms_v1.loosened()),
         upkeep=Upkeep(database, vault, clock, settings.retention),
         enrolment=Enrolment(database, keys, host_certificates, clock),
         host_certificates=host_certificates,
         trust=Trust(database, TrustReader(driver), ring, krls, clock),
         reports=MeteredReports(metrics, database, krls, clock),
         numbers=TmsV1Numbers(database, clock),
-        importing=Importing(database, Directory(database, keys, clock), clock),
-        grants=Grants(database, clock),
+        registration=Registration(database, clock),
+        tenants=Tenants(database, directory, clock),
+        seeded_tenant=SeededTenant(database, directory, grants, clock),
+        importing=Importing(database, directory, clock),
+        grants=grants,
         host_addresses=HostAddresses(database, clock),
         tracing=tracing,
     )
@@ -228,11 +235,12 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.__call__)
     if settings.tms_v1.enabled:
-        tms_v1.add_routes(app, settings.tms_v1)
+        tms_v1.add_routes(app, settings.tms_v1, context.public_url)
     document = openapi.document(ENDPOINTS)
     pages.add_routes(app, document)
 
     async def begin(_: web.Application) -> None:
+        await tms_v1.begin(context, settings.tms_v1, log)
         context.metrics.start(asyncio.get_running_loop())
 
     async def drain(_: web.Application) -> None:

@@ -40,24 +40,30 @@ class TmsV1:
     retrieve_per_minute: int = 6000
     server_urls: tuple[str, ...] = ()
 
-    def loosened(self) -> list[str]:
-        """Return, each in a sentence, what is set less safely than it could be."""
+    def loosened(self) -> dict[str, str]:
+        """Return what is set less safely than it could be: the setting's name, and a sentence."""
         if not self.enabled:
-            return []
-        said = {
-            "tms_v1.strict is false: retrieval answers for keys that have ended or rest on what has ended": (
-                not self.strict
+            return {}
+        said = (
+            (
+                not self.strict,
+                "strict",
+                "is false: retrieval answers for keys that have ended or rest on what has ended",
             ),
-            "tms_v1.mvp is true: every client can act as any account that is not the system's": self.mvp,
-            "tms_v1.new_clients is allow: anybody who reaches the service can register a client": (
-                self.new_clients is NewClients.ALLOW
+            (self.mvp, "mvp", "is true: every client can act as any account that is not the system's"),
+            (
+                self.new_clients is NewClients.ALLOW,
+                "new_clients",
+                "is allow: anybody who reaches the service can register a client",
             ),
-            "tms_v1.test_tenant is true: a secret that everybody knows is good in the tenant test": self.test_tenant,
-            "tms_v1.open_tenants is true: anybody who reaches the service can read the names of tenants": (
-                self.open_tenants
+            (self.test_tenant, "test_tenant", "is true: a secret that everybody knows is good in the tenant test"),
+            (
+                self.open_tenants,
+                "open_tenants",
+                "is true: anybody who reaches the service can read the names of tenants",
             ),
-        }
-        return [sentence for sentence, loose in said.items() if loose]
+        )
+        return {f"tms_v1.{name}": f"tms_v1.{name} {why}" for loose, name, why in said if loose}
 
 
 class TmsV1Schema(Strict):

@@ -29,11 +29,14 @@ from tms_ca.services.people import People
 from tms_ca.services.plainkeys import PlainKeys
 from tms_ca.services.readiness import Readiness
 from tms_ca.services.records import Records
+from tms_ca.services.registration import Registration
 from tms_ca.services.reports import Reports
 from tms_ca.services.retrieval import Retrieval
 from tms_ca.services.revocation import Revocations
 from tms_ca.services.session_ends import SessionEnds
 from tms_ca.services.sessions import Sessions
+from tms_ca.services.tenants import Tenants
+from tms_ca.services.test_tenant import SeededTenant
 from tms_ca.services.tms_v1_numbers import TmsV1Numbers
 from tms_ca.services.trust import Trust
 from tms_ca.services.upkeep import Upkeep
@@ -77,6 +80,9 @@ class Context:
     trust: Trust
     reports: Reports
     numbers: TmsV1Numbers
+    registration: Registration
+    tenants: Tenants
+    seeded_tenant: SeededTenant
     importing: Importing
     grants: Grants
     host_addresses: HostAddresses

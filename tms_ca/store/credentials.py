@@ -1,5 +1,6 @@
 """Secrets of machines and admins: digests, never the secrets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select, update
@@ -47,6 +48,13 @@ async def rekey(connection: AsyncConnection, old: bytes, new: bytes) -> bool:
     """
     c = credentials.c
     return (await connection.execute(update(credentials).where(c.digest == old).values(digest=new))).rowcount == 1
+
+
+async def any_of(connection: AsyncConnection, tenant: str, digests: Sequence[bytes]) -> bool:
+    """Tell whether somebody in the tenant has one of these secrets."""
+    c = credentials.c
+    query = select(c.digest).where(c.digest.in_(digests), c.tenant == tenant).limit(1)
+    return (await connection.execute(query)).first() is not None
 
 
 async def held(connection: AsyncConnection, tenant: str, role: Role, subject: str) -> list[Credential]:

@@ -24,6 +24,7 @@ from tms_ca.http.tms_v1.answers import Refused, Said
 from tms_ca.http.tms_v1.callers import Kind
 from tms_ca.http.tms_v1.rates import RATES
 from tms_ca.services.authentication import ChangedMeanwhile
+from tms_ca.services.tenants import FOUNDATION
 from tms_ca.settings_tms_v1 import TmsV1
 
 PREFIX = "/v1/tms/"
@@ -40,6 +41,8 @@ class Step(StrEnum):
     CLIENT_HEADER = "client header"
     TENANT_HEADER = "tenant header"
     SAME_TENANT = "same tenant"  # the body or the path names the tenant of the header
+    SAME_TENANT_OR_FOUNDATION = "same tenant, or the header says default"
+    FOUNDATION = "the header says default"
     ENABLED = "tenant enabled"
     OPERATED = "tenant enabled, or an operator asks"  # and authorised
     AUTHORISED = "authorised"
@@ -156,6 +159,13 @@ class V1Endpoint:
                     f"tenant in the request body ({named})",
                     "tenant_mismatch",
                 )
+        elif step is Step.SAME_TENANT_OR_FOUNDATION:
+            if call.tenant != FOUNDATION:
+                return await self._check(Step.SAME_TENANT, call, words)
+        elif step is Step.FOUNDATION:
+            if call.tenant != FOUNDATION:
+                text = f"ERROR: FORBIDDEN - Only admin users in the '{FOUNDATION}' tenant can create new tenants."
+                raise Refused(403, text, "tenant_mismatch")
         elif step is Step.ENABLED:
             await callers.require_enabled(call.context, call.tenant)
         elif step is Step.AUTHORISED:

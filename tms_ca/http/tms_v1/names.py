@@ -44,6 +44,11 @@ def require_tenant(text: str, member: str = "tenant") -> str:
     return _required(_TENANT, text, member)
 
 
+def require_text(field: fields.String, text: str, member: str) -> str:
+    """Return `text` where it is what `field` takes; see `require_client`."""
+    return _required(field, text, member)
+
+
 def _required(field: fields.String, text: str, member: str) -> str:
     try:
         field.deserialize(text)

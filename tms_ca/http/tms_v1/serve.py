@@ -4,14 +4,19 @@ import re
 
 from aiohttp import web
 
+from tms_ca.core.errors import TmsError
+from tms_ca.http.context import Context
 from tms_ca.http.tms_v1 import answers
 from tms_ca.http.tms_v1.declare import TMS_V1
 from tms_ca.http.tms_v1.rates import RATES, Rates
 from tms_ca.http.tms_v1.routes import ENDPOINTS
+from tms_ca.http.tms_v1.routes.spec import SPEC, SPEC_PATH, SPEC_YAML_PATH
+from tms_ca.http.tms_v1.specification import document
+from tms_ca.observe import Log
 from tms_ca.settings_tms_v1 import TmsV1
 
 
-def add_routes(app: web.Application, settings: TmsV1) -> None:
+def add_routes(app: web.Application, settings: TmsV1, public_url: str) -> None:
     """Add every endpoint under /v1/tms/ to `app`; what is not there is refused in plain text."""
     app[TMS_V1] = settings
     app[RATES] = Rates({"open": settings.requests_per_minute, "retrieve": settings.retrieve_per_minute})
@@ -20,7 +25,20 @@ def add_routes(app: web.Application, settings: TmsV1) -> None:
             app.router.add_route(endpoint.method, slash + endpoint.path, endpoint.__call__)
             if endpoint.method == "GET":
                 app.router.add_route("HEAD", slash + endpoint.path, endpoint.__call__)
-        app.router.add_route("*", slash + "/v1/{rest:.*}", _not_there)
+        for path in ("/v1/{rest:.*}", SPEC_PATH, SPEC_YAML_PATH):
+            app.router.add_route("*", slash + path, _not_there)
+    app[SPEC] = document(ENDPOINTS, settings.server_urls or (f"{public_url}/v1",))
+
+
+async def begin(context: Context, settings: TmsV1, log: Log) -> None:
+    """Settle the test tenant, and say in the log what is set less safely than it could be."""
+    said = settings.loosened()
+    try:
+        wrong = await context.seeded_tenant.settle(wanted=settings.enabled and settings.test_tenant)
+    except TmsError as error:  # the service starts, and /readyz says what is wrong with the database
+        wrong = f"the test tenant could not be looked at: {error.detail}"
+    for message in filter(None, (wrong, *said.values())):
+        log.write(level="warning", message=message)
 
 
 async def _not_there(request: web.Request) -> web.StreamResponse:

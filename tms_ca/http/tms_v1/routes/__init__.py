@@ -1,14 +1,28 @@
 """The endpoints of the TMS wire API, by noun; a literal path goes before one with a parameter."""
 
 from tms_ca.http.tms_v1.declare import V1Endpoint
-from tms_ca.http.tms_v1.routes import delegations, general, hosts, pubkeys, retrieve, user_hosts, user_mfa
+from tms_ca.http.tms_v1.routes import (
+    clients,
+    delegations,
+    general,
+    hosts,
+    pubkeys,
+    retrieve,
+    spec,
+    tenants,
+    user_hosts,
+    user_mfa,
+)
 
 _EVERY: tuple[V1Endpoint, ...] = (
+    *clients.ENDPOINTS,
     *delegations.ENDPOINTS,
     *general.ENDPOINTS,
     *hosts.ENDPOINTS,
     *pubkeys.ENDPOINTS,
     *retrieve.ENDPOINTS,
+    *spec.ENDPOINTS,
+    *tenants.ENDPOINTS,
     *user_hosts.ENDPOINTS,
     *user_mfa.ENDPOINTS,
 )

@@ -1,0 +1,50 @@
+"""What is in a tenant, and what goes with it though no foreign key takes it along."""
+
+from sqlalchemy import ColumnElement, Table, delete, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tms_ca.core.access import Role
+from tms_ca.store import tables
+
+# In the order of the old server's wipe, and what it counted.
+COUNTED = (
+    tables.reservations, tables.public_keys, tables.delegations, tables.account_links, tables.users, tables.clients,
+    tables.tms_v1_hosts, tables.admins,
+)  # fmt: skip
+# Without a foreign key to the tenant, because operators have rows in some of them.
+_LOOSE = (tables.admins, tables.credentials, tables.throttles, tables.tms_v1_numbers)
+
+
+async def counts(connection: AsyncConnection, tenant: str) -> dict[str, int]:
+    """Return how many rows there are of what the TMS server had tables for, by our names."""
+    return {table.name: await _count(connection, table, tenant) for table in COUNTED}
+
+
+async def enrolled_hosts(connection: AsyncConnection, tenant: str) -> int:
+    """Return how many hosts have a credential: the others are but names that account links brought along."""
+    c = tables.credentials.c
+    query = select(func.count(c.subject.distinct())).where(c.tenant == tenant, c.role == Role.HOST)
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def remove_loose(connection: AsyncConnection, tenant: str) -> None:
+    """Delete what would stay when the tenant's row goes; history stays on purpose."""
+    for table in _LOOSE:
+        await connection.execute(delete(table).where(_of(table, tenant)))
+
+
+async def client_of(connection: AsyncConnection, tenant: str, app_name: str, app_version: str) -> str | None:
+    """Return the client that is registered for a version of an application."""
+    c = tables.clients.c
+    query = select(c.client_id).where(c.tenant == tenant, c.app_name == app_name, c.app_version == app_version)
+    found: str | None = (await connection.execute(query)).scalar_one_or_none()
+    return found
+
+
+def _of(table: Table, tenant: str) -> ColumnElement[bool]:
+    return table.c["tenant"] == tenant
+
+
+async def _count(connection: AsyncConnection, table: Table, tenant: str) -> int:
+    query = select(func.count()).select_from(table).where(_of(table, tenant))
+    return int((await connection.execute(query)).scalar_one())
