@@ -4,8 +4,6 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
 
-import pytest
-
 from tests.api.stores import query
 from tests.store.test_races import second_service
 from tests.tms_v1.wire import Tms
@@ -46,39 +44,34 @@ async def two(tms):
         yield at_once
 
 
-async def prepare(tms, noun):
-    if noun in {"userhosts", "delegations"}:
-        await tms.good("POST", "usermfa", tms.admin, ADA, 201)
+async def rows_of(tms, table):
+    return await query(tms.world, f"SELECT * FROM {table}")
 
 
-@pytest.mark.parametrize("noun", NOUNS)
-async def test_of_twenty_that_make_the_same_one_does(tms, noun):
-    make, _, table = NOUNS[noun]
-    await prepare(tms, noun)
+async def test_of_twenty_that_make_the_same_one_does(tms):
     async with two(tms) as at_once:
-        replies = await at_once(*[make] * 20)
-    assert Counter(reply.status for reply in replies) == {201: 1, 409: 19}
-    assert all(reply.json["result_msg"].startswith("ERROR: ") for reply in replies if reply.status == 409)
-    assert len(await query(tms.world, f"SELECT * FROM {table}")) == 1
-    if noun == "userhosts":
-        assert len(await query(tms.world, "SELECT * FROM hosts")) == 1
+        for noun, (make, _, table) in NOUNS.items():
+            replies = await at_once(*[make] * 20)
+            assert Counter(reply.status for reply in replies) == {201: 1, 409: 19}, noun
+            assert all(reply.json["result_msg"].startswith("ERROR: ") for reply in replies if reply.status == 409)
+            assert len(await rows_of(tms, table)) == 1, noun
+    assert len(await rows_of(tms, "hosts")) == 1
 
 
-@pytest.mark.parametrize("noun", NOUNS)
-async def test_making_and_deleting_race_and_add_up(tms, noun):
-    make, delete, table = NOUNS[noun]
-    await prepare(tms, noun)
+async def test_making_and_deleting_race_and_add_up(tms):
     async with two(tms) as at_once:
-        replies = await at_once(*[make, make, delete, delete] * 5)
-    assert {reply.status for reply in replies} <= {201, 409, 200}
-    made = sum(reply.status == 201 for reply in replies)
-    deleted = sum(reply.json["num_deleted"] for reply in replies if reply.status == 200)
-    assert len(await query(tms.world, f"SELECT * FROM {table}")) == made - deleted in {0, 1}
+        for noun, (make, delete, table) in NOUNS.items():
+            replies = await at_once(*[make, make, delete, delete] * 5)
+            assert {reply.status for reply in replies} <= {201, 409, 200}, noun
+            made = sum(reply.status == 201 for reply in replies)
+            deleted = sum(reply.json["num_deleted"] for reply in replies if reply.status == 200)
+            assert len(await rows_of(tms, table)) == made - deleted in {0, 1}, noun
+            await tms.call(make[0], make[1], tms.admin, make[2])  # what the next noun refers to
 
 
 async def test_what_a_user_s_deletion_takes_is_not_made_under_it(tms):
     """Links and delegations race with the deletion of the user whom they name: refused, or gone with the user."""
-    await prepare(tms, "userhosts")
+    await tms.good("POST", "usermfa", tms.admin, ADA, 201)
     link, grant, delete = NOUNS["userhosts"][0], NOUNS["delegations"][0], NOUNS["usermfa"][1]
     end = ("PATCH", "userhosts/upd", {**PLACE, "ttl_minutes": 1})
     enable = ("PATCH", "usermfa/upd", {**T, "tms_user_id": "ada", "enabled": True})
@@ -86,7 +79,7 @@ async def test_what_a_user_s_deletion_takes_is_not_made_under_it(tms):
         replies = await at_once(link, grant, end, enable, delete, link, grant, end, enable)
     assert {reply.status for reply in replies} <= {201, 409, 400, 200}
     for table in ("users", "account_links", "delegations"):
-        assert await query(tms.world, f"SELECT * FROM {table}") == []
+        assert await rows_of(tms, table) == []
 
 
 async def test_lists_are_whole_and_in_order_while_rows_come_and_go(tms):
