@@ -1,5 +1,7 @@
 """An old installation comes whole: its clients, hosts and programs go on, and a second run changes nothing."""
 
+import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from tests.fakes import FakeClock
 from tests.import_tms.conftest import Bring, dump, reasons
 from tests.import_tms.old import ADMIN_SECRET, CLIENT_SECRET, DAY, NEVER, Old
 from tests.tms_v1.wire import Headers, Tms
+from tms_ca.services import importing
 
 RESERVED, CHILD = "11111111-2222-4333-8444-555555555555", "22222222-2222-4333-8444-555555555555"
 
@@ -104,6 +107,10 @@ async def test_what_the_old_server_overlooked_counts_here(tms: Tms, old: Old, br
             assert await tms.no("POST", "pubkeys/creds/retrieve", None, ask, 404) == "NOT_FOUND"
     notes = {one["name"]: one["reason"] for one in report.as_object()["notes"]}
     assert "here it cannot before an admin enables it" in notes["client_id=gateway-client-off"]
+    shut = {name: notes.get(f"client_id=gateway-{name} host={name} fingerprint={key}") for name, key in keys.items()}
+    assert shut.pop("good") is None
+    assert all("the old server gave it out all the same, here it opens nothing" in one for one in shut.values())
+    assert len(set(shut.values())) == len(shut)
 
 
 async def test_a_second_import_changes_nothing(tms: Tms, old: Old, bring: Bring, old_url):
@@ -176,19 +183,6 @@ async def test_one_tenant_alone(tms: Tms, old: Old, bring: Bring, old_url):
     assert (await tms.world.call("GET", "/api/v1/tenants/physics", auth=operator)).status == 404
 
 
-async def test_new_numbers_keep_clear_of_the_old_ones(tms: Tms, old: Old, bring: Bring, old_url):
-    whole(old)
-    assert (await bring(old_url())).whole
-    wanted = {"client_user_id": "alice", "host": "h1", "host_account": "alice", "num_uses": 1, "ttl_minutes": 60}
-    for _ in range(2):
-        await tms.good("POST", "pubkeys/creds", client("physics"), wanted, 201)
-    listed = await tms.good("GET", "pubkeys/list", client("physics"))
-    numbers = sorted(one["id"] for one in listed["pubkeys"])
-    assert len(set(numbers)) == 4
-    assert numbers[:2] == [41, 42]
-    assert numbers[2] > 42
-
-
 async def test_many_rows_come_in_several_transactions(tms: Tms, old: Old, bring: Bring, old_url):
     old.tenant("physics")
     for at in range(1200):
@@ -199,3 +193,29 @@ async def test_many_rows_come_in_several_transactions(tms: Tms, old: Old, bring:
     audit = await tms.world.context.auditing.verify()
     assert not audit.faults
     assert audit.events > 2400
+
+
+async def test_a_run_that_was_cut_off_is_repeated(
+    tms: Tms, old: Old, bring: Bring, old_url, monkeypatch: pytest.MonkeyPatch
+):
+    old.tenant("physics")
+    old.client("gateway", tenant="physics")
+    for at in range(300):
+        old.user(f"user{at}", tenant="physics")
+    url = old_url()
+    monkeypatch.setattr(importing, "AT_ONCE", 20)
+    running = asyncio.create_task(bring(url))
+    there = 0
+    while not there:
+        await asyncio.sleep(0)
+        there = len((await dump(tms))["users"])
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    there = len((await dump(tms))["users"])
+    assert 0 < there < 300
+    assert there % 20 == 19  # whole transactions, the client in the first
+    report = await bring(url)
+    assert report.whole
+    assert (report.tables["user_mfa"].here, report.tables["user_mfa"].came) == (there, 300 - there)
+    await tms.good("GET", "pubkeys/list", client("physics"))

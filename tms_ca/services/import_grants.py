@@ -15,6 +15,8 @@ from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store import tables
 from tms_ca.store.tms_source_rows import OldDelegation, OldHost, OldLink
 
+MOST_CHARACTERS = 255  # of an address, as the wire API takes it
+
 
 def plan_link(draft: Draft, row: OldLink) -> None:
     """Plan an account link, and its host where there is none."""
@@ -106,6 +108,9 @@ def plan_address(draft: Draft, row: OldHost) -> None:
         return
     if not names.valid_host(row.host):
         draft.stays("hosts", row, name, f"{row.host[:100]!r} cannot be the name of a host here; nothing reads the row")
+        return
+    if len(row.addr) > MOST_CHARACTERS or not (row.addr == "" or row.addr.isprintable()):
+        draft.stays("hosts", row, name, f"its addr is not printable or over {MOST_CHARACTERS} characters long")
         return
     draft.here.addresses.add((row.host, row.addr))
     values = {"tenant": draft.tenant, "host": row.host, "addr": row.addr, "created_at": row.created}

@@ -64,6 +64,11 @@ def plan_key(draft: Draft, row: OldKey) -> None:
     }  # fmt: skip
     deeds = [Deed("public-keys.create", key_id, detail)]
     draft.comes("pubkeys", row, NumberOf.KEY, key.fingerprint, [(tables.public_keys, values)], deeds, name)
+    shut = _opens_nothing(draft, row)
+    if shut:
+        draft.remark(
+            Came.NOTED, "pubkeys", row, name, f"{shut}; the old server gave it out all the same, here it opens nothing"
+        )
 
 
 def _unfit_key(draft: Draft, row: OldKey, fingerprint: str) -> str:
@@ -81,6 +86,21 @@ def _unfit_key(draft: Draft, row: OldKey, fingerprint: str) -> str:
     if (row.client_id, row.client_user_id) not in here.delegations:
         return "its delegation has not come; see there"
     return ""
+
+
+def _opens_nothing(draft: Draft, row: OldKey) -> str:
+    """Return why a key that comes is refused at logins; empty where it is not."""
+    here, now = draft.here, draft.now
+    enabled, mfa_until = here.users[row.client_user_id]
+    faults = {
+        "its client is disabled": not here.clients[row.client_id],
+        "its user is disabled": not enabled,
+        "its MFA record has ended": mfa_until is not None and mfa_until <= now,
+        "its user_hosts row has ended": here.links[row.client_user_id, row.host, row.host_account] <= now,
+        "its delegation has ended": here.delegations[row.client_id, row.client_user_id][1] <= now,
+        "its uses are used up": row.max_uses < ANY_NUMBER and row.remaining_uses <= 0,
+    }
+    return next((fault for fault, is_so in faults.items() if is_so), "")
 
 
 def plan_reservation(draft: Draft, row: OldReservation) -> None:
