@@ -1,6 +1,8 @@
 """Key pairs made for clients: what the wire says, whom it refuses, and what is kept."""
 
+import asyncio
 import json
+from collections import Counter
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
@@ -8,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from tests.tms_v1.keymode import PLACE, WISH, KeyMode, ssh_keygen
 from tests.tms_v1.wire import NEVER
 from tms_ca.http.tms_v1.answers import date
+from tms_ca.keypairs import KeyKind, KeyPairs, make_pair
 
 MOST = 2147483647
 
@@ -254,3 +257,22 @@ async def test_one_key_whichever_api(keys):
     await keys.world.good("DELETE", f"public-keys/{name}", auth=keys.world.operator)
     assert await keys.listed() == []
     assert (await keys.login(made)).code == "public_key_unknown"
+
+
+async def test_rsa_keys_queue_and_the_others_do_not_wait_for_them(keys):
+    keys.world.context.key_mode._pairs = KeyPairs(most_waiting=1)
+    said = await asyncio.gather(*(keys.ask(key_type="RSA") for _ in range(4)), *(keys.ask() for _ in range(4)))
+    assert Counter(reply.status for reply in said[:4]) == {201: 1, 503: 3}
+    assert {reply.status for reply in said[4:]} == {201}
+    refused = next(reply for reply in said if reply.status == 503)
+    assert refused.json["result_code"] == "503"
+    assert refused.json["result_msg"].startswith("ERROR: 1 RSA key pairs are being made")
+    assert refused.headers["Retry-After"] == "5"
+    assert (await keys.ask(key_type="RSA")).status == 201  # the place is free again
+
+
+def test_the_private_half_shows_in_no_repr():
+    pair = make_pair(KeyKind.ED25519)
+    assert "PRIVATE" in pair.private_key
+    assert "PRIVATE" not in repr(pair)
+    assert pair.public_key in repr(pair)
