@@ -75,6 +75,7 @@ async def test_a_name_outside_our_grammar_is_400_when_made_and_not_there_when_as
     assert (said["num_deleted"], said["result_msg"]) == (0, "MFA user a b NOT FOUND - Nothing deleted")
     for name in ("x" * 48, "a.b_c@d+e-f", "0"):  # the twin
         await tms.good("POST", "usermfa", tms.admin, {**ADA, "tms_user_id": name}, 201)
+    assert (await tms.good("GET", "usermfa/a.b_c%40d%2Be-f", tms.admin))["tms_user_id"] == "a.b_c@d+e-f"
 
 
 async def test_the_same_again_is_409_and_changes_nothing(tms):
