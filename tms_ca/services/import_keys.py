@@ -66,9 +66,7 @@ def plan_key(draft: Draft, row: OldKey) -> None:
     draft.comes("pubkeys", row, NumberOf.KEY, key.fingerprint, [(tables.public_keys, values)], deeds, name)
     shut = _opens_nothing(draft, row)
     if shut:
-        draft.remark(
-            Came.NOTED, "pubkeys", row, name, f"{shut}; the old server gave it out all the same, here it opens nothing"
-        )
+        draft.remark(Came.NOTED, "pubkeys", row, name, f"opens nothing here: {shut}; the old server gave it out")
 
 
 def _unfit_key(draft: Draft, row: OldKey, fingerprint: str) -> str:
@@ -92,13 +90,14 @@ def _opens_nothing(draft: Draft, row: OldKey) -> str:
     """Return why a key that comes is refused at logins; empty where it is not."""
     here, now = draft.here, draft.now
     enabled, mfa_until = here.users[row.client_user_id]
+    forgiven = ", unless tms_v1.strict is false"
     faults = {
         "its client is disabled": not here.clients[row.client_id],
         "its user is disabled": not enabled,
-        "its MFA record has ended": mfa_until is not None and mfa_until <= now,
-        "its user_hosts row has ended": here.links[row.client_user_id, row.host, row.host_account] <= now,
-        "its delegation has ended": here.delegations[row.client_id, row.client_user_id][1] <= now,
-        "its uses are used up": row.max_uses < ANY_NUMBER and row.remaining_uses <= 0,
+        f"its MFA record has ended{forgiven}": mfa_until is not None and mfa_until <= now,
+        f"its user_hosts row has ended{forgiven}": here.links[row.client_user_id, row.host, row.host_account] <= now,
+        f"its delegation has ended{forgiven}": here.delegations[row.client_id, row.client_user_id][1] <= now,
+        f"its uses are used up{forgiven}": row.max_uses < ANY_NUMBER and row.remaining_uses <= 0,
     }
     return next((fault for fault, is_so in faults.items() if is_so), "")
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 
 from tms_ca.core.errors import Conflict
-from tms_ca.core.model import Caller
+from tms_ca.core.model import ALL_TENANTS, Caller
 from tms_ca.core.names import valid_tenant
 from tms_ca.services.clock import Clock
 from tms_ca.services.directory import Directory, new_signers
@@ -140,7 +140,7 @@ class Importing:
             await rows.TENANTS.update(
                 transaction.connection, (name,), enabled=old.enabled, created_at=old.created
             )  # fmt: skip
-            await imports.keep_numbers(transaction.connection, name, _kept([item]), highest)
+            await imports.keep_numbers(transaction.connection, ALL_TENANTS, _kept([item]), highest)
 
     async def _write_some(self, caller: Caller, tenant: str, items: Sequence[Item], highest: int) -> None:
         async with self._database.change(tenant) as transaction:
