@@ -16,11 +16,13 @@ SERIAL = r"^[1-9][0-9]{0,18}$"
 FINGERPRINT = r"^SHA256:[A-Za-z0-9+/]{43}$"
 ID = r"^[a-z]{2,8}_[a-z2-7]{20}$"
 LOGIN_ID = r"^[0-9a-f]{32}$"
+RESERVATION_ID = r"^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 _SERIAL = re.compile(SERIAL)
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _FINGERPRINT = re.compile(FINGERPRINT)
 _ID = re.compile(ID)
 _LOGIN_ID = re.compile(LOGIN_ID)
+_RESERVATION_ID = re.compile(RESERVATION_ID)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -48,6 +50,15 @@ class QueryInteger(fields.Integer):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not _DIGITS.fullmatch(value):
             raise ValidationError(f"expected a whole number, got {_kind(value)}")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class QueryBoolean(fields.Boolean):
+    """True or false in a query string: these words and nothing else."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if value not in {"true", "false"}:
+            raise ValidationError(f"expected true or false, got {_kind(value)}")
         return super()._deserialize(value, attr, data, **kwargs)
 
 
@@ -114,6 +125,11 @@ def valid_id(text: str) -> bool:
 def valid_login_id(text: str) -> bool:
     """Tell whether `text` is an id that a host gave to a login."""
     return _LOGIN_ID.fullmatch(text) is not None
+
+
+def valid_reservation_id(text: str) -> bool:
+    """Tell whether `text` is the id of a reservation: a UUID of version 4 (RFC 9562)."""
+    return _RESERVATION_ID.fullmatch(text) is not None
 
 
 def _kind(value: object) -> str:
@@ -229,6 +245,12 @@ def login_field(**options: Any) -> fields.String:
     return fields.String(validate=Named("a login_id", valid_login_id, "32 of 0-9 a-f", LOGIN_ID), **options)
 
 
+def reservation_field(**options: Any) -> fields.String:
+    """Return a field for the id of a reservation."""
+    check = Named("a reservation's id", valid_reservation_id, "a UUID in lower case", RESERVATION_ID)
+    return fields.String(validate=check, **options)
+
+
 class ListQuery(Shape):
     """The query of every list."""
 
@@ -251,6 +273,7 @@ _PATH: Mapping[str, tuple[Callable[[str], bool], str]] = {
     "revocation_id": (valid_id, ID),
     "credential_id": (valid_id, ID),
     "login_id": (valid_login_id, LOGIN_ID),
+    "reservation_id": (valid_reservation_id, RESERVATION_ID),
 }
 PATH_NAMES = {name: valid for name, (valid, _) in _PATH.items()}
 PATH_PATTERNS = {name: pattern for name, (_, pattern) in _PATH.items()}

@@ -122,6 +122,7 @@ class CertificateShape(Shape):
     public_key_fingerprint = fields.String()
     ca_fingerprint = fields.String()
     issued_at = Timestamp()
+    reservation_id = fields.String(allow_none=True, metadata={"description": "What it rests on past the MFA window"})
     revocation_id = fields.String(allow_none=True)
 
     def pairs(self, record: Any) -> dict[str, str]:
@@ -154,6 +155,7 @@ def issued_fields(record: CertificateRecord, certificate: str) -> dict[str, obje
         "public_key_fingerprint": record.public_key_fingerprint,
         "ca_fingerprint": record.ca_fingerprint,
         "issued_at": rfc3339(record.issued_at),
+        "reservation_id": record.reservation_id,
         "revocation_id": record.revocation_id,
         "certificate": certificate,
     }

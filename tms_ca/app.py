@@ -55,6 +55,7 @@ from tms_ca.services.people import Passwords, People
 from tms_ca.services.plainkeys import PlainKeys
 from tms_ca.services.records import Records
 from tms_ca.services.registration import Registration
+from tms_ca.services.reservations import Reservations
 from tms_ca.services.retrieval import Retrieval
 from tms_ca.services.revocation import Revocations
 from tms_ca.services.session_ends import SessionEnds
@@ -183,6 +184,7 @@ def _services(
         issuance=issuance,
         logins=logins,
         plain_keys=plain_keys,
+        reservations=Reservations(database, facts, KeyFactsReader(driver), commits, limits, clock),
         key_mode=KeyMode(database, plain_keys, Mvp(database, Grants(database, clock)), limits, clock),
         retrieval=Retrieval(HostFinder(driver, wire.retrieve_tenants), plain_keys, judge),
         sessions=sessions,

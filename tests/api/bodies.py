@@ -69,6 +69,14 @@ def good_bodies(world) -> dict[str, dict[str, Any]]:
             "constraints": constraints,
             "redirect_uri": "https://portal.example/back",
         },
+        "create_reservation": {
+            "user": "alice",
+            "host": "h1",
+            "account": "alice",
+            "lifetime_seconds": 3600,
+            "purpose": "nightly",
+            "public_key_fingerprint": "SHA256:" + "A" * 43,
+        },
         "approve_delegation": {"host": "h1", "account": "alice", "lifetime_seconds": 3600, **constraints},
         "restrict_delegation": restrictions,
         "open_login": {
@@ -196,6 +204,7 @@ def path_of(world, endpoint: Endpoint, **others: str) -> str:
         "revocation_id": "rev_" + "a" * 20,
         "credential_id": "sec_" + "a" * 20,
         "login_id": "0" * 32,
+        "reservation_id": "00000000-0000-4000-8000-000000000000",
     }
     return endpoint.path.format(**{**names, **others})
 

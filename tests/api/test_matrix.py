@@ -27,6 +27,7 @@ NAMES = {
     "link_id": "lnk_" + "a" * 20,
     "revocation_id": "rev_" + "a" * 20,
     "credential_id": "sec_" + "a" * 20,
+    "reservation_id": "00000000-0000-4000-8000-000000000000",
 }
 OF_ITSELF = re.compile("hosts/h9/(?=principals|keys|logins|sessions|credential$|certificates|reports|nodes/)")
 AUTHORIZATION_CODES = {

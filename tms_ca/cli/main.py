@@ -7,7 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tms_ca import __version__
-from tms_ca.cli import directory, explain, frame, import_tms, init, logins, plainkeys, serve, tidy, trust, upkeep
+from tms_ca.cli import (
+    directory,
+    explain,
+    frame,
+    import_tms,
+    init,
+    logins,
+    plainkeys,
+    reservations,
+    serve,
+    tidy,
+    trust,
+    upkeep,
+)
 from tms_ca.core.errors import TmsError
 from tms_ca.settings import SettingsError
 
@@ -40,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     import_tms.add(commands)
     for own in commands.choices.values():
         own.set_defaults(data=None)  # then TMS_CA_DATA says where
-    for noun in (*directory.NOUNS, *trust.NOUNS, *logins.NOUNS, *plainkeys.NOUNS, *upkeep.NOUNS):
+    for noun in (*directory.NOUNS, *trust.NOUNS, *logins.NOUNS, *plainkeys.NOUNS, *reservations.NOUNS, *upkeep.NOUNS):
         frame.add(commands, noun)
     return top
 

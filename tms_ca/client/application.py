@@ -115,6 +115,7 @@ def _issue(options: argparse.Namespace, found: Config, public_key: str) -> proto
                 source_address=options.source_address,
                 force_command=options.force_command,
                 extensions=options.extension,
+                reservation_id=options.reservation,
             )
         )
 
@@ -212,6 +213,7 @@ def add(commands: Any) -> None:
         "--out", type=Path, metavar="FILE", help="where to write it (default: KEY-cert.pub beside the key)"
     )
     gets.add_argument("--ttl", type=seconds, metavar="TIME", help="how long it shall live, such as 1h")
+    _reservation(gets)
     _options(gets)
     gets.set_defaults(run=cert)
     opens = commands.add_parser("ssh", help="open a session with a fresh key and certificate, gone afterwards")
@@ -219,6 +221,7 @@ def add(commands: Any) -> None:
     opens.add_argument("--port", type=int, metavar="N")
     opens.add_argument("--address", metavar="NAME", help="where the host answers (default: HOST)")
     opens.add_argument("--ttl", type=seconds, metavar="TIME", help="how long the certificate shall live, such as 5m")
+    _reservation(opens)
     opens.add_argument("-o", dest="setting", action="append", default=[], metavar="OPTION", help="as ssh takes it")
     _options(opens)
     opens.usage = "tms ssh [options] USER ACCOUNT@HOST [-- COMMAND ...]"
@@ -228,6 +231,11 @@ def add(commands: Any) -> None:
 def _where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", metavar="USER", help="the person to act for, as the service names them")
     parser.add_argument("where", type=account_at_host, metavar="ACCOUNT@HOST", help="the account, and the host")
+
+
+def _reservation(parser: argparse.ArgumentParser) -> None:
+    text = "go on under this one when the MFA window has ended"
+    parser.add_argument("--reservation", metavar="ID", help=text)
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

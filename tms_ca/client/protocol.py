@@ -137,7 +137,7 @@ def _given(**members: Any) -> dict[str, Any]:
 
 
 def issue(user: str, account: str, host: str, public_key: str, **wishes: Any) -> Call[Issued]:
-    """Ask for a certificate; `wishes` are ttl_seconds, source_address, force_command and extensions."""
+    """Ask for a certificate; `wishes` are the other members of its body, such as ttl_seconds."""
     body = _given(user=user, account=account, host=host, public_key=public_key, **wishes)
     return Call(Request("POST", "certificates", body), _issued)
 

@@ -49,6 +49,9 @@ class Action(StrEnum):
     DELEGATION_REVOKE = "delegations.revoke"
     DELEGATION_RESTRICT = "delegations.restrict"
     DELEGATION_GRANT = "delegations.grant"
+    RESERVATION_CREATE = "reservations.create"
+    RESERVATION_READ = "reservations.read"
+    RESERVATION_DELETE = "reservations.delete"
     SESSION_END = "sessions.end"
     MFA_READ = "mfa.read"
     MFA_ENROL = "mfa.enrol"
@@ -102,6 +105,9 @@ ACCESS: Mapping[Action, Mapping[Role, Reach]] = {
     Action.DELEGATION_REVOKE: {Role.USER: Reach.OWN_MFA},
     Action.DELEGATION_RESTRICT: {**_ADMINS, Role.USER: Reach.OWN_MFA},
     Action.DELEGATION_GRANT: _ADMINS,
+    Action.RESERVATION_CREATE: {Role.CLIENT: Reach.OWN},
+    Action.RESERVATION_READ: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN},
+    Action.RESERVATION_DELETE: {**_ADMINS, Role.CLIENT: Reach.OWN, Role.USER: Reach.OWN_MFA},
     Action.SESSION_END: _USER,
     Action.MFA_READ: _USER,
     Action.MFA_ENROL: _USER,

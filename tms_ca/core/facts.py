@@ -6,6 +6,7 @@ from tms_ca.core.model import Constraints, DelegationStatus, KeyState, Principal
 from tms_ca.core.record import record
 
 HARD_MAX_SECONDS = 24 * 3600  # no certificate lives longer, whatever a setting says
+LONGEST_RESERVATION_SECONDS = 48 * 3600
 MIN_LIFETIME_SECONDS = 60  # a shorter certificate would end before a login got round to using it
 
 

@@ -117,10 +117,12 @@ def _reserved(request: IssueRequest, found: ReservationFacts | None, now: int) -
         return Denial(
             DenialReason.RESERVATION_OTHER, f"reservation {named!r} is for a plain key; ask for one for certificates"
         )
-    return _ENDED if now >= found.expires_at else found
+    return RESERVATION_ENDED if now >= found.expires_at else found
 
 
-_ENDED = Denial(DenialReason.RESERVATION_EXPIRED, "the reservation has ended; the user must be MFA-current for another")
+RESERVATION_ENDED = Denial(
+    DenialReason.RESERVATION_EXPIRED, "the reservation has ended; the user must be MFA-current for another"
+)
 
 
 def _linked(user: str, host: str, account: str, link: LinkFacts | None, now: int) -> Denial | None:
@@ -157,7 +159,7 @@ def _proved(
         return Denial(
             DenialReason.MFA_EXPIRED, f"user {user!r} must do multi-factor authentication again: the window has ended"
         )
-    return _ENDED if now >= reserved.expires_at else None
+    return RESERVATION_ENDED if now >= reserved.expires_at else None
 
 
 _KEY_DENIALS = {

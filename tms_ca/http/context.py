@@ -31,6 +31,7 @@ from tms_ca.services.readiness import Readiness
 from tms_ca.services.records import Records
 from tms_ca.services.registration import Registration
 from tms_ca.services.reports import Reports
+from tms_ca.services.reservations import Reservations
 from tms_ca.services.retrieval import Retrieval
 from tms_ca.services.revocation import Revocations
 from tms_ca.services.session_ends import SessionEnds
@@ -59,6 +60,7 @@ class Context:
     issuance: Issuance
     logins: Logins
     plain_keys: PlainKeys
+    reservations: Reservations
     key_mode: KeyMode
     retrieval: Retrieval
     sessions: Sessions

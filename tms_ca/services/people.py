@@ -17,7 +17,7 @@ from tms_ca.core.model import Caller, Session
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_secret, secret_digest
 from tms_ca.services.journal import event
-from tms_ca.store import people, rows
+from tms_ca.store import people, reservations, rows
 from tms_ca.store.engine import Database, Transaction
 from tms_ca.vault import Vault
 
@@ -244,6 +244,7 @@ class People:
             if not await rows.USERS.update(connection, (tenant, user), mfa_verified_at=None, mfa_until=None):
                 raise NotFound("user_unknown", f"there is no user {user!r} in this tenant")
             await people.remove_totp(connection, tenant, user)
+            await reservations.remove_of_user(connection, tenant, user)
             await people.end_other_sessions(connection, tenant, user)
             for subject in (f"totp:{user}", f"password:{user}"):
                 await people.clear_failures(connection, tenant, subject)

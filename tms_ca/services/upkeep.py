@@ -89,6 +89,7 @@ class Upkeep:
         yield retention.credentials_ended(now)
         yield retention.join_tokens_ended(now)
         yield retention.public_keys_ended(now)
+        yield retention.reservations_ended(now)
         yield retention.sightings_old(now)
         yield retention.throttles_done()
 

@@ -22,6 +22,7 @@ from tms_ca.store.tables import (
     krl_sightings,
     logins,
     public_keys,
+    reservations,
     revocations,
     revoked_certificates,
     sessions,
@@ -196,6 +197,13 @@ def public_keys_ended(now: int) -> Sweep:
     )
     ended = and_(old, ~in_use)
     return Sweep("public keys", public_keys, (c.expires_at, c.tenant, c.fingerprint), ended, old)
+
+
+def reservations_ended(now: int) -> Sweep:
+    """Return reservations that ended ENDED_KEPT_DAYS ago."""
+    c = reservations.c
+    ended = c.expires_at < now - ENDED_KEPT_DAYS * DAY
+    return Sweep("reservations", reservations, (c.expires_at, c.tenant, c.reservation_id), ended, ended)
 
 
 def sightings_old(now: int) -> Sweep:
