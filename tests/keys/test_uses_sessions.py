@@ -14,6 +14,10 @@ async def revoke(world, **selector):
     await world.good("POST", "revocations", auth=world.operator, json={**selector, "reason": "test"})
 
 
+async def revoke_key_id(world):
+    await revoke(world, key_id=(await key_of(world))["key_id"])
+
+
 async def take_back(world):
     path = "public-keys/" + fingerprint(world).replace("/", "%2F").replace("+", "%2B")
     await world.good("DELETE", path, auth=world.clients["portal"])
@@ -29,6 +33,7 @@ TAKEN_BACK = {
     "user": lambda w: revoke(w, user="alice"),
     "client": lambda w: revoke(w, client_id="portal"),
     "delegation": lambda w: revoke(w, delegation_id=w.delegation["id"]),
+    "key_id": revoke_key_id,
     "taken back": take_back,
     "link": cut_link,
     "disabled": lambda w: w.good("PATCH", "users/alice", auth=w.operator, json={"enabled": False}),
