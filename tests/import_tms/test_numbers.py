@@ -1,7 +1,7 @@
 """What came is called by the number that it had; nothing that is made afterwards is called by the same."""
 
 from tests.import_tms.conftest import Bring
-from tests.import_tms.old import CLIENT_SECRET, Old
+from tests.import_tms.old import ADMIN_SECRET, CLIENT_SECRET, Old
 from tests.tms_v1.wire import Tms
 
 CLIENT = {"X-TMS-TENANT": "physics", "X-TMS-CLIENT-ID": "gateway", "X-TMS-CLIENT-SECRET": CLIENT_SECRET}
@@ -42,3 +42,11 @@ async def test_a_number_that_is_taken_is_not_taken_away(tms: Tms, old: Old, brin
     assert (await tms.good("GET", "usermfa/zoe", tms.admin))["id"] == taken
     assert (await tms.good("GET", "usermfa/bob", tms.admin))["id"] == taken + 1000
     assert (await tms.good("GET", "usermfa/alice", tms.admin))["id"] > taken + 1000
+
+
+async def test_a_tenant_keeps_its_number(tms: Tms, old: Old, bring: Bring, old_url):
+    old.add("tenants", tenant="physics", enabled=True, id=77)
+    old.admin(tenant="physics")
+    assert (await bring(old_url())).whole
+    admin = {"X-TMS-TENANT": "physics", "X-TMS-ADMIN-ID": "~~admin", "X-TMS-ADMIN-SECRET": ADMIN_SECRET}
+    assert (await tms.good("GET", "tenants/physics", admin))["id"] == 77
