@@ -15,11 +15,15 @@ Started = Callable[..., AbstractAsyncContextManager[Tms]]
 
 @pytest.fixture
 def started(tmp_path: Path, fresh_database: str, clock: FakeClock) -> Started:
-    """Return what starts a service; settings of [tms_v1] as TOML, such as strict="false"."""
+    """Return what starts a service; settings of [tms_v1] as TOML, such as strict="false".
+
+    How often it may be asked is bound only where a test says so: tests are quicker than what is let through.
+    """
 
     @asynccontextmanager
     async def start(**set_: str) -> AsyncIterator[Tms]:
-        async with running_world(tmp_path / "data", fresh_database, clock, enabled="true", **set_) as world:
+        set_ = {"enabled": "true", "requests_per_minute": "1000000", **set_}
+        async with running_world(tmp_path / "data", fresh_database, clock, **set_) as world:
             tms = Tms(world)
             await tms.furnish()
             yield tms

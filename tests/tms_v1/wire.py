@@ -41,7 +41,7 @@ class Tms:
         """Call /v1/tms/PATH; `body` goes as JSON."""
         headers = dict(headers or {})
         if body is not None:
-            headers.setdefault("content-type", "application/json; charset=utf-8")
+            headers.setdefault("Content-Type", "application/json; charset=utf-8")
             raw["data"] = json.dumps(body).encode()
         whole = path if path.startswith("/") else f"/v1/tms/{path}"
         return await self.world.call(method, whole, headers=headers, **raw)
