@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from tests.tms_v1.keymode import PLACE, KeyMode
+from tests.tms_v1.test_mvp import BOB, rows
 from tests.tms_v1.test_pubkeys_life import place
 from tms_ca.keypairs import KeyPairs
 
@@ -97,3 +98,16 @@ async def test_what_changes_while_a_pair_is_made_counts(keys):
     assert "is disabled" in await keys.refused()
     assert pairs.made == 1
     assert len(await keys.listed()) == 1
+
+
+async def test_many_at_once_make_one_of_each_thing_that_is_missing(started):
+    async with started(mvp="true") as tms:
+        keys = KeyMode(tms)
+        said = await asyncio.gather(*(keys.ask(**BOB) for _ in range(10)))
+        assert Counter(reply.status for reply in said) == {201: 10}
+        there = await rows(keys)
+        assert [len(there[name]["users"]) for name in ("mfa", "hosts", "delegations")] == [1, 1, 1]
+        assert len(there["keys"]) == 10
+        said = await asyncio.gather(*(keys.ask(**{**BOB, "client_user_id": f"user{number}"}) for number in range(12)))
+        assert Counter(reply.status for reply in said) == {201: 12}
+        assert len((await rows(keys))["mfa"]["users"]) == 13

@@ -70,6 +70,8 @@ class KeyMode:
 
         """
         request = IssueRequest(wish.user, wish.host, wish.account)
+        if provide:
+            await self._mvp.settled()
         facts, verdict = await self._decided(caller, request)
         if provide and isinstance(verdict, Denial) and verdict.reason in MISSING:
             caller = await self._mvp.provide(caller, wish.user, wish.host, wish.account)

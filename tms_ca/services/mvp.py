@@ -1,5 +1,7 @@
 """MVP mode: what a key needs and nobody has made yet is made when a client asks for the key."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 from sqlalchemy import select
@@ -24,6 +26,7 @@ MISSING = frozenset(
         DenialReason.LINK_MISSING,
     }
 )
+_MOST_SECONDS = 2.0
 
 
 @record
@@ -41,6 +44,16 @@ class Mvp:
     def __init__(self, database: Database, admins_grants: Grants) -> None:
         self._database = database
         self._grants = admins_grants
+        self._at_work = 0
+        self._settled = asyncio.Event()
+
+    async def settled(self) -> None:
+        """Wait until nothing is being made here, but not for long: what is decided meanwhile would be void."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MOST_SECONDS):
+                while self._at_work:
+                    self._settled.clear()
+                    await self._settled.wait()
 
     async def provide(self, caller: Caller, user: str, host: str, account: str) -> Caller:
         """Make, in one transaction, what `user` lacks so that the client `caller` may act as `account` on `host`.
@@ -48,7 +61,7 @@ class Mvp:
         Returns the caller as of the change that this is. An account of the system is never provided for.
 
         Raises:
-            ChangedMeanwhile: something else in the tenant changed since the credential was checked; nothing was made
+            ChangedMeanwhile: something else in the tenant changed since the credential was checked, too
 
         """
         if account in RESERVED_ACCOUNTS:
@@ -57,14 +70,20 @@ class Mvp:
             lacking = await _lacking(connection, caller, user, host, account)
         if lacking is None:  # before `change`, which would void every decision in flight for nothing
             return caller
+        self._at_work += 1
+        try:
+            return await self._make(caller, user, host, account)
+        finally:
+            self._at_work -= 1
+            self._settled.set()
+
+    async def _make(self, caller: Caller, user: str, host: str, account: str) -> Caller:
         tenant = caller.tenant
         async with self._database.change(tenant) as transaction:
             connection = transaction.connection
             epoch = await plainkeys.epoch_held(connection, tenant)
-            if epoch != caller.epoch + 1:
-                raise ChangedMeanwhile
             lacking = await _lacking(connection, caller, user, host, account)
-            if lacking is None:
+            if lacking is None or await rows.CLIENTS.get(connection, tenant, caller.id) is None:
                 raise ChangedMeanwhile
             if lacking.user:
                 await self._grants.assert_mfa_in(transaction, caller, tenant, user, LAST_SECOND, mvp=True)
@@ -72,6 +91,9 @@ class Mvp:
                 await self._grants.link_in(transaction, caller, tenant, user, host, account, LAST_SECOND, mvp=True)
             if lacking.delegation:
                 await self._grants.delegate_in(transaction, caller, tenant, caller.id, user, LAST_SECOND, mvp=True)
+        # Made all the same: many clients that begin at once would else stop each other again and again.
+        if epoch != caller.epoch + 1:
+            raise ChangedMeanwhile
         return replace(caller, epoch=epoch)
 
 
