@@ -10,6 +10,7 @@ from tests.fakes import FakeClock
 from tests.import_tms.conftest import Bring, dump, reasons
 from tests.import_tms.old import ADMIN_SECRET, CLIENT_SECRET, DAY, NEVER, Old
 from tests.tms_v1.wire import Headers, Tms
+from tms_ca.http.tms_v1.answers import date
 from tms_ca.services import importing
 
 RESERVED, CHILD = "11111111-2222-4333-8444-555555555555", "22222222-2222-4333-8444-555555555555"
@@ -62,18 +63,23 @@ async def test_everything_comes_and_works(
     assert (kept[41]["max_uses"], kept[41]["expires_at"]) == (2**31 - 1, "9999-12-31T23:59:59+00:00")
     assert (kept[42]["max_uses"], kept[42]["remaining_uses"]) == (5, 3)
     assert kept[41]["public_key_fingerprint"] == key
+    assert kept[42]["expires_at"] == date(old.now + DAY)
+    assert kept[42]["created"] == kept[42]["updated"] == date(old.now - 30 * DAY)
     await tms.no("GET", "pubkeys/list", client("physics", secret="d" * 48), None, 401)
 
     wanted = {"client_user_id": "alice", "host": "h1", "host_account": "alice", "num_uses": -1, "ttl_minutes": 60}
     await tms.good("POST", "pubkeys/creds", client("physics"), wanted, 201)
 
-    reserved = (await dump(tms))["reservations"]
-    assert [RESERVED in one for one in reserved] == [True, True]  # one of them as the other's parent
+    found = await tms.good("GET", f"reservations/gateway/{CHILD}", client("physics"))
+    assert (found["parent_resid"], found["expires_at"]) == (RESERVED, date(old.now + DAY))
 
     for path in ("usermfa/list", "userhosts/list", "delegations/list", "hosts/list"):
         await tms.good("GET", path, admin())
-    assert (await tms.good("GET", "userhosts/1", admin()))["host_account"] == "alice"
-    assert (await tms.good("GET", "delegations/1", admin()))["client_id"] == "gateway"
+    link = await tms.good("GET", "userhosts/1", admin())
+    assert (link["host_account"], link["expires_at"]) == ("alice", date(old.now + 30 * DAY))
+    delegation = await tms.good("GET", "delegations/1", admin())
+    assert (delegation["client_id"], delegation["expires_at"]) == ("gateway", date(old.now + 20 * DAY))
+    assert (await tms.good("GET", "usermfa/alice", admin()))["expires_at"] == date(old.now + DAY)
     await tms.no("GET", "usermfa/list", admin(secret="b" * 48), None, 401)
 
     ask = {"user": "alice", "host": "h1", "public_key_fingerprint": key}
