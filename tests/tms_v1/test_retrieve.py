@@ -172,3 +172,14 @@ async def test_keys_of_every_type_are_found(asker):
         pair = ssh_keygen(keys, name, "-t", name, *options)
         await asker.escrow(public_key=pair.public)
         assert await asker.key(public_key_fingerprint=fingerprint_of(pair), key_type=name) == pair.public
+
+
+async def test_a_host_is_found_without_a_look_at_every_row(tms):
+    finder = tms.world.context.retrieval._hosts
+    async with tms.world.context.directory._database.read() as connection:
+        for prepared in (finder._oldest, finder._own):
+            values = tuple(prepared.args(dict.fromkeys(("host", "fingerprint", "tenant"), "x")))
+            plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {prepared.sql}", values)).all()
+            steps = [step.detail for step in plan]
+            assert steps
+            assert [step for step in steps if step.startswith(("SCAN", "USE TEMP"))] == [], steps
