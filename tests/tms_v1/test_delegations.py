@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from tests.api.stores import events, query
-from tests.tms_v1.admins import escrow, grant, issue, refused_in_order, refused_of_another_tenant, revoked
+from tests.tms_v1.admins import escrow, grant, issue, revoked
 from tests.tms_v1.wire import NEVER
 
 PAIR = {"tenant": "default", "client_id": "portal", "client_user_id": "ada"}
@@ -13,30 +13,6 @@ ADA = {"tenant": "default", "tms_user_id": "ada", "ttl_minutes": -1}
 FIVE = [
     "permit-X11-forwarding", "permit-agent-forwarding", "permit-port-forwarding", "permit-pty", "permit-user-rc"
 ]  # fmt: skip
-
-
-async def test_every_endpoint_refuses_in_the_documented_order_and_words(started):
-    async with started(requests_per_minute="1000000") as tms:
-        await tms.good("POST", "usermfa", tms.admin, ADA, 201)
-        await tms.good("POST", "delegations", tms.admin, WIDE, 201)
-        number = (await tms.good("GET", "delegations/list", tms.admin))["users"][0]["id"]
-        view = f"to view client delegation information for record #{number} in tenant default"
-        every = [
-            ("POST", "delegations", WIDE, "to add a client delegation record in tenant default."),
-            ("GET", f"delegations/{number}", None, view),
-            ("GET", "delegations/list", None, "to list delegations in tenant default."),
-            ("PATCH", "delegations/upd", WIDE,
-             "to update delegation for client portal and user ada in tenant default."),
-            ("DELETE", "delegations/del", PAIR,
-             "to delete delegation for user ada to client portal in tenant default."),
-        ]  # fmt: skip
-        before = await query(tms.world, "SELECT * FROM delegations")
-        for method, path, body, said in every:
-            await refused_in_order(tms, method, path, body, said)
-        await tms.world.good("POST", "/api/v1/tenants", auth=tms.world.operator, json={"tenant": "other"})
-        await refused_of_another_tenant(tms, "POST", "delegations", WIDE)
-        assert await query(tms.world, "SELECT * FROM delegations") == before
-        assert (await tms.good("DELETE", "delegations/del", tms.admin, PAIR))["num_deleted"] == 1  # the twin
 
 
 async def test_an_admin_grants_what_a_plain_key_can_carry_and_no_more(tms):

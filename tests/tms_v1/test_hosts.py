@@ -1,29 +1,8 @@
 """hosts: addresses that are noted and no more, with every status and text."""
 
 from tests.api.stores import events, query
-from tests.tms_v1.admins import refused_in_order, refused_of_another_tenant
 
 NOTED = {"tenant": "default", "host": "h7", "addr": "192.0.2.7"}
-
-
-async def test_every_endpoint_refuses_in_the_documented_order_and_words(started):
-    async with started(requests_per_minute="1000000") as tms:
-        await tms.good("POST", "hosts", tms.admin, NOTED, 201)
-        number = (await tms.good("GET", "hosts/list", tms.admin))["users"][0]["id"]
-        view = f"to view host mapping information for record #{number} in tenant default"
-        every = [
-            ("POST", "hosts", NOTED, "to add a new host mapping."),
-            ("GET", f"hosts/{number}", None, view),
-            ("GET", "hosts/list", None, "to list user host information in tenant default."),
-            ("DELETE", "hosts/del", NOTED, "to delete host mapping h7 -> 192.0.2.7 in tenant default."),
-        ]
-        before = await query(tms.world, "SELECT * FROM tms_v1_hosts")
-        for method, path, body, said in every:
-            await refused_in_order(tms, method, path, body, said)
-        await tms.world.good("POST", "/api/v1/tenants", auth=tms.world.operator, json={"tenant": "other"})
-        await refused_of_another_tenant(tms, "DELETE", "hosts/del", NOTED)
-        assert await query(tms.world, "SELECT * FROM tms_v1_hosts") == before
-        assert (await tms.good("DELETE", "hosts/del", tms.admin, NOTED))["num_deleted"] == 1  # the twin
 
 
 async def test_addresses_are_noted_listed_and_forgotten(tms):

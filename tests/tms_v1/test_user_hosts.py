@@ -3,33 +3,12 @@
 from datetime import UTC, datetime
 
 from tests.api.stores import events, query
-from tests.tms_v1.admins import escrow, grant, issue, refused_in_order, refused_of_another_tenant, revoked
+from tests.tms_v1.admins import escrow, grant, issue, revoked
 from tests.tms_v1.wire import NEVER
 
 PLACE = {"tenant": "default", "tms_user_id": "ada", "host": "h7", "host_account": "ada"}
 LINK = {**PLACE, "ttl_minutes": 60}
 ADA = {"tenant": "default", "tms_user_id": "ada", "ttl_minutes": -1}
-
-
-async def test_every_endpoint_refuses_in_the_documented_order_and_words(started):
-    async with started(requests_per_minute="1000000") as tms:
-        await tms.good("POST", "usermfa", tms.admin, ADA, 201)
-        await tms.good("POST", "userhosts", tms.admin, LINK, 201)
-        number = (await tms.good("GET", "userhosts/list", tms.admin))["users"][0]["id"]
-        every = [
-            ("POST", "userhosts", LINK, "to add a user host record in tenant default."),
-            ("GET", f"userhosts/{number}", None, f"to view host information for record #{number} in tenant default"),
-            ("GET", "userhosts/list", None, "to list user host information in tenant default."),
-            ("PATCH", "userhosts/upd", LINK, "to update host for user ada in tenant default."),
-            ("DELETE", "userhosts/del", PLACE, "to delete host h7 for user ada in tenant default."),
-        ]
-        before = await query(tms.world, "SELECT * FROM account_links")
-        for method, path, body, said in every:
-            await refused_in_order(tms, method, path, body, said)
-        await tms.world.good("POST", "/api/v1/tenants", auth=tms.world.operator, json={"tenant": "other"})
-        await refused_of_another_tenant(tms, "DELETE", "userhosts/del", PLACE)
-        assert await query(tms.world, "SELECT * FROM account_links") == before
-        assert (await tms.good("DELETE", "userhosts/del", tms.admin, PLACE))["num_deleted"] == 1  # the twin
 
 
 async def test_a_link_is_made_with_its_host_from_now_on(tms):

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.api.stores import events, query
-from tests.tms_v1.admins import escrow, grant, issue, refused_in_order, refused_of_another_tenant, revoked
+from tests.tms_v1.admins import escrow, grant, issue, revoked
 from tests.tms_v1.wire import NEVER
 from tms_ca.http.tms_v1.answers import date
 
@@ -12,30 +12,6 @@ ADA = {"tenant": "default", "tms_user_id": "ada", "ttl_minutes": 60}
 
 async def users(tms):
     return {one["user"]: one for one in (await tms.world.good("GET", "users", auth=tms.world.operator))["items"]}
-
-
-async def test_every_endpoint_refuses_in_the_documented_order_and_words(started):
-    async with started(requests_per_minute="1000000") as tms:
-        await _refusals(tms)
-
-
-async def _refusals(tms):
-    await tms.good("POST", "usermfa", tms.admin, ADA, 201)
-    upd = {"tenant": "default", "tms_user_id": "ada", "enabled": False}
-    every = [
-        ("POST", "usermfa", ADA, "to add a user MFA record in tenant default."),
-        ("GET", "usermfa/ada", None, "to view mfa information for record #ada in tenant default"),
-        ("GET", "usermfa/list", None, "to list user MFA information in tenant default."),
-        ("PATCH", "usermfa/upd", upd, "to update MFA for user ada in tenant default."),
-        ("DELETE", "usermfa/del/ada", None, "to delete MFA for user ada in tenant default."),
-    ]
-    before = await query(tms.world, "SELECT * FROM users")
-    for method, path, body, said in every:
-        await refused_in_order(tms, method, path, body, said)
-    await tms.world.good("POST", "/api/v1/tenants", auth=tms.world.operator, json={"tenant": "other"})
-    await refused_of_another_tenant(tms, "DELETE", "usermfa/del/ada", None)
-    assert await query(tms.world, "SELECT * FROM users") == before
-    assert (await tms.good("DELETE", "usermfa/del/ada", tms.admin))["num_deleted"] == 1  # the twin: all of it right
 
 
 async def test_the_word_makes_a_user_without_a_password(tms):
