@@ -32,3 +32,10 @@ async def revoked(tms: Tms, serial: str) -> bool:
     """Tell whether a certificate has been ended."""
     found = await tms.world.good("GET", f"certificates/{serial}", auth=tms.world.operator)
     return found["revocation_id"] is not None
+
+
+async def reserve(tms: Tms, user: str = "ada", host: str = "h7", account: str = "ada") -> None:
+    """Make, as the client `portal`, a reservation for certificates."""
+    body = {"user": user, "host": host, "account": account, "lifetime_seconds": 3600, "purpose": "nightly"}
+    tms.world.clients["portal"] = basic("portal", tms.client["X-TMS-CLIENT-SECRET"])
+    await tms.world.good("POST", "reservations", auth=tms.world.clients["portal"], json=body)

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from tests.api.stores import events, query
-from tests.tms_v1.admins import escrow, grant, issue, revoked
+from tests.tms_v1.admins import escrow, grant, issue, reserve, revoked
 from tests.tms_v1.wire import NEVER
 
 PAIR = {"tenant": "default", "client_id": "portal", "client_user_id": "ada"}
@@ -133,10 +133,13 @@ async def test_deleting_takes_the_keys_and_certificates_of_that_client_alone(tms
     await grant(tms, "bob", "h7", "bob")
     here, there = await issue(tms), await issue(tms, "bob", "h7", "bob")
     assert (here.status, there.status, (await escrow(tms)).status) == (201, 201, 201)
+    await reserve(tms)
+    await reserve(tms, "bob", "h7", "bob")
     said = await tms.good("DELETE", "delegations/del", tms.admin, PAIR)
     assert (said["num_deleted"], said["result_msg"]) == (1, "User delegation deleted for user ada and client portal")
     assert await query(tms.world, 'SELECT "user" FROM delegations') == [("bob",)]
     assert await query(tms.world, "SELECT * FROM public_keys") == []
+    assert await query(tms.world, 'SELECT "user" FROM reservations') == [("bob",)]
     assert await revoked(tms, here.json["serial"])
     assert not await revoked(tms, there.json["serial"])
     assert (await issue(tms)).code == "delegation_missing"

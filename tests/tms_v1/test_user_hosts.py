@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from tests.api.stores import events, query
-from tests.tms_v1.admins import escrow, grant, issue, revoked
+from tests.tms_v1.admins import escrow, grant, issue, reserve, revoked
 from tests.tms_v1.wire import NEVER
 
 PLACE = {"tenant": "default", "tms_user_id": "ada", "host": "h7", "host_account": "ada"}
@@ -119,11 +119,14 @@ async def test_deleting_takes_the_keys_and_certificates_of_that_place_alone(tms)
     await tms.good("POST", "userhosts", tms.admin, {**LINK, "host": "h8"}, 201)
     here, there = await issue(tms), await issue(tms, host="h8")
     assert (here.status, there.status, (await escrow(tms)).status) == (201, 201, 201)
+    await reserve(tms)
+    await reserve(tms, host="h8")
     number = (await tms.good("GET", "userhosts/list", tms.admin))["users"][0]["id"]
     said = await tms.good("DELETE", "userhosts/del", tms.admin, PLACE)
     assert (said["num_deleted"], said["result_msg"]) == (1, "User host h7 deleted for user ada and account ada")
     assert await query(tms.world, "SELECT host FROM account_links") == [("h8",)]
     assert await query(tms.world, "SELECT * FROM public_keys") == []
+    assert await query(tms.world, "SELECT host FROM reservations") == [("h8",)]
     assert await revoked(tms, here.json["serial"])
     assert not await revoked(tms, there.json["serial"])
     assert (await issue(tms)).code == "account_link_missing"

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.api.stores import events, query
-from tests.tms_v1.admins import escrow, grant, issue, revoked
+from tests.tms_v1.admins import escrow, grant, issue, reserve, revoked
 from tests.tms_v1.wire import NEVER
 from tms_ca.http.tms_v1.answers import date
 
@@ -129,11 +129,13 @@ async def test_deleting_takes_the_user_and_everything_of_theirs(tms):
     await grant(tms, "bob", "h7", "bob")
     issued, kept = await issue(tms), await issue(tms, "bob", "h7", "bob")
     assert (issued.status, kept.status, (await escrow(tms)).status) == (201, 201, 201)
+    await reserve(tms)
+    await reserve(tms, "bob", "h7", "bob")
     number = (await tms.good("GET", "usermfa/ada", tms.admin))["id"]
     said = await tms.good("DELETE", "usermfa/del/ada", tms.admin)
     assert (said["num_deleted"], said["result_msg"]) == (1, "MFA user ada deleted")
     assert set(await users(tms)) == {"bob"}
-    for table in ("account_links", "delegations"):
+    for table in ("account_links", "delegations", "reservations"):
         assert await query(tms.world, f'SELECT "user" FROM {table}') == [("bob",)]
     assert await query(tms.world, "SELECT * FROM public_keys") == []
     assert await revoked(tms, issued.json["serial"])
@@ -157,6 +159,7 @@ async def test_who_is_more_than_a_name_keeps_the_account_and_loses_the_rest(tms,
         await world.good("POST", "identities", auth=world.operator, json=body)
     issued, kept = await issue(tms), await escrow(tms)
     assert (issued.status, kept.status) == (201, 201)
+    await reserve(tms)
     if kept_by == "revocation":
         await world.good("POST", "revocations", auth=world.operator, json={"user": "ada", "reason": "lost laptop"})
     assert (await tms.good("DELETE", "usermfa/del/ada", tms.admin))["num_deleted"] == 1
