@@ -1,0 +1,139 @@
+"""Secrets of a TMS server, kept as SHA-512 without salt: good as they are, and kept in our way from their first use."""
+
+import asyncio
+import hashlib
+
+import pytest
+
+from tests.api.stores import events, query
+from tests.tms_v1.wire import Tms
+from tests.world import basic
+from tms_ca.cli.init import local_operator
+from tms_ca.core.access import Role
+from tms_ca.core.errors import Conflict
+from tms_ca.services.registration import put_digest
+from tms_ca.store.tables import credentials
+
+CLIENT, ADMIN = "0123456789abcdef" * 3, "fedcba9876543210" * 3
+
+
+def sha512(secret):
+    return hashlib.sha512(secret.encode()).digest()
+
+
+def sha256(secret):
+    return hashlib.sha256(secret.encode()).digest()
+
+
+async def give(tms: Tms, role: Role, subject, secret, tenant="default"):
+    """Put an old secret into the database, as the import does."""
+    async with tms.world.context.directory._database.change(tenant) as transaction:
+        await put_digest(transaction, tms.clock, local_operator(), role, tenant, subject, sha512(secret))
+
+
+async def digests(tms, secret):
+    """Return how a secret is kept."""
+    rows = await query(tms.world, f"SELECT {credentials.c.digest.name}, subject FROM credentials")
+    return {
+        subject: len(bytes(digest)) for digest, subject in rows if bytes(digest) in {sha256(secret), sha512(secret)}
+    }
+
+
+def headers(client_id, secret, tenant="default"):
+    return {"X-TMS-TENANT": tenant, "X-TMS-CLIENT-ID": client_id, "X-TMS-CLIENT-SECRET": secret}
+
+
+async def test_an_old_secret_is_good_and_kept_as_sha_256_from_its_first_use(tms):
+    await give(tms, Role.CLIENT, "portal", CLIENT)
+    await give(tms, Role.ADMIN, "boss", ADMIN)
+    old_admin = tms.admin | {"X-TMS-ADMIN-SECRET": ADMIN}
+    assert await digests(tms, CLIENT) == {"portal": 64}
+    # The twins: each with one thing wrong, and nothing is rewritten for them.
+    wrong = (
+        headers("portal", CLIENT[:-1]), headers("portal2", CLIENT), headers("boss", CLIENT),
+        headers("portal", ADMIN), headers("portal", sha512(CLIENT).hex()), headers("portal", CLIENT.upper()),
+    )  # fmt: skip
+    for one in wrong:
+        assert (await tms.call("GET", "client/list", one)).status == 401
+    assert (await digests(tms, CLIENT), await digests(tms, ADMIN)) == ({"portal": 64}, {"boss": 64})
+    await tms.world.good("POST", "/api/v1/tenants", auth=tms.world.operator, json={"tenant": "other"})
+
+    for good, secret, subject in ((headers("portal", CLIENT), CLIENT, "portal"), (old_admin, ADMIN, "boss")):
+        for _ in range(2):
+            await tms.good("GET", "client/list", good)
+        assert await digests(tms, secret) == {subject: 32}
+    rehashed = await events(tms.world, action="secrets.rehash")
+    assert [(one["actor"], one["target"]) for one in rehashed] == [
+        ("client:portal", "client:portal"), ("admin:boss", "admin:boss"),
+    ]  # fmt: skip
+    for one in (*wrong, headers("boss", ADMIN), headers("portal", CLIENT, "other")):
+        assert (await tms.call("GET", "client/list", one)).status == 401
+    await tms.good("PATCH", "client/secret/portal", headers("portal", CLIENT))
+    assert (await tms.call("GET", "client/list", headers("portal", CLIENT))).status == 401
+    assert await digests(tms, CLIENT) == {}
+
+
+async def test_an_old_secret_is_good_for_the_other_api_with_its_name_only(tms):
+    await give(tms, Role.CLIENT, "portal", "secret1")
+    # A word that people chose may be guessed, so it opens nothing by itself.
+    assert (await tms.world.call("GET", "clients", auth="secret1")).status == 401
+    assert (await tms.world.call("GET", "clients", auth=basic("portal2", "secret1"))).status == 401
+    assert await digests(tms, "secret1") == {"portal": 64}
+    listed = await tms.world.good("GET", "clients", auth=basic("portal", "secret1"))
+    assert [one["client_id"] for one in listed["items"]] == ["portal"]
+    assert await digests(tms, "secret1") == {"portal": 32}
+
+
+async def test_many_first_uses_at_once_are_all_good(tms):
+    await give(tms, Role.CLIENT, "portal", CLIENT)
+    replies = await asyncio.gather(*(tms.call("GET", "client/list", headers("portal", CLIENT)) for _ in range(20)))
+    assert [reply.status for reply in replies] == [200] * 20
+    assert await digests(tms, CLIENT) == {"portal": 32}
+    assert len(await events(tms.world, action="secrets.rehash")) == 1
+
+
+async def test_one_secret_of_two_holders_is_good_for_both_and_never_for_a_third(tms):
+    await tms.new_client("second")
+    await give(tms, Role.CLIENT, "portal", CLIENT)
+    with pytest.raises(Conflict, match="the secret of client 'second' is another's, too"):
+        await give(tms, Role.CLIENT, "second", CLIENT)
+    await tms.good("GET", "client/list", headers("portal", CLIENT))
+    await give(tms, Role.CLIENT, "second", CLIENT)
+    for _ in range(2):
+        assert (await tms.good("GET", "client/list", headers("second", CLIENT)))["clients"][0]["client_id"] == "second"
+    await tms.good("GET", "client/list", headers("portal", CLIENT))
+    assert await digests(tms, CLIENT) == {"portal": 32, "second": 64}
+    assert (await tms.call("GET", "client/list", headers("third", CLIENT))).status == 401
+
+
+async def test_an_old_secret_of_a_disabled_client_is_refused_and_left_as_it_is(tms):
+    await give(tms, Role.CLIENT, "portal", CLIENT)
+    await tms.good("PATCH", "client/upd/portal?enabled=false", tms.admin)
+    await tms.no("GET", "client/list", headers("portal", CLIENT), None, 403)
+    assert await digests(tms, CLIENT) == {"portal": 64}
+    await tms.good("PATCH", "client/upd/portal?enabled=true", tms.admin)
+    await tms.good("GET", "client/list", headers("portal", CLIENT))
+
+
+async def test_the_work_for_a_wrong_secret_is_the_same_whether_or_not_its_holder_exists(tms, database_kind):
+    if database_kind != "sqlite":
+        pytest.skip("statements are counted where SQLite traces them")
+    asked = []
+    reader = tms.world.context.authentication._facts._reader
+    driver = type(reader._driver)
+    before = driver.fetch
+
+    async def fetch(self, prepared, args):
+        asked.append(prepared)
+        return await before(self, prepared, args)
+
+    driver.fetch = fetch
+    try:
+        counts = []
+        for client_id in ("portal", "nobody"):
+            asked.clear()
+            assert (await tms.call("GET", "client/list", headers(client_id, CLIENT))).status == 401
+            counts.append(len(asked))
+    finally:
+        driver.fetch = before
+    assert counts[0] == counts[1] == 2

@@ -1,0 +1,100 @@
+"""/spec and /spec_yaml: the description of the wire, as OpenAPI 3.0."""
+
+import json
+import re
+
+import jsonschema
+import pytest
+import yaml
+from schemathesis.specs.openapi import definitions
+
+from tms_ca.http.tms_v1.declare import PREFIX
+from tms_ca.http.tms_v1.routes import ENDPOINTS
+from tms_ca.http.tms_v1.specification import document
+from tms_ca.http.tms_v1.yaml import yaml_of
+
+SERVERS = ("https://tms.example/v1",)
+
+
+def operations(found):
+    return {
+        (method.upper(), path): operation for path, each in found["paths"].items() for method, operation in each.items()
+    }
+
+
+def test_it_is_openapi_3_0_and_every_endpoint_of_the_wire_is_in_it():
+    found = document(ENDPOINTS, SERVERS)
+    validator = jsonschema.Draft4Validator(definitions.OPENAPI_30)
+    validator.validate(found)
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate({**found, "openapi": "2.0"})
+    assert (found["openapi"], found["info"]["title"], found["info"]["version"]) == ("3.0.0", "TMS Server", "0.3.0")
+    assert (found["servers"], found["tags"]) == ([{"url": "https://tms.example/v1"}], [])
+    expected = {(endpoint.method, endpoint.path.removeprefix("/v1")) for endpoint in ENDPOINTS
+                if endpoint.path.startswith(PREFIX)}  # fmt: skip
+    assert set(operations(found)) == expected
+    assert len(expected) == 44
+    named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(found)))
+    assert named == set(found["components"]["schemas"])
+    ids = [operation["operationId"] for operation in operations(found).values()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_headers_queries_and_bodies_are_described():
+    found = operations(document(ENDPOINTS, SERVERS))
+
+    def parameters(method, path):
+        return {one["name"]: one for one in found[method, path]["parameters"]}
+
+    both = parameters("PATCH", "/tms/client/upd/{client_id}")
+    assert set(both) == {
+        "client_id", "X-TMS-TENANT", "X-TMS-CLIENT-ID", "X-TMS-CLIENT-SECRET", "X-TMS-ADMIN-ID", "X-TMS-ADMIN-SECRET",
+        "app_version", "enabled",
+    }  # fmt: skip
+    assert {name for name, one in both.items() if one["required"]} == {"client_id", "X-TMS-TENANT"}
+    alone = parameters("GET", "/tms/userhosts/{id}")
+    assert {name for name, one in alone.items() if one["required"]} == {
+        "id", "X-TMS-TENANT", "X-TMS-ADMIN-ID", "X-TMS-ADMIN-SECRET",
+    }  # fmt: skip
+    assert alone["id"]["schema"] == {"type": "integer"}
+    assert set(parameters("GET", "/tms/hello")) == {"name"}
+    body = found["POST", "/tms/usermfa"]["requestBody"]["content"]["application/json; charset=utf-8"]["schema"]
+    shape = document(ENDPOINTS, SERVERS)["components"]["schemas"][body["$ref"].rpartition("/")[2]]
+    assert sorted(shape["required"]) == ["tenant", "tms_user_id", "ttl_minutes"]
+    assert shape["properties"]["ttl_minutes"]["type"] == "integer"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": [{"b": [], "c": {}}, [1, [None, True]], "x: #y"], "n\n\u2028": "- no\u20ac"},
+        [],
+        {"yes": "no", "1": 1.5},
+    ],
+)
+def test_yaml_says_what_json_says(value):
+    assert yaml.safe_load(yaml_of(value) if value else "[]") == value
+
+
+async def test_anybody_reads_both(started):
+    async with started() as tms:
+        reply = await tms.call("GET", "/spec")
+        assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json; charset=utf-8")
+        assert reply.json == document(ENDPOINTS, (f"{tms.world.context.public_url}/v1",))
+        assert reply.body.startswith(b'{\n  "')  # for people, too
+        reply = await tms.call("GET", "/spec_yaml")
+        assert (reply.status, reply.headers["Content-Type"]) == (200, "application/x-yaml")
+        assert reply.headers["Content-Disposition"] == 'inline; filename="spec.yaml"'
+        assert yaml.safe_load(reply.body) == (await tms.call("GET", "/spec")).json
+        assert (await tms.call("HEAD", "/spec")).status == 200
+        assert (await tms.call("POST", "/spec")).body == b"method not allowed"
+
+
+async def test_the_settings_name_the_servers(started):
+    async with started(server_urls='["https://tms.example:3000/v1"]') as tms:
+        assert (await tms.call("GET", "/spec")).json["servers"] == [{"url": "https://tms.example:3000/v1"}]
+
+
+async def test_where_the_wire_is_off_there_is_neither(bare_world):
+    for path in ("/spec", "/spec_yaml"):
+        assert (await bare_world.call("GET", path)).code == "no_such_path"
