@@ -200,6 +200,10 @@ class UserChange(Shape):
     display_name = text_field(100)
     enabled = Boolean()
     password = password_field()
+    mfa_until = Timestamp(
+        allow_none=True,
+        metadata={"description": "Your word that the user is MFA-current until then; null takes it back"},
+    )
 
 
 class UserCreate(Shape):
@@ -217,6 +221,7 @@ class UserShape(Shape):
     display_name = fields.String()
     enabled = fields.Boolean()
     mfa_verified_at = Timestamp(allow_none=True)
+    mfa_until = Timestamp(allow_none=True, metadata={"description": "An admin's word for their second factor"})
     created_at = Timestamp()
     revocation_id = fields.String(allow_none=True)
 

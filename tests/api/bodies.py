@@ -57,6 +57,7 @@ def good_bodies(world) -> dict[str, dict[str, Any]]:
             "fingerprint": "SHA256:" + "A" * 43,
             "key_type": "ssh-ed25519",
             "nonce": "0" * 32,
+            "reports_logins": True,
         },
         "check_login": {"account": "alice", "certificate": key, "nonce": "00"},
         "revoke": {"key_id": "t=default;c=x;u=y;r=z", "reason": "lost"},
@@ -126,7 +127,12 @@ def good_bodies(world) -> dict[str, dict[str, Any]]:
             "redirect_uris": ["https://portal.example/back"],
         },
         "create_user": {"user": "new", "display_name": "New", "password": PASSWORD},
-        "update_user": {"display_name": "New", "enabled": True, "password": PASSWORD},
+        "update_user": {
+            "display_name": "New",
+            "enabled": True,
+            "password": PASSWORD,
+            "mfa_until": "2027-01-01T00:00:00Z",
+        },
         "create_identity": {"issuer": "https://idp.example", "subject": "42", "user": "alice"},
         "create_host": {
             "host": "new",

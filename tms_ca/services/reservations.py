@@ -1,7 +1,7 @@
 """Reservations: a grant made in advance, so that a long workflow goes on past the end of the MFA window.
 
-One is made only where everything stands, the MFA window included: a reservation never leads to another. Each is a
-change of its tenant, like whatever else a decision rests on.
+One is made only where everything stands, the MFA window included: a reservation never leads to another. Taking one back
+is a change of its tenant, like the end of whatever else a decision rests on.
 """
 
 import uuid
@@ -84,7 +84,7 @@ class Reservations:
         epoch, delegation_id = await self._stands(caller, wish, None)
         now = self._clock.now()
         made = self._made(caller, wish, delegation_id, now, now + wish.lifetime_seconds)
-        async with self._changing(caller, epoch) as transaction:
+        async with self._unchanged(caller, epoch) as transaction:
             return await self._keep(transaction, caller, made)
 
     async def extend(self, caller: Caller, parent_id: str, wish: ReservationWish) -> Reservation:
@@ -112,7 +112,7 @@ class Reservations:
         if self._clock.now() >= parent.expires_at:
             await self._refuse(caller, wish, RESERVATION_ENDED)
         epoch, delegation_id = await self._stands(caller, wish, parent_id)
-        async with self._changing(caller, epoch) as transaction:
+        async with self._unchanged(caller, epoch) as transaction:
             # It may have been taken back, or ended with another, before the facts were read.
             parent = await RESERVATIONS.get(transaction.connection, caller.tenant, parent_id)
             if parent is None:
@@ -179,10 +179,13 @@ class Reservations:
         )
 
     @asynccontextmanager
-    async def _changing(self, caller: Caller, epoch: int) -> AsyncIterator[Transaction]:
-        """Yield a change of the tenant that is the first since `epoch`."""
-        async with self._database.change(caller.tenant) as transaction:
-            if await plainkeys.epoch_held(transaction.connection, caller.tenant) != epoch + 1:
+    async def _unchanged(self, caller: Caller, epoch: int) -> AsyncIterator[Transaction]:
+        """Yield a transaction in which the tenant is as it was at `epoch`.
+
+        It does not change the tenant itself: no decision that was made can have been about what is new.
+        """
+        async with self._database.transaction() as transaction:
+            if await plainkeys.epoch_held(transaction.connection, caller.tenant) != epoch:
                 raise ChangedMeanwhile
             yield transaction
 

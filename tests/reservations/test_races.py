@@ -1,0 +1,67 @@
+"""What is taken back at the same moment, on both databases: nothing is left that lives on."""
+
+import asyncio
+
+import pytest
+
+from tests.reservations.test_reservations import HOUR, child_of, end, reserve
+
+AT_ONCE = 8
+
+
+@pytest.mark.parametrize("query", ["", "?related=true"])
+async def test_no_child_outlives_a_parent_that_is_taken_back_meanwhile(world, query):
+    for _ in range(3):
+        parent = (await reserve(world)).json["id"]
+        assert (await child_of(world, parent)).status == 201
+        answers = await asyncio.gather(
+            *(child_of(world, parent) for _ in range(AT_ONCE // 2)),
+            end(world, parent, world.operator, query),
+            *(child_of(world, parent) for _ in range(AT_ONCE // 2)),
+        )
+        ended = answers.pop(AT_ONCE // 2)
+        assert ended.status == 204
+        assert {answer.status for answer in answers} <= {201, 404}, [answer.json for answer in answers]
+        left = (await world.good("GET", f"reservations?parent_id={parent}", auth=world.operator))["items"]
+        assert bool(left) is not bool(query)
+        for child in left:
+            assert (await world.issue(reservation_id=child["id"])).code == "reservation_expired"
+
+
+async def test_what_was_issued_at_the_moment_of_its_end_opens_nothing_past_the_window(world):
+    name = (await reserve(world)).json["id"]
+    world.clock.move(12 * HOUR)
+    answers = await asyncio.gather(
+        *(world.issue(reservation_id=name) for _ in range(AT_ONCE)), end(world, name, world.operator)
+    )
+    assert answers.pop().status == 204
+    assert {answer.status for answer in answers} <= {201, 403}
+    for answer in answers:
+        if answer.status == 201:
+            assert (await world.check(answer.json["certificate"])).code == "reservation_unknown"
+    assert (await world.issue(reservation_id=name)).code == "reservation_unknown"
+
+
+async def test_none_is_made_beside_the_end_of_what_it_rests_on(world):
+    """A reservation that is committed was decided on what was true at its commit."""
+    body = {"delegation_id": world.delegation["id"], "reason": "test"}
+    answers = await asyncio.gather(
+        *(reserve(world) for _ in range(AT_ONCE)), world.call("POST", "revocations", auth=world.operator, json=body)
+    )
+    assert answers.pop().status == 201
+    assert {answer.status for answer in answers} <= {201, 403}
+    events = (await world.good("GET", "audit-events?limit=1000", auth=world.operator))["items"]
+    actions = [one["action"] for one in sorted(events, key=lambda one: one["seq"]) if one["outcome"] == "ok"]
+    assert "reservations.create" not in actions[actions.index("revocations.create") :]
+
+
+async def test_many_at_once_do_not_stand_in_each_other_s_way(world):
+    answers = await asyncio.gather(*(reserve(world) for _ in range(2 * AT_ONCE)))
+    assert {answer.status for answer in answers} == {201}
+    assert len({answer.json["id"] for answer in answers}) == 2 * AT_ONCE
+
+
+async def test_the_same_one_is_taken_back_once(world):
+    name = (await reserve(world)).json["id"]
+    answers = await asyncio.gather(*(end(world, name, world.operator) for _ in range(AT_ONCE)))
+    assert sorted(answer.status for answer in answers) == [204] + [404] * (AT_ONCE - 1)
