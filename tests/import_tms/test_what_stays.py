@@ -133,6 +133,25 @@ async def test_a_key_that_was_revoked_here_does_not_come_back(tms: Tms, old: Old
     assert "the public key is revoked here" in reasons(report, "pubkeys")[f"client_id=portal host=h1 fingerprint={key}"]
 
 
+async def test_who_was_revoked_and_deleted_here_does_not_come_back(tms: Tms, old: Old, bring: Bring, old_url):
+    world = tms.world
+    await world.add_user("alice", mfa=False)
+    await world.add_host("h1")
+    for what in ({"user": "alice"}, {"client_id": "portal"}, {"host": "h1"}):
+        await world.good("POST", "revocations", auth=world.operator, json={**what, "reason": "stolen"})
+    for path in ("users/alice", "clients/portal", "hosts/h1"):
+        await world.good("DELETE", path, auth=world.operator)
+    old.everything()
+    old.user("bob")
+    old.link("bob", "h1", "bob")
+    old.link("bob", "h2", "bob")
+    report = await bring(old_url())
+    assert "the user was revoked here" in reasons(report, "user_mfa")["tms_user_id=alice"]
+    assert "the client was revoked here" in reasons(report, "clients")["client_id=portal"]
+    assert "its host was revoked here" in reasons(report, "user_hosts")["tms_user_id=bob host=h1 host_account=bob"]
+    assert report.tables["user_hosts"].came == report.tables["user_mfa"].came == 1  # bob, and his other host
+
+
 async def test_a_reservation_lasts_no_longer_than_48_hours(tms: Tms, old: Old, bring: Bring, old_url):
     old.everything()
     key = old.key()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from sqlalchemy import Table
 
 from tms_ca.core import names
-from tms_ca.core.model import PrincipalFormat
+from tms_ca.core.model import PrincipalFormat, Selector
 from tms_ca.services.delegations import delegation_row
 from tms_ca.services.grants import granted
 from tms_ca.services.ids import new_id
@@ -60,6 +60,8 @@ def _unfit_link(draft: Draft, row: OldLink) -> str:
         )
     if not names.valid_account(row.host_account):
         return f"{row.host_account[:100]!r} cannot be the name of an account here; see tms-ca links create"
+    if (Selector.HOST, row.host) in draft.here.revoked and row.host not in draft.here.hosts:
+        return "its host was revoked here, and then deleted; lift the revocation first"
     if row.host_account in names.RESERVED_ACCOUNTS:
         return (
             f"{row.host_account!r} is an account of the system, which no delegation of the old kind opens; link it "

@@ -9,6 +9,7 @@ from sqlalchemy import Table
 
 from tms_ca.core import names
 from tms_ca.core.access import Role
+from tms_ca.core.model import Selector
 from tms_ca.services.import_draft import Deed, Draft, named
 from tms_ca.services.import_report import Came
 from tms_ca.services.tms_v1_numbers import NumberOf
@@ -60,6 +61,9 @@ def plan_client(draft: Draft, row: OldClient) -> None:
         if here.clients[row.client_id] is not row.enabled:
             differences.append(f"is {_enabled(row.enabled)} on the old server, {_enabled(not row.enabled)} here")
         draft.is_here("clients", row, name, differences)
+        return
+    if (Selector.CLIENT, row.client_id) in here.revoked:
+        draft.stays("clients", row, name, "the client was revoked here, and then deleted; lift the revocation first")
         return
     of_app = here.apps.get((row.app_name, row.app_version))
     if of_app is not None:
@@ -114,11 +118,17 @@ def plan_mfa(draft: Draft, row: OldMfa) -> None:
             differences.append("ends at another time here")
         draft.is_here("user_mfa", row, name, differences)
         return
+    if (Selector.USER, row.tms_user_id) in here.revoked:
+        draft.stays("user_mfa", row, name, "the user was revoked here, and then deleted; lift the revocation first")
+        return
     values = _values(
         draft, row, user=row.tms_user_id, display_name="", enabled=row.enabled, mfa_until=row.expires_at
     )  # fmt: skip
     here.users[row.tms_user_id] = (row.enabled, row.expires_at)
-    deeds = [_deed("users.create", row.tms_user_id, row, mfa_until=row.expires_at)]
+    deeds = [
+        _deed("users.create", row.tms_user_id, row),
+        _deed("mfa.assert", f"user:{row.tms_user_id}", row, until=row.expires_at),
+    ]
     draft.comes("user_mfa", row, NumberOf.MFA, row.tms_user_id, [(tables.users, values)], deeds, name)
 
 

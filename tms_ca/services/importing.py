@@ -5,7 +5,8 @@ in transactions of some hundred rows with their audit events. A row is written w
 all, and what is here already is left alone: a run that was killed is simply repeated.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -61,10 +62,11 @@ class Importing:
         report = ImportReport(source.version, dry_run)
         self._count(report, source, tenants)
         highest = max((row.id for table in TABLES for row in source.rows[table]), default=0)
+        belonging = _by_tenant(source)
         for tenant in source.rows["tenants"]:
             if tenants and tenant.tenant not in tenants:
                 continue
-            draft = await self._plan(report, source, tenant)
+            draft = await self._plan(report, belonging[tenant.tenant], tenant)
             if not dry_run:
                 try:
                     await self._write(caller, tenant, draft, highest)
@@ -101,9 +103,8 @@ class Importing:
             reason = f"{one.why}; mend it on the old server"
             report.remarks.append(Remark(Came.NOT, one.table, one.id, one.tenant, f"id={one.id}", reason))
 
-    async def _plan(self, report: ImportReport, source: Source, tenant: OldTenant) -> Draft:
+    async def _plan(self, report: ImportReport, of_table: Mapping[str, list[Any]], tenant: OldTenant) -> Draft:
         name = str(tenant.tenant)
-        of_table = {table: [row for row in source.rows[table] if row.tenant == name] for table in _PLANS}
         async with self._database.read() as connection:
             here = await imports.here(connection, name)
             numbers = await imports.numbers_shown(connection)
@@ -149,6 +150,15 @@ class Importing:
             for item in items:
                 for deed in item.deeds:
                     transaction.record(event(self._clock, caller, tenant, deed.action, deed.target, OK, **deed.detail))
+
+
+def _by_tenant(source: Source) -> Mapping[str | None, Mapping[str, list[Any]]]:
+    """Return the rows of each table, by tenant."""
+    found: dict[str | None, dict[str, list[Any]]] = defaultdict(lambda: {table: [] for table in _PLANS})
+    for table in _PLANS:
+        for row in source.rows[table]:
+            found[row.tenant][table].append(row)
+    return found
 
 
 def _kept(items: Sequence[Item]) -> list[Kept]:

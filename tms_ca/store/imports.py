@@ -54,6 +54,7 @@ class Here:
     delegations: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)  # client, user: id, the end
     keys: dict[str, HereKey] = field(default_factory=dict)  # by fingerprint
     forbidden: set[str] = field(default_factory=set)  # fingerprints
+    revoked: set[tuple[str, str]] = field(default_factory=set)  # selector, value; whether or not it is there
     reservations: dict[str, HereReservation] = field(default_factory=dict)
     addresses: set[tuple[str, str]] = field(default_factory=set)  # host, addr
 
@@ -91,6 +92,10 @@ async def here(connection: AsyncConnection, tenant: str) -> Here:
     found.reservations = {one[0]: HereReservation(*one[1:]) for one in reservations}
     found.addresses = {(host, addr) for host, addr in await rows(tables.tms_v1_hosts, "host", "addr")}
     await _delegations(connection, tenant, found)
+    revoked = select(tables.revocations.c.selector, tables.revocations.c.value).where(
+        tables.revocations.c.tenant == tenant, tables.revocations.c.lifted_at.is_(None)
+    )
+    found.revoked = {(selector, value) for selector, value in await connection.execute(revoked)}
     f = tables.forbidden_keys.c
     forbidden = select(f.fingerprint).where(or_(f.tenant == tenant, f.tenant == ALL_TENANTS))
     found.forbidden = set((await connection.execute(forbidden)).scalars())
