@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from tms_ca import __version__
-from tms_ca.client import application, config, person
+from tms_ca.client import application, config, person, reserving
 from tms_ca.client.failures import Failure, Refused
 from tms_ca.client.words import printable
 
@@ -21,6 +21,7 @@ applications:
   tms delegate alice alice@stampede3 --for 8h --purpose "nightly run"
   tms delegation dlg_... --wait                    until the user has decided
   tms cert alice alice@stampede3 --key id_ed25519.pub --ttl 1h
+  tms reserve alice alice@stampede3 --for 48h --purpose "run 7"      then: tms cert ... --reservation ID
   tms ssh alice alice@stampede3 -- squeue          with a key that is gone afterwards
 
 settings: ~/.config/tms/config.toml ($TMS_CONFIG), with url, tenant, client_id, client_secret_file, ca_file;
@@ -35,6 +36,7 @@ _NEXT = {
     "mfa_not_enrolled": "tms mfa enrol",
     "mfa_expired": "the user proves the second factor again: tms mfa verify CODE",
     "mfa_never": "the user enrols a second factor: tms mfa enrol",
+    "reservation_expired": "the user proves the second factor again: tms mfa verify CODE; then: tms reserve ...",
     "delegation_missing": 'tms delegate USER ACCOUNT@HOST --for 8h --purpose "..."',
     "delegation_pending": "the user approves it: tms approve ID",
 }
@@ -54,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="name", metavar="COMMAND", required=True)
     person.add(commands)
     application.add(commands)
+    reserving.add(commands)
     for one in commands.choices.values():
         one.formatter_class = _Help
         common = one.add_argument_group("of every command")

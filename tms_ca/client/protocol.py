@@ -156,6 +156,18 @@ def delegation(delegation_id: str) -> Call[dict[str, Any]]:
     return Call(Request("GET", f"delegations/{quote(delegation_id, safe='')}"), _object)
 
 
+def reserve(user: str, account: str, host: str, purpose: str, **wishes: Any) -> Call[dict[str, Any]]:
+    """Reserve; `wishes` are lifetime_seconds or parent_id, and public_key_fingerprint."""
+    body = _given(user=user, account=account, host=host, purpose=purpose, **wishes)
+    return Call(Request("POST", "reservations", body), _object)
+
+
+def unreserve(reservation_id: str, *, related: bool) -> Call[None]:
+    """Take a reservation back, and its children where they are `related`."""
+    query = "?related=true" if related else ""
+    return Call(Request("DELETE", f"reservations/{quote(reservation_id, safe='')}{query}"), _nothing)
+
+
 def decide(delegation_id: str, verb: str, **narrowing: Any) -> Call[dict[str, Any]]:
     """Approve (narrowed by what is given), deny or revoke a delegation, as its user."""
     body = _given(**narrowing) if verb == "approve" else None
