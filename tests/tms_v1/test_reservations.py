@@ -294,17 +294,15 @@ async def test_many_at_once_are_all_made_or_refused_with_a_reason(ada):
     answers = await asyncio.gather(
         *(ada.tms.call("POST", "reservations", ada.tms.client, ada.body()) for _ in range(8))
     )  # fmt: skip
-    statuses = [answer.status for answer in answers]
-    assert set(statuses) <= {201, 503}  # each is a change of the tenant: one that came too late five times may give up
-    assert 201 in statuses
-    made = {answer.json["resid"] for answer in answers if answer.status == 201}
-    assert len(made) == statuses.count(201)
+    assert {answer.status for answer in answers} == {201}
+    made = {answer.json["resid"] for answer in answers}
+    assert len(made) == len(answers)
     parent = made.pop()
     answers = await asyncio.gather(
         ada.tms.call("DELETE", f"reservations/del/portal/{parent}", ada.tms.client),
         *(ada.tms.call("POST", "reservations/extend", ada.tms.client, ada.body(parent_resid=parent)) for _ in range(3)),
     )
-    assert {answer.status for answer in answers} <= {200, 201, 404, 503}
+    assert {answer.status for answer in answers} <= {200, 201, 404}
     ada.tms.clock.move(3601)
     for resid in made:
         await ada.remove(resid)

@@ -45,7 +45,7 @@ async def test_another_account_host_or_key_is_not_found(asker):
 
 async def test_every_rule_is_asked_anew(asker):
     operator, good = asker.tms.world.operator, asker.tms.world.good
-    for noun in ("users/alice", "clients/portal", "hosts/h1"):
+    for noun in ("users/alice", "clients/portal", "hosts/h1", "/api/v1/tenants/default"):
         await good("PATCH", noun, auth=operator, json={"enabled": False})
         assert await asker.key() is None, noun
         await good("PATCH", noun, auth=operator, json={"enabled": True})
@@ -174,7 +174,9 @@ async def test_keys_of_every_type_are_found(asker):
         assert await asker.key(public_key_fingerprint=fingerprint_of(pair), key_type=name) == pair.public
 
 
-async def test_a_host_is_found_without_a_look_at_every_row(tms):
+async def test_a_host_is_found_without_a_look_at_every_row(tms, database_kind):
+    if database_kind != "sqlite":
+        return  # the plan of a PostgreSQL with hardly a row says nothing
     finder = tms.world.context.retrieval._hosts
     async with tms.world.context.directory._database.read() as connection:
         for prepared in (finder._oldest, finder._own):

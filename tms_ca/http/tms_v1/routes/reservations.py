@@ -50,14 +50,18 @@ async def create_reservation(call: Call) -> Said:
 async def extend_reservation(call: Call) -> Said:
     """Add a child under a reservation, for the same user, host and key; it ends when its parent does."""
     parent_id = call.body["parent_resid"]
+    gone = f"NOT_FOUND: Reservation {parent_id} not found for client {call.caller.id} in tenant {call.tenant}."
+    none = Refused(404, f"Missing or expired dependency: {gone}", "reservation_unknown")
     if await _own(call, parent_id) is None:
-        said = f"NOT_FOUND: Reservation {parent_id} not found for client {call.caller.id} in tenant {call.tenant}."
-        raise Refused(404, f"Missing or expired dependency: {said}", "reservation_unknown")
+        raise none
     with _dependencies(call):
         key = await _key(call)
         if key is None:
             raise NotFound("public_key_unknown", "the client has no such public key for this host")
-        made = await call.context.reservations.extend(call.caller, parent_id, _wish(call, key, 0))
+        try:
+            made = await call.context.reservations.extend(call.caller, parent_id, _wish(call, key, 0))
+        except NotFound as error:  # taken back meanwhile, or its key was
+            raise (none if error.code == none.code else error) from error
     return Said(_made(made))
 
 
