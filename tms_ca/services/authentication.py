@@ -66,10 +66,14 @@ class Authentication:
         try:
             return self._caller(holder, digest, name, request_id, address)
         except Unauthenticated:
-            # Two lookups by digest for whatever is wrong: neither says whether there is a holder of that name.
+            # By digest alone, and the same for whatever is wrong: nothing says whether there is a holder of that name.
             if name is None or secret.startswith(tuple(SECRET_PREFIX.values())):
                 raise
+        try:
             return await self._by_old_secret(secret, name, request_id, address)
+        except Unauthenticated:
+            # Between the two, another request may have re-stored it.
+            return self._caller(await self._facts.holder(digest), digest, name, request_id, address)
 
     async def _by_old_secret(self, secret: str, name: str, request_id: str, address: str) -> Caller:
         """Return the caller whose secret came from a TMS server as SHA-512, and keep it as SHA-256 from now on.
