@@ -7,6 +7,7 @@ import pytest
 from tests.tms_v1.keymode import PLACE, KeyMode
 from tests.tms_v1.wire import NEVER
 from tests.world import basic
+from tms_ca.services.mvp import Mvp
 
 BOB = {"client_user_id": "bob", "host": "h9", "host_account": "anyone"}
 
@@ -100,8 +101,10 @@ async def test_what_is_there_stays_as_it_is(keys):
     # A disabled user gets no account and no delegation either.
     await tms.good("PATCH", "usermfa/upd", tms.admin, {**who, "enabled": False})
     before = await rows(keys)
-    assert (await keys.refused(**{**BOB, "host_account": "new"})) != ""
-    assert await rows(keys) == before
+    stranger = await tms.new_client("stranger")
+    for headers in (tms.client, stranger):
+        assert (await keys.ask(headers, **{**BOB, "host_account": "new"})).status == 403
+        assert await rows(keys) == before
 
 
 async def test_a_user_s_own_word_to_the_client_stands(keys):
@@ -124,6 +127,37 @@ async def test_a_user_s_own_word_to_the_client_stands(keys):
         assert reply.status == 403
         said = {"denied": "the user denied the delegation.", "revoked": "the delegation was revoked"}[name]
         assert said in reply.json["result_msg"]
+        assert (await keys.ask(headers, **{**body, "host_account": "other"})).status == 403
         assert (await rows(keys))["delegations"]["users"] == []
     # To another client she has said nothing.
     await keys.make(client_user_id="eve", host_account="eve")
+
+
+class Overtaken(Mvp):
+    """Makes what is missing, after something else has happened."""
+
+    change = None
+
+    async def provide(self, *args):
+        change, self.change = self.change, None
+        if change is not None:
+            await change()
+        return await super().provide(*args)
+
+
+async def test_a_credential_that_goes_meanwhile_gets_no_key(keys):
+    world, mode = keys.world, keys.world.context.key_mode
+    (secret,) = (await world.good("GET", "clients/portal/secrets", auth=world.operator))["items"]
+    mode._mvp = Overtaken(mode._database, world.context.grants)
+
+    async def unrelated():
+        await keys.mfa("eve")
+
+    async def take_back():
+        await world.good("DELETE", f"clients/portal/secrets/{secret['credential_id']}", auth=world.operator)
+
+    mode._mvp.change = unrelated
+    await keys.make(**BOB)
+    mode._mvp.change = take_back
+    assert (await keys.ask(**{**BOB, "client_user_id": "joe"})).status == 401
+    assert len(await keys.listed()) == 1

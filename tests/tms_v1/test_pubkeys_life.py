@@ -5,7 +5,11 @@ import pytest
 from tests.tms_v1.keymode import PLACE, KeyMode
 from tests.tms_v1.wire import NEVER
 from tests.world import basic
+from tms_ca.core.access import Role
+from tms_ca.core.errors import NotFound
+from tms_ca.core.model import Caller
 from tms_ca.http.tms_v1.answers import date
+from tms_ca.services.keymode import KeyPlace
 
 MOST = 2147483647
 
@@ -224,3 +228,17 @@ async def test_more_time_brings_no_revoked_key_back(keys, selector):
         world.clock.move(120)
         await keys.tms.good("PATCH", "pubkeys", keys.tms.client, place(other, ttl_minutes=60))
         assert (await keys.login(other)).status == 200
+
+
+async def test_the_service_itself_shows_nobody_anothers_key(keys):
+    """Beneath the endpoint, which has compared the client with the credential already."""
+    made = await keys.make()
+    mode = keys.world.context.key_mode
+    where = KeyPlace("default", "portal", "h1", made["public_key_fingerprint"])
+    other, own = Caller(Role.CLIENT, "default", "stranger"), Caller(Role.CLIENT, "default", "portal")
+    with pytest.raises(NotFound):
+        await mode.update(other, where, max_uses=1)
+    assert await mode.remove(other, where) is False
+    assert await mode.every(other, "default") == []
+    await mode.update(own, where, max_uses=1)
+    assert await mode.remove(own, where) is True
