@@ -1,14 +1,17 @@
 """Fixtures that every floor shares: a database of each kind, a service in this process, a furnished world."""
 
 import asyncio
+import copy
 import os
 import re
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -18,11 +21,12 @@ from yarl import URL
 
 from tests.fakes import FakeClock
 from tests.postgres import cluster
-from tests.world import World, basic
+from tests.world import World, basic, ssh_keygen
 from tms_ca.app import build_app, open_context
 from tms_ca.cli.init import local_operator
 from tms_ca.core.access import Role
 from tms_ca.core.model import ALL_TENANTS
+from tms_ca.http.context import Context
 from tms_ca.http.runner import Runner
 from tms_ca.observe import Log
 from tms_ca.settings import DEFAULT_TEXT, MASTER_KEY_FILE, SETTINGS_FILE, load_settings
@@ -79,8 +83,15 @@ class _Postgres:
     async def fresh(self, *, template: str = "template_tms") -> str:
         name = f"tms_{uuid.uuid4().hex[:12]}"
         admin = await asyncpg.connect(self.url.format(database="postgres"))
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        await admin.close()
+        try:
+            for _ in range(100):
+                # Whoever was connected to the template may still be on the way out.
+                with suppress(asyncpg.ObjectInUseError):
+                    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+                    break
+                await asyncio.sleep(0.05)
+        finally:
+            await admin.close()
         return self.url.format(database=name)
 
     def close(self) -> None:
@@ -112,12 +123,24 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def fresh_database(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> str:
+def fresh_url(
+    request: pytest.FixtureRequest, database_kind: str, tmp_path: Path
+) -> Callable[[], Coroutine[None, None, str]]:
+    """Return what makes a migrated database without any row and returns its URL."""
+
+    async def make() -> str:
+        if database_kind == "sqlite":
+            shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "tms.db")
+            return f"sqlite:///{tmp_path / 'tms.db'}"
+        return await request.getfixturevalue("postgres").fresh()
+
+    return make
+
+
+@pytest.fixture
+async def fresh_database(fresh_url: Callable[[], Coroutine[None, None, str]]) -> str:
     """The URL of a migrated database without any row."""
-    if database_kind == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "tms.db")
-        return f"sqlite:///{tmp_path / 'tms.db'}"
-    return await request.getfixturevalue("postgres").fresh()
+    return await fresh_url()
 
 
 @pytest.fixture
@@ -126,10 +149,13 @@ def clock() -> FakeClock:
 
 
 @asynccontextmanager
-async def running_world(data: Path, url: str, clock: FakeClock, **set_: str) -> AsyncIterator[World]:
+async def running_world(
+    data: Path, url: str, clock: FakeClock, *, operator: str | None = None, **set_: str
+) -> AsyncIterator[World]:
     """Run a service in this process on a loopback port, with an operator and the tenant `default`.
 
-    `set_` are settings in TOML, each with a name that is there once, such as strict="false".
+    They are made, unless `operator` is the credential of one that is there. `set_` are settings in TOML, each with a
+    name that is there once, such as strict="false".
     """
     data.mkdir(exist_ok=True)
     text = f'{DEFAULT_TEXT}\n[database]\nurl = "{url}"\n'.replace("[database]\n# url", "# url")
@@ -141,11 +167,8 @@ async def running_world(data: Path, url: str, clock: FakeClock, **set_: str) -> 
         create_master_key(data / MASTER_KEY_FILE)
     settings = load_settings(data)
     async with open_context(settings, clock) as context:
-        operator = local_operator()
-        await context.directory.create_tenant(operator, "default", "", None, None, None, "ed25519")
-        _, secret = await context.directory.add_with_secret(
-            operator, rows.ADMINS, Role.OPERATOR, ALL_TENANTS, admin_id="admin", display_name="", enabled=True
-        )
+        if operator is None:
+            operator = await _first_operator(context)
         log = Log()
         runner = Runner(build_app(context, settings, log), access_log=None, auto_decompress=False)
         await runner.setup()
@@ -155,22 +178,109 @@ async def running_world(data: Path, url: str, clock: FakeClock, **set_: str) -> 
         keys = data / "keys"
         keys.mkdir(exist_ok=True)
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
-            yield World(URL(f"http://127.0.0.1:{port}/"), http, clock, context, settings, basic("admin", secret), keys)
+            yield World(URL(f"http://127.0.0.1:{port}/"), http, clock, context, settings, operator, keys)
         await runner.cleanup()
 
 
-@pytest.fixture
-async def bare_world(tmp_path: Path, fresh_database: str, clock: FakeClock) -> AsyncIterator[World]:
-    """A service with an operator and a tenant, nothing else."""
-    async with running_world(tmp_path / "data", fresh_database, clock) as world:
+async def _first_operator(context: Context) -> str:
+    """Make the tenant `default` and an operator; return the operator's credential."""
+    operator = local_operator()
+    await context.directory.create_tenant(operator, "default", "", None, None, None, "ed25519")
+    _, secret = await context.directory.add_with_secret(
+        operator, rows.ADMINS, Role.OPERATOR, ALL_TENANTS, admin_id="admin", display_name="", enabled=True
+    )
+    return basic("admin", secret)
+
+
+@dataclass
+class Furnished:
+    """A world to copy, at rest: making one takes longer than most tests."""
+
+    data: Path  # with the database, where that is SQLite
+    template: str  # the name of the database, where that is PostgreSQL
+    clock_ms: int
+    known: dict[str, Any]  # what a World knows of who is in it
+    wholly: bool
+
+
+Furnish = Callable[[bool], Furnished]  # the whole, or with an operator and a tenant only
+
+
+async def _furnish(data: Path, url: str, *, wholly: bool) -> tuple[int, dict[str, Any]]:
+    clock = FakeClock()
+    async with running_world(data, url, clock) as world:
+        if wholly:
+            await world.furnish()
+            ssh_keygen(world.keys, "id")
+        ours = ("base", "http", "clock", "context", "settings", "keys")
+        return clock.ms, {name: value for name, value in vars(world).items() if name not in ours}
+
+
+@pytest.fixture(scope="session")
+def furnished(request: pytest.FixtureRequest, database_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Furnish:
+    """Return what makes a world to copy, once: one with an operator and a tenant only, or the whole."""
+    made: dict[bool, Furnished] = {}
+
+    def make(wholly: bool) -> Furnished:
+        data, template = tmp_path_factory.mktemp("furnished") / "data", ""
+        with ThreadPoolExecutor(1) as thread:  # as in _Postgres
+            if database_kind == "sqlite":
+                data.mkdir()
+                shutil.copy(request.getfixturevalue("sqlite_template"), data / "tms.db")
+                url = f"sqlite:///{data / 'tms.db'}"
+            else:
+                url = thread.submit(asyncio.run, request.getfixturevalue("postgres").fresh()).result()
+                template = database_url(url).database or ""
+            clock_ms, known = thread.submit(asyncio.run, _furnish(data, url, wholly=wholly)).result()
+        return Furnished(data, template, clock_ms, known, wholly)
+
+    def get(wholly: bool) -> Furnished:
+        if wholly not in made:
+            made[wholly] = make(wholly)
+        return made[wholly]
+
+    return get
+
+
+@asynccontextmanager
+async def copied_world(
+    request: pytest.FixtureRequest, original: Furnished, tmp_path: Path, clock: FakeClock, **set_: str
+) -> AsyncIterator[World]:
+    """Run a service on a copy of a furnished world; one is made for a test with a time of its own."""
+    if clock.ms != FakeClock().ms:
+        url = await request.getfixturevalue("fresh_url")()
+        async with running_world(tmp_path / "data", url, clock, **set_) as world:
+            if original.wholly:
+                await world.furnish()
+            yield world
+        return
+    data = Path(shutil.copytree(original.data, tmp_path / "data"))
+    url = f"sqlite:///{data / 'tms.db'}"
+    if original.template:
+        url = await request.getfixturevalue("postgres").fresh(template=original.template)
+    clock.ms = original.clock_ms
+    async with running_world(data, url, clock, operator=original.known["operator"], **set_) as world:
+        for name, value in copy.deepcopy(original.known).items():
+            setattr(world, name, value)
         yield world
 
 
 @pytest.fixture
-async def world(bare_world: World) -> World:
+async def bare_world(
+    request: pytest.FixtureRequest, furnished: Furnish, tmp_path: Path, clock: FakeClock
+) -> AsyncIterator[World]:
+    """A service with an operator and a tenant, nothing else."""
+    async with copied_world(request, furnished(False), tmp_path, clock) as world:
+        yield world
+
+
+@pytest.fixture
+async def world(
+    request: pytest.FixtureRequest, furnished: Furnish, tmp_path: Path, clock: FakeClock
+) -> AsyncIterator[World]:
     """A service in which alice delegated account alice on host h1 to the client portal."""
-    await bare_world.furnish()
-    return bare_world
+    async with copied_world(request, furnished(True), tmp_path, clock) as world:
+        yield world
 
 
 os.environ.pop("TMS_CA_DATABASE_URL", None)

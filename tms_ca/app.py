@@ -12,7 +12,7 @@ from tms_ca.core.errors import Unavailable
 from tms_ca.core.facts import Limits
 from tms_ca.core.keylogin import decide_key
 from tms_ca.core.leniency import decide_leniently
-from tms_ca.http import openapi, pages
+from tms_ca.http import pages
 from tms_ca.http.admission import Admission
 from tms_ca.http.context import CONTEXT, HANDLE, KNOWN_PATHS, Context
 from tms_ca.http.direct import DIRECT, Direct
@@ -238,8 +238,7 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
         app.router.add_route(endpoint.method, endpoint.path, endpoint.__call__)
     if settings.tms_v1.enabled:
         tms_v1.add_routes(app, settings.tms_v1, context.public_url)
-    document = openapi.document(ENDPOINTS)
-    pages.add_routes(app, document)
+    pages.add_routes(app, ENDPOINTS)
 
     async def begin(_: web.Application) -> None:
         await tms_v1.begin(context, settings.tms_v1, log)

@@ -4,6 +4,7 @@ Pages decide nothing by themselves: they go through the same services as the API
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from aiohttp import web
 from tms_ca import __version__
 from tms_ca.core.errors import NotFound, TmsError, Unauthenticated
 from tms_ca.core.names import valid_tenant
-from tms_ca.http import delegation_pages, login_pages, problems
+from tms_ca.http import delegation_pages, login_pages, openapi, problems
 from tms_ca.http.browser import Barred, Visit, next_path, render, see_other, visit_of
 from tms_ca.http.context import CONTEXT, REQUEST_ID
 from tms_ca.http.cookies import SESSION_COOKIE, drop_cookie
+from tms_ca.http.endpoint import Endpoint
 from tms_ca.http.reference import reference
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -46,17 +48,23 @@ _ADVICE: Mapping[int, str] = {
 }
 
 
-def add_routes(app: web.Application, document: dict[str, Any]) -> None:
-    """Add the pages to `app`."""
-    description = orjson.dumps(document)
-    groups = reference(document)
+@cache
+def _described(endpoints: tuple[Endpoint, ...]) -> tuple[bytes, Mapping[str, Any], Mapping[str, Any]]:
+    """Return the document of `endpoints` as JSON, and what the page /docs shows of it."""
+    document = openapi.document(endpoints)
+    return orjson.dumps(document), reference(document), document["info"]
+
+
+def add_routes(app: web.Application, endpoints: tuple[Endpoint, ...]) -> None:
+    """Add the pages to `app`; /docs and /openapi.json describe `endpoints`."""
+    description, groups, info = _described(endpoints)
     stylesheet = _STYLESHEET.read_bytes()
 
-    async def openapi(_: web.Request) -> web.Response:
+    async def describe(_: web.Request) -> web.Response:
         return web.Response(body=description, content_type="application/json")
 
     async def docs(_: web.Request) -> web.Response:
-        return render("docs.html", groups=groups, info=document["info"])
+        return render("docs.html", groups=groups, info=info)
 
     async def style(_: web.Request) -> web.Response:
         return web.Response(body=stylesheet, content_type="text/css", headers={"Cache-Control": "max-age=300"})
@@ -66,7 +74,7 @@ def add_routes(app: web.Application, document: dict[str, Any]) -> None:
 
     app.router.add_get("/", welcome)
     app.router.add_get("/docs", docs)
-    app.router.add_get("/openapi.json", openapi)
+    app.router.add_get("/openapi.json", describe)
     app.router.add_get("/static/tms.css", style)
     app.router.add_get("/t/{tenant}", show(_slash))
     app.router.add_get("/t/{tenant}/", show(delegation_pages.home))

@@ -7,6 +7,7 @@ one count. Unknown users cost the same and answer the same as known ones.
 import asyncio
 import hmac
 from dataclasses import dataclass
+from functools import cache
 
 import pyotp
 from argon2 import PasswordHasher
@@ -47,18 +48,25 @@ def wait_after(failures: int) -> int:
     return min(FIRST_WAIT_SECONDS << min(failures - FREE_FAILURES, 16), LONGEST_WAIT_SECONDS)
 
 
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)  # OWASP's minimum for argon2id
+
+
+@cache
+def _nobodys_hash() -> str:
+    return _HASHER.hash("nobody has this password")
+
+
 class Passwords:
     """argon2id, off the event loop."""
 
     def __init__(self) -> None:
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)  # OWASP's minimum for argon2id
         self._turn = asyncio.Semaphore(_PARALLEL_HASHES)
-        self._nobody = self._hasher.hash("nobody has this password")
+        self._nobody = _nobodys_hash()
 
     async def hash(self, password: str) -> str:
         """Return the hash to keep."""
         async with self._turn:
-            return await asyncio.to_thread(self._hasher.hash, password)
+            return await asyncio.to_thread(_HASHER.hash, password)
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Check; a user without a password, or no user, takes as long and fails."""
@@ -67,7 +75,7 @@ class Passwords:
 
     def _verify(self, stored: str | None, password: str) -> bool:
         try:
-            self._hasher.verify(stored or self._nobody, password)
+            _HASHER.verify(stored or self._nobody, password)
         except (VerifyMismatchError, InvalidHashError):
             return False
         return stored is not None

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ def _config() -> Config:
     return config
 
 
+@cache
+def _revisions() -> frozenset[str]:
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
+@cache
 def head() -> str:
     """Return the revision of this release."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
@@ -49,13 +56,15 @@ def _upgrade(connection: Connection) -> None:
         connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
         connection.execute(text(f"SET LOCAL statement_timeout = '{int(_STATEMENT_SECONDS)}s'"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
-    config = _config()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if (found := _current(connection)) not in {None, *known}:
+    found = _current(connection)
+    if found == head():
+        return
+    if found not in {None, *_revisions()}:
         raise Unavailable(
             "database_revision",
             f"the database has revision {found}, which this release does not know; is it of a newer one?",
         )
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
