@@ -53,6 +53,15 @@ def test_nothing_else_is_forgiven_even_where_something_has_ended(path, value, re
         assert isinstance(judge(changed(bad, end, ended)), Denial), (path, end)
 
 
+def test_an_admins_word_and_a_reservation_that_ended_are_forgiven_too():
+    facts = changed(changed(KEY_FACTS, "around.user.mfa_verified_at", None), "around.user.mfa_until", NOW)
+    assert judge(facts).forgiven == "mfa_expired"
+    assert judge(changed(facts, "around.user.mfa_until", NOW + 1)).forgiven is None
+    assert judge(changed(facts, "reserved_until", NOW)).forgiven == "reservation_expired"
+    assert judge(changed(facts, "reserved_until", NOW + 1)).forgiven is None
+    assert judge(changed(facts, "around.user.mfa_until", None)).reason == "mfa_never"
+
+
 def test_a_use_that_can_be_taken_is_taken():
     facts = changed(changed(KEY_FACTS, "key.uses_left", 3), "around.link.expires_at", NOW)
     verdict = judge(facts)
