@@ -130,9 +130,16 @@ async def test_without_a_good_credential_every_endpoint_refuses_in_the_old_words
 async def test_a_credential_of_another_kind_or_tenant_is_none(tms):
     await tms.world.good("POST", "/api/v1/tenants", auth=tms.world.operator, json={"tenant": "other"})
     stranger = await tms.new_admin("boss2", "other") | await tms.new_client("portal2", "other")
+    swapped = {
+        "X-TMS-TENANT": "default",
+        **{name.replace("CLIENT", "ADMIN"): value for name, value in tms.client.items()},
+        **{name.replace("ADMIN", "CLIENT"): value for name, value in tms.admin.items() if "TENANT" not in name},
+    }
     for endpoint in NEEDING:
         values = {"tenant": "t9"} if name_of(endpoint) == "POST tenants/{tenant}" else {}
         reply = await ask(tms, endpoint, stranger | {"X-TMS-TENANT": "default"}, **values)
+        assert reply.status == 401, endpoint.name
+        reply = await ask(tms, endpoint, swapped, **values)
         assert reply.status == 401, endpoint.name
         if set(endpoint.kinds) != set(Kind):
             headers = tms.client if Kind.CLIENT not in endpoint.kinds else tms.admin

@@ -35,7 +35,7 @@ class ChangedMeanwhile(Exception):
 
 
 class Authentication:
-    """Check credentials. Secrets are 256-bit random and found by their digest, so that no guess is ever compared."""
+    """Check credentials. Secrets are random and found by their digest, so that no guess is ever compared."""
 
     def __init__(self, database: Database, facts: RememberedFacts, clock: Clock) -> None:
         self._database = database
