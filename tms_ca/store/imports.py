@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Table, func, insert, or_, select, text
+from sqlalchemy import Select, Table, func, insert, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -64,7 +64,7 @@ async def here(connection: AsyncConnection, tenant: str) -> Here:
 
     async def rows(table: Table, *names: str) -> Sequence[Any]:
         query = select(*(table.c[name] for name in names)).where(table.c.tenant == tenant)
-        return (await connection.execute(query)).all()
+        return await _all(connection, query)
 
     found = Here()
     itself = await rows(tables.tenants, "enabled")
@@ -102,6 +102,12 @@ async def here(connection: AsyncConnection, tenant: str) -> Here:
     return found
 
 
+async def _all(connection: AsyncConnection, query: Select[Any]) -> Sequence[Any]:
+    """Return every row, fetched a thousand at a time: however many there are, no answer takes longer than it may."""
+    found: Sequence[Any] = await (await connection.stream(query)).all()
+    return found
+
+
 async def _delegations(connection: AsyncConnection, tenant: str, found: Here) -> None:
     d = tables.delegations.c
     query = (
@@ -111,7 +117,7 @@ async def _delegations(connection: AsyncConnection, tenant: str, found: Here) ->
         .order_by(d.expires_at)
     )
     # Of several, the one that ends last, as the wire API shows it.
-    for client_id, user, delegation_id, end in await connection.execute(query):
+    for client_id, user, delegation_id, end in await _all(connection, query):
         found.delegations[client_id, user] = (delegation_id, end)
 
 
@@ -128,7 +134,7 @@ async def known_digests(connection: AsyncConnection, digests: Sequence[bytes]) -
 async def numbers_shown(connection: AsyncConnection) -> dict[str, set[int]]:
     """Return the numbers that the TMS wire API shows of each kind of thing, in every tenant."""
     found: dict[str, set[int]] = {}
-    for kind, number in await connection.execute(select(_N.kind, func.coalesce(_N.kept, _N.number))):
+    for kind, number in await _all(connection, select(_N.kind, func.coalesce(_N.kept, _N.number))):
         found.setdefault(kind, set()).add(number)
     return found
 
