@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import running_world
+from tests.conftest import Furnish, copied_world
 from tests.fakes import FakeClock
 from tests.tms_v1.wire import Tms
 
@@ -14,7 +14,7 @@ Started = Callable[..., AbstractAsyncContextManager[Tms]]
 
 
 @pytest.fixture
-def started(tmp_path: Path, fresh_database: str, clock: FakeClock) -> Started:
+def started(request: pytest.FixtureRequest, furnished: Furnish, tmp_path: Path, clock: FakeClock) -> Started:
     """Return what starts a service; settings of [tms_v1] as TOML, such as strict="false".
 
     How often it may be asked is bound only where a test says so: tests are quicker than what is let through.
@@ -23,7 +23,7 @@ def started(tmp_path: Path, fresh_database: str, clock: FakeClock) -> Started:
     @asynccontextmanager
     async def start(**set_: str) -> AsyncIterator[Tms]:
         set_ = {"enabled": "true", "requests_per_minute": "1000000", **set_}
-        async with running_world(tmp_path / "data", fresh_database, clock, **set_) as world:
+        async with copied_world(request, furnished(False), tmp_path, clock, **set_) as world:
             tms = Tms(world)
             await tms.furnish()
             yield tms
