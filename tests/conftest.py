@@ -69,10 +69,14 @@ class _Postgres:
 
     def __init__(self) -> None:
         self._running = cluster()
-        self.url = self._running.__enter__()
+        self.server = self._running.__enter__()
+        self.url = self.server.url()
         # In a thread of its own: a test's loop may be running when the first test asks for the cluster.
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(asyncio.run, self._template()).result()
+            try:
+                thread.submit(asyncio.run, self._template()).result()
+            except Exception as error:
+                raise RuntimeError(f"no template; PostgreSQL says: {self.server.log()}") from error
 
     async def _template(self) -> None:
         admin = await asyncpg.connect(self.url.format(database="postgres"))

@@ -47,7 +47,7 @@ class Server:
         self.own(base)
         self._options = [
             f"listen_addresses={'127.0.0.1' if port else ''}", f"port={port or 5432}", f"unix_socket_directories={base}",
-            "max_connections=200", "shared_buffers=32MB", "log_min_messages=fatal", *options,
+            "max_connections=200", "shared_buffers=32MB", "log_min_messages=log", *options,
         ]  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -79,8 +79,12 @@ class Server:
         ready = [_bin("pg_isready"), "-q", "-h", self.base, "-p", str(self.port or 5432)]
         while subprocess.run(ready, check=False, **self._quiet).returncode != 0:
             if self.process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError("PostgreSQL did not start: " + (self.base / "log").read_text())
+                raise RuntimeError(f"PostgreSQL did not start: {self.log()}")
             time.sleep(0.05)
+
+    def log(self) -> str:
+        """Return the end of what it wrote."""
+        return (self.base / "log").read_text(errors="replace")[-2000:]
 
     def family(self) -> list[int]:
         """Return the process ids of the server and all its children."""
@@ -130,8 +134,8 @@ def server(*options: str, port: int | None = None, made: bool = True) -> Iterato
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[str]:
-    """Yield the URL (without a database) of a fresh cluster."""
+def cluster() -> Iterator[Server]:
+    """Yield a fresh cluster that runs."""
     with server("fsync=off") as running:
         running.start()
-        yield running.url()
+        yield running
