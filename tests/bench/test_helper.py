@@ -48,7 +48,10 @@ def test_the_helper_s_tables_are_replaced_and_nothing_else(tmp_path):
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_what_is_timed_asks_and_is_answered():
     # Not in tmp_path: the daemon takes no path of more than 80 characters, and nobody knows how long that one is.
-    with tempfile.TemporaryDirectory(prefix="tms-helper-") as directory, _commands(Path(directory) / "h") as (commands, _):
+    with (
+        tempfile.TemporaryDirectory(prefix="tms-helper-") as directory,
+        _commands(Path(directory) / "h") as (commands, _),
+    ):
         Path(directory).chmod(0o755)
         for name in ("socket", "https", "curl"):
             done = subprocess.run(commands[name], capture_output=True, check=False, env=ENVIRONMENT, timeout=30)

@@ -34,7 +34,9 @@ def _approved(machines: Machines, user: str, *more: str) -> tuple[Terminal, Term
 def test_help_shows_both_kinds_of_people_their_commands():
     done = ran("tms_ca.client.cli", "--help")
     assert done.code == 0
-    for name in "login logout whoami mfa delegations approve deny revoke delegate delegation cert ssh reserve unreserve".split():
+    for name in (
+        "login logout whoami mfa delegations approve deny revoke delegate delegation cert ssh reserve unreserve".split()
+    ):
         assert f"\n    {name}" in done.out
 
 
