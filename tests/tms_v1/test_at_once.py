@@ -52,3 +52,23 @@ async def test_replicas_that_start_at_once_make_one_test_tenant(tms):
             assert await query(world, f"SELECT count(*) FROM {table} WHERE tenant = 'test'") == [(1,)], table
         await asyncio.gather(*(context.seeded_tenant.settle(wanted=False) for context in contexts))
         assert await query(world, "SELECT count(*) FROM tenants WHERE enabled") == [(1,)]
+
+
+async def test_what_races_a_wipe_comes_before_it_or_is_refused(tms):
+    world = tms.world
+    theirs = admin_of(await tms.good("POST", "tenants/t1", tms.admin, None, 201))
+    world.tenant = "t1"
+    await world.furnish()
+
+    def asked(at):
+        body = {"tenant": "t1", "tms_user_id": f"u{at}", "ttl_minutes": 5}
+        return [world.issue(), tms.call("POST", "usermfa", theirs, body)]
+
+    first, wiped, second = [asked(at) for at in range(5)], tms.call("DELETE", "tenants/wipe/t1", theirs), asked(9)
+    replies = await asyncio.gather(*(call for pair in first for call in pair), wiped, *second)
+    assert {reply.status for reply in replies} <= {200, 201, 400, 401, 403, 404}
+    assert replies[10].status == 200
+    for table in ("tenants", "users", "clients", "delegations", "credentials", "ca_keys"):
+        assert await query(world, f"SELECT count(*) FROM {table} WHERE tenant = 't1'") == [(0,)], table
+    issued = sum(reply.status == 201 and "certificate" in reply.json for reply in replies)
+    assert await query(world, "SELECT count(*) FROM certificates WHERE tenant = 't1'") == [(issued,)]

@@ -166,7 +166,7 @@ async def test_one_of_a_name_and_one_of_an_application_s_version(tms):
 
 
 async def test_lists_are_complete_and_in_order(tms):
-    names = [f"c{i:02}" for i in range(30)] + ["B", "a", "_z"]
+    names = [f"c{i:02}" for i in range(30)] + ["B", "a", "_z", "list"]
     for at, name in enumerate(reversed(names)):
         await register(tms, client_id=name, app_version=str(at))
     listed = await tms.good("GET", "client/list", tms.admin)
