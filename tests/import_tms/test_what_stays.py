@@ -152,6 +152,34 @@ async def test_who_was_revoked_and_deleted_here_does_not_come_back(tms: Tms, old
     assert report.tables["user_hosts"].came == report.tables["user_mfa"].came == 1  # bob, and his other host
 
 
+async def test_an_import_takes_no_host_from_the_tenant_that_has_it(tms: Tms, old: Old, bring: Bring, old_url):
+    """Whose user hosts are older on the old server has a host first; whoever registered it here had it before them."""
+    await tms.world.add_host("h1")
+    keys = {}
+    for at, name in enumerate(("second", "first")):
+        old.tenant(name)
+        old.client(f"c-{name}", name, tenant=name)
+        old.user(tenant=name)
+        old.delegation(f"c-{name}", tenant=name)
+        for host in ("h1", "h2"):
+            old.link(tenant=name, host=host, created=old.now - 100 * DAY - at)
+            keys[name, host] = old.key(tenant=name, client_id=f"c-{name}", host=host)
+    report = await bring(old_url())
+    assert report.tables["pubkeys"].came == 4
+    given = []
+    for (name, host), key in keys.items():
+        ask = {"user": "alice", "host": host, "public_key_fingerprint": key}
+        if (await tms.call("POST", "pubkeys/creds/retrieve", None, ask)).status == 200:
+            given.append((name, host))
+    assert given == [("first", "h2")]
+    said = {(one["tenant"], one["name"].split()[1], one["reason"][:70]) for one in report.as_object()["notes"]}
+    opens = "opens nothing over /v1/tms: the host '{}' was first in tenant '{}',".format
+    assert said == {
+        ("second", "host=h1", opens("h1", "default")[:70]), ("first", "host=h1", opens("h1", "default")[:70]),
+        ("second", "host=h2", opens("h2", "first")[:70]),
+    }  # fmt: skip
+
+
 async def test_a_reservation_lasts_no_longer_than_48_hours(tms: Tms, old: Old, bring: Bring, old_url):
     old.everything()
     key = old.key()

@@ -10,7 +10,7 @@ from tms_ca.core.record import record
 from tms_ca.services.import_report import Came, ImportReport, Remark
 from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store.imports import Here, Kept
-from tms_ca.store.tms_source_rows import OldRow
+from tms_ca.store.tms_source_rows import OldKey, OldRow
 
 
 @record
@@ -41,7 +41,11 @@ class Draft:
     report: ImportReport
     numbers: dict[str, set[int]]  # that are shown for things of each kind
     taken: set[bytes]  # digests of the secrets that are here, in any tenant
+    elsewhere: set[str]  # hosts that other tenants had before the import
+    begun: dict[str, int]  # when each host was first linked on the old server
     items: list[Item] = field(default_factory=list)
+    hosts: dict[str, int] = field(default_factory=dict)  # that the plan makes: since when they count as registered
+    keys: list[tuple[OldKey, str]] = field(default_factory=list)  # that come, with how they are named in the report
 
     def comes(
         self,

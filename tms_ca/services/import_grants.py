@@ -35,6 +35,9 @@ def plan_link(draft: Draft, row: OldLink) -> None:
     deeds: list[Deed] = []
     if row.host not in here.hosts:
         here.hosts.add(row.host)
+        # Of several tenants that have a host of one name, the one that had it first gives out keys for it. An import
+        # takes it from none: an old row says nothing about who registered the host here.
+        draft.hosts[row.host] = draft.now if row.host in draft.elsewhere else draft.begun[row.host]
         rows.append((tables.hosts, _host(draft, row)))
         deeds.append(Deed("hosts.create", row.host, {"imported_id": row.id}))
     link_id = new_id("lnk")
@@ -73,7 +76,7 @@ def _unfit_link(draft: Draft, row: OldLink) -> str:
 def _host(draft: Draft, row: OldLink) -> dict[str, object]:
     return {
         "tenant": draft.tenant, "host": row.host, "addresses": [], "ssh_host_keys": [], "enabled": True,
-        "principal_format": PrincipalFormat.ACCOUNT_AT_HOST, "created_at": row.created,
+        "principal_format": PrincipalFormat.ACCOUNT_AT_HOST, "created_at": draft.hosts[row.host],
     }  # fmt: skip
 
 

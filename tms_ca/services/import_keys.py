@@ -1,6 +1,7 @@
 """Live public keys and live reservations of an old TMS server, as they will be here."""
 
 import re
+from collections.abc import Sequence
 
 from tms_ca.core import names
 from tms_ca.core.errors import Invalid
@@ -64,6 +65,7 @@ def plan_key(draft: Draft, row: OldKey) -> None:
     }  # fmt: skip
     deeds = [Deed("public-keys.create", key_id, detail)]
     draft.comes("pubkeys", row, NumberOf.KEY, key.fingerprint, [(tables.public_keys, values)], deeds, name)
+    draft.keys.append((row, name))
     shut = _opens_nothing(draft, row)
     if shut:
         draft.remark(Came.NOTED, "pubkeys", row, name, f"opens nothing here: {shut}; the old server gave it out")
@@ -100,6 +102,23 @@ def _opens_nothing(draft: Draft, row: OldKey) -> str:
         f"its uses are used up{forgiven}": row.max_uses < ANY_NUMBER and row.remaining_uses <= 0,
     }
     return next((fault for fault, is_so in faults.items() if is_so), "")
+
+
+def note_hosts_of_others(drafts: Sequence[Draft], before: Sequence[tuple[str, int, str]]) -> None:
+    """Name the keys for hosts that are another tenant's, too, and were first; `before` is what there was of hosts."""
+    owners: dict[str, tuple[int, str]] = {}
+    made = [(host, at, draft.tenant) for draft in drafts for host, at in draft.hosts.items()]
+    for host, at, tenant in [*before, *made]:
+        owners[host] = min((at, tenant), owners.get(host, (at, tenant)))
+    for draft in drafts:
+        for row, name in draft.keys:
+            owner = owners[row.host][1]
+            if owner != draft.tenant:
+                draft.remark(
+                    Came.NOTED, "pubkeys", row, name,
+                    f"opens nothing over /v1/tms: the host {row.host!r} was first in tenant {owner!r}, and only its "
+                    "keys are given out, unless tms_v1.retrieve_tenants leaves that tenant out",
+                )  # fmt: skip
 
 
 def plan_reservation(draft: Draft, row: OldReservation) -> None:

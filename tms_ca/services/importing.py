@@ -19,7 +19,7 @@ from tms_ca.services.directory import Directory, new_signers
 from tms_ca.services.import_draft import Draft, Item, named
 from tms_ca.services.import_grants import plan_address, plan_delegation, plan_link
 from tms_ca.services.import_holders import digests_of, plan_admin, plan_client, plan_mfa
-from tms_ca.services.import_keys import plan_key, plan_reservation
+from tms_ca.services.import_keys import note_hosts_of_others, plan_key, plan_reservation
 from tms_ca.services.import_report import Came, ImportReport, Remark
 from tms_ca.services.journal import OK, event
 from tms_ca.services.tms_v1_numbers import NumberOf
@@ -63,10 +63,14 @@ class Importing:
         self._count(report, source, tenants)
         highest = max((row.id for table in TABLES for row in source.rows[table]), default=0)
         belonging = _by_tenant(source)
+        async with self._database.read() as connection:
+            hosts = await imports.hosts_everywhere(connection)
+        drafts: list[Draft] = []
         for tenant in source.rows["tenants"]:
             if tenants and tenant.tenant not in tenants:
                 continue
-            draft = await self._plan(report, belonging[tenant.tenant], tenant)
+            draft = await self._plan(report, belonging[tenant.tenant], tenant, hosts)
+            drafts.append(draft)
             if not dry_run:
                 try:
                     await self._write(caller, tenant, draft, highest)
@@ -76,6 +80,7 @@ class Importing:
                         f"somebody made the same things in tenant {draft.tenant!r} meanwhile; "
                         "nothing is half done: repeat the import",
                     ) from error
+        note_hosts_of_others(drafts, hosts)
         return report
 
     def _count(self, report: ImportReport, source: Source, tenants: Sequence[str]) -> None:
@@ -103,13 +108,24 @@ class Importing:
             reason = f"{one.why}; mend it on the old server"
             report.remarks.append(Remark(Came.NOT, one.table, one.id, one.tenant, f"id={one.id}", reason))
 
-    async def _plan(self, report: ImportReport, of_table: Mapping[str, list[Any]], tenant: OldTenant) -> Draft:
+    async def _plan(
+        self,
+        report: ImportReport,
+        of_table: Mapping[str, list[Any]],
+        tenant: OldTenant,
+        hosts: Sequence[tuple[str, int, str]],
+    ) -> Draft:
         name = str(tenant.tenant)
         async with self._database.read() as connection:
             here = await imports.here(connection, name)
             numbers = await imports.numbers_shown(connection)
             taken = await imports.known_digests(connection, digests_of(of_table["admin"] + of_table["clients"]))
-        draft = Draft(name, self._clock.now(), here, report, numbers, taken)
+        now = self._clock.now()
+        elsewhere = {host for host, _, owner in hosts if owner != name}
+        begun: dict[str, int] = {}
+        for link in of_table["user_hosts"]:
+            begun[link.host] = min(link.created, now, begun.get(link.host, now))
+        draft = Draft(name, now, here, report, numbers, taken, elsewhere, begun)
         if not valid_tenant(name):
             return draft
         if here.enabled is None:

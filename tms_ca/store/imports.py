@@ -139,6 +139,12 @@ async def numbers_shown(connection: AsyncConnection) -> dict[str, set[int]]:
     return found
 
 
+async def hosts_everywhere(connection: AsyncConnection) -> list[tuple[str, int, str]]:
+    """Return name, time of registration and tenant of every host of every tenant."""
+    h = tables.hosts.c
+    return [(host, at, tenant) for host, at, tenant in await _all(connection, select(h.host, h.created_at, h.tenant))]
+
+
 async def insert_rows(connection: AsyncConnection, rows: Iterable[tuple[Table, Mapping[str, object]]]) -> None:
     """Insert rows of several tables, those of one table in one statement, each after what it refers to."""
     grouped: dict[str, list[dict[str, object]]] = {}
