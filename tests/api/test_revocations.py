@@ -234,3 +234,24 @@ async def test_a_list_of_revocations_by_selector_and_value(world):
     assert {one["selector"] for one in found["items"]} == {"serial", "user"}
     one = await world.good("GET", f"revocations?selector=serial&value={issued['serial']}", auth=world.operator)
     assert [item["value"] for item in one["items"]] == [issued["serial"]]
+
+
+@pytest.mark.parametrize(
+    ("selector", "path", "made"),
+    [
+        ("user", "users/alice", ("users", {"user": "alice"})),
+        ("client_id", "clients/portal", ("clients", {"client_id": "portal"})),
+        ("host", "hosts/h1", ("hosts", {"host": "h1"})),
+    ],
+)
+async def test_deleting_and_making_anew_lifts_no_revocation(world, selector, path, made):
+    noun, body = made
+    revocation = (await revoke(world, **{selector: path.partition("/")[2]})).json
+    await world.good("DELETE", path, auth=world.operator)
+    again = await world.good("POST", noun, auth=world.operator, json=body)
+    assert again["revocation_id"] == revocation["id"]
+    await world.good("POST", f"revocations/{revocation['id']}/lift", auth=world.operator)
+    assert (await world.good("GET", path, auth=world.operator))["revocation_id"] is None
+    # Its twin: once lifted, a new one of the name begins without.
+    await world.good("DELETE", path, auth=world.operator)
+    assert (await world.good("POST", noun, auth=world.operator, json=body))["revocation_id"] is None

@@ -55,8 +55,18 @@ async def add_in(
         await shelf.add(transaction.connection, **{"tenant": tenant, **values})
     except IntegrityError as error:
         raise _integrity(shelf, error) from error
+    await _still_revoked(transaction, shelf, tenant, str(key[-1]))
     transaction.record(event(clock, caller, tenant, f"{plural(shelf)}.create", str(key[-1]), OK, **detail))
     return there(shelf, await shelf.get(transaction.connection, *key), str(key[-1]))
+
+
+async def _still_revoked(transaction: Transaction, shelf: Shelf[R], tenant: str, name: str) -> None:
+    """Put the revocation of one of this name that was deleted on the new one: only lifting it lets the name act."""
+    selector = _SELECTORS.get(shelf.noun)
+    if selector in revocations.MARKED:
+        standing = await revocations.standing_id(transaction.connection, tenant, selector, name)
+        if standing is not None:
+            await revocations.mark(transaction.connection, tenant, selector, name, standing)
 
 
 async def remove_in(transaction: Transaction, clock: Clock, caller: Caller, shelf: Shelf[R], *key: str) -> int:

@@ -9,7 +9,7 @@ from tms_ca.core.model import CertificateRecord, Selector
 from tms_ca.store import pages, rows
 from tms_ca.store.tables import certificates, clients, hosts, krls, revoked_certificates, tenants, users
 
-_MARKED = {Selector.USER: users.c.user, Selector.CLIENT: clients.c.client_id, Selector.HOST: hosts.c.host}
+MARKED = {Selector.USER: users.c.user, Selector.CLIENT: clients.c.client_id, Selector.HOST: hosts.c.host}
 
 _NEWEST_FIRST = pages.Order(("id",), (("delegation_id",), ("user",), ("host",), ("client_id",)), descending=True)
 
@@ -66,7 +66,7 @@ async def mark(
     connection: AsyncConnection, tenant: str, selector: Selector, value: str, revocation_id: str | None
 ) -> bool:
     """Set or clear the standing revocation of a user, client or host; False when there is no such thing."""
-    column = _MARKED[selector]
+    column = MARKED[selector]
     result = await connection.execute(
         update(column.table).where(column.table.c.tenant == tenant, column == value).values(revocation_id=revocation_id)
     )
