@@ -3,8 +3,14 @@
 import asyncio
 
 import pytest
+from sqlalchemy import update
 
 from tests.reservations.test_reservations import HOUR, child_of, end, reserve
+from tms_ca.core.access import Role
+from tms_ca.core.model import Caller
+from tms_ca.services.authentication import ChangedMeanwhile
+from tms_ca.services.issuance import with_reservation
+from tms_ca.store.tables import delegations
 
 AT_ONCE = 8
 
@@ -43,16 +49,16 @@ async def test_what_was_issued_at_the_moment_of_its_end_opens_nothing_past_the_w
 
 
 async def test_none_is_made_beside_the_end_of_what_it_rests_on(world):
-    """A reservation that is committed was decided on what was true at its commit."""
-    body = {"delegation_id": world.delegation["id"], "reason": "test"}
-    answers = await asyncio.gather(
-        *(reserve(world) for _ in range(AT_ONCE)), world.call("POST", "revocations", auth=world.operator, json=body)
-    )
-    assert answers.pop().status == 201
-    assert {answer.status for answer in answers} <= {201, 403}
-    events = (await world.good("GET", "audit-events?limit=1000", auth=world.operator))["items"]
-    actions = [one["action"] for one in sorted(events, key=lambda one: one["seq"]) if one["outcome"] == "ok"]
-    assert "reservations.create" not in actions[actions.index("revocations.create") :]
+    """What is decided before a change that is not committed yet is decided anew once it is."""
+    parent = (await reserve(world)).json["id"]
+    async with world.context.directory._database.change("default") as change:
+        revoked = update(delegations).where(delegations.c.delegation_id == world.delegation["id"])
+        await change.connection.execute(revoked.values(status="revoked"))
+        asked = [asyncio.create_task(one) for one in (reserve(world), reserve(world), child_of(world, parent))]
+        done, _ = await asyncio.wait(asked, timeout=0.3)
+        assert not done
+    answers = await asyncio.gather(*asked)
+    assert [answer.code for answer in answers] == ["delegation_revoked"] * 3
 
 
 async def test_many_at_once_do_not_stand_in_each_other_s_way(world):
@@ -65,3 +71,14 @@ async def test_the_same_one_is_taken_back_once(world):
     name = (await reserve(world)).json["id"]
     answers = await asyncio.gather(*(end(world, name, world.operator) for _ in range(AT_ONCE)))
     assert sorted(answer.status for answer in answers) == [204] + [404] * (AT_ONCE - 1)
+
+
+async def test_a_reservation_of_another_moment_than_the_facts_is_not_decided_on(world):
+    name = (await reserve(world)).json["id"]
+    remembered = world.context.issuance._facts
+    facts = await remembered.for_issue("default", "portal", "alice", "h1", "alice", "")
+    caller = Caller(Role.CLIENT, "default", "portal")
+    assert (await with_reservation(remembered, caller, facts, name)).reservation is not None
+    await world.good("PATCH", "users/alice", auth=world.operator, json={"display_name": "A"})
+    with pytest.raises(ChangedMeanwhile):
+        await with_reservation(remembered, caller, facts, name)

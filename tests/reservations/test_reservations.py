@@ -125,29 +125,50 @@ async def _reset(world):
     await world.good("DELETE", "users/alice/mfa", auth=world.operator)
 
 
-ENDINGS = {
-    "client disabled": (lambda w: _patch(w, "clients/portal", enabled=False), "client_disabled"),
-    "client revoked": (lambda w: _revoke(w, client_id="portal"), "client_revoked"),
-    "user disabled": (lambda w: _patch(w, "users/alice", enabled=False), "user_disabled"),
-    "user revoked": (lambda w: _revoke(w, user="alice"), "user_revoked"),
-    "host disabled": (lambda w: _patch(w, "hosts/h1", enabled=False), "host_disabled"),
+ENDED = {
+    "second factor reset": (_reset, "reservation_unknown"),
     "link ended": (_end_link, "account_link_expired"),
     "link deleted and made anew": (_drop_link, "reservation_unknown"),
     "delegation revoked": (lambda w: _revoke(w, delegation_id=w.delegation["id"]), "delegation_revoked"),
-    "second factor reset": (_reset, "reservation_unknown"),
+}
+LIFTED = {
+    "client_disabled": "clients/portal",
+    "user_disabled": "users/alice",
+    "host_disabled": "hosts/h1",
+    "client_revoked": {"client_id": "portal"},
+    "user_revoked": {"user": "alice"},
+    "host_revoked": {"host": "h1"},
 }
 
 
-@pytest.mark.parametrize("how", ENDINGS)
-async def test_it_carries_past_the_window_and_past_nothing_else(world, reserved, how):
-    issued = await world.issue(reservation_id=reserved)
-    assert issued.status == 201
-    assert (await world.check(issued.json["certificate"])).status == 200
-    change, code = ENDINGS[how]
+async def _both(world, reserved, certificate) -> tuple[Reply, Reply]:
+    return await world.issue(reservation_id=reserved), await world.check(certificate)
+
+
+@pytest.mark.parametrize("how", ENDED)
+async def test_it_carries_past_the_window_and_not_past_what_it_rests_on(world, reserved, how):
+    issued = (await world.issue(reservation_id=reserved)).json["certificate"]
+    assert [one.status for one in await _both(world, reserved, issued)] == [201, 200]
+    change, code = ENDED[how]
     await change(world)
-    refused = await world.issue(reservation_id=reserved)
-    assert (refused.status, refused.code) == (403, code)
-    assert (await world.check(issued.json["certificate"])).status in {401, 403}
+    asked, login = await _both(world, reserved, issued)
+    assert (asked.status, asked.code, login.status) == (403, code, 403)
+
+
+async def test_it_carries_nobody_who_is_disabled_or_revoked(world, reserved):
+    for code, what in LIFTED.items():
+        issued = (await world.issue(reservation_id=reserved)).json["certificate"]
+        assert [one.status for one in await _both(world, reserved, issued)] == [201, 200]
+        if isinstance(what, str):
+            await _patch(world, what, enabled=False)
+        else:
+            revoked = await world.good("POST", "revocations", auth=world.operator, json={**what, "reason": "test"})
+        asked, login = await _both(world, reserved, issued)
+        assert (asked.status, asked.code, login.status) == (403, code, 403)
+        if isinstance(what, str):
+            await _patch(world, what, enabled=True)
+        else:
+            await world.good("POST", f"revocations/{revoked['id']}/lift", auth=world.operator)
 
 
 async def test_it_is_made_only_where_everything_stands(world, reserved):
@@ -197,10 +218,9 @@ async def test_a_child_ends_with_its_parent(world, reserved):
     assert (await child_of(world, reserved)).code == "reservation_expired"
 
 
-@pytest.mark.parametrize(("query", "code", "left"), [
-    ("", "reservation_expired", 1), ("?related=false", "reservation_expired", 1),
-    ("?related=true", "reservation_unknown", 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("query", "code", "left"), [("", "reservation_expired", 1), ("?related=true", "reservation_unknown", 0)]
+)
 async def test_children_end_when_their_parent_is_taken_back(world, reserved, query, code, left):
     child, other = (await child_of(world, reserved)).json["id"], (await child_of(world, reserved)).json["id"]
     issued = await world.issue(reservation_id=child)
@@ -255,6 +275,8 @@ async def test_a_plain_key_goes_on_with_a_reservation_of_its_own(world):
     await world.good("PATCH", "/api/v1/tenants/default", auth=world.operator, json={"mfa_window_seconds": 600})
     assert (await login()).status == 200
     assert (await reserve(world, public_key_fingerprint=key)).code == "mfa_expired"
+    assert (await child_of(world, certs, public_key_fingerprint=key)).code == "reservation_other"
+    assert (await child_of(world, keys)).code == "reservation_other"
     child = (await child_of(world, keys, public_key_fingerprint=key)).json["id"]
     assert (await end(world, keys, world.clients["portal"])).status == 204
     assert (await login()).code == "reservation_expired"
