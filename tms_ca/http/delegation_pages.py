@@ -10,7 +10,7 @@ from schemas.delegations import ApproveShape
 from tms_ca.core.access import Action
 from tms_ca.core.errors import Conflict, Invalid, NotFound
 from tms_ca.core.model import Delegation, DelegationStatus, Selector
-from tms_ca.http import words
+from tms_ca.http import reservation_pages, words
 from tms_ca.http.browser import Visit, see_other
 from tms_ca.http.endpoint import load
 from tms_ca.services.delegations import Narrowing
@@ -38,7 +38,9 @@ async def home(visit: Visit) -> web.Response:
     for one in found:
         standing = one.status_at(now)
         lists[standing if standing in lists else "ended"].append((one, standing))
-    return visit.render("home.html", lists=lists, more=more, mfa=visit.mfa_current())
+    reserved, still_more = await reservation_pages.live(visit)
+    more = more or still_more
+    return visit.render("home.html", lists=lists, reserved=reserved, more=more, mfa=visit.mfa_current())
 
 
 async def delegation(visit: Visit) -> web.Response:

@@ -14,7 +14,7 @@ from aiohttp import web
 from tms_ca import __version__
 from tms_ca.core.errors import NotFound, TmsError, Unauthenticated
 from tms_ca.core.names import valid_tenant
-from tms_ca.http import delegation_pages, login_pages, openapi, problems
+from tms_ca.http import delegation_pages, login_pages, openapi, problems, reservation_pages
 from tms_ca.http.browser import Barred, Visit, next_path, render, see_other, visit_of
 from tms_ca.http.context import CONTEXT, REQUEST_ID
 from tms_ca.http.cookies import SESSION_COOKIE, drop_cookie
@@ -88,6 +88,7 @@ def add_routes(app: web.Application, endpoints: tuple[Endpoint, ...]) -> None:
     app.router.add_post(_DELEGATION + "/approve", act_as_user(delegation_pages.approve))
     app.router.add_post(_DELEGATION + "/deny", act_as_user(delegation_pages.deny))
     app.router.add_post(_DELEGATION + "/revoke", act_as_user(delegation_pages.revoke))
+    app.router.add_post("/t/{tenant}/reservations/{reservation_id}/end", act_as_user(reservation_pages.end))
     app.router.add_route("*", "/t/{rest:.*}", _nothing)
 
 

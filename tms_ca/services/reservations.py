@@ -242,6 +242,11 @@ class Reservations:
         async with self._database.read() as connection:
             return await RESERVATIONS.page(connection, wanted, after, limit)
 
+    async def live(self, caller: Caller, tenant: str, limit: int) -> list[Reservation]:
+        """Return up to `limit` that act for the user `caller` and have not ended, the last to end first."""
+        async with self._database.read() as connection:
+            return await store.live_of_user(connection, tenant, caller.id, self._clock.now(), limit)
+
     async def remove(self, caller: Caller, own: str, tenant: str, reservation_id: str) -> int:
         """Take one back; its children end now. Return how many were taken off the record: 1, or 0 for none to see."""
         return await self._remove(caller, own, tenant, reservation_id, related=False)

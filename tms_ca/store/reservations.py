@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, or_, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import Reservation
@@ -24,6 +24,14 @@ RESERVATIONS = Shelf[Reservation](
 async def add(connection: AsyncConnection, made: Reservation) -> None:
     """Insert one."""
     await RESERVATIONS.add(connection, **{name: getattr(made, name) for name in fields_of(Reservation)})
+
+
+async def live_of_user(connection: AsyncConnection, tenant: str, user: str, now: int, limit: int) -> list[Reservation]:
+    """Return up to `limit` reservations of a user that have not ended, the last to end first."""
+    c = reservations.c
+    query = select(reservations).where(c.tenant == tenant, c.user == user, c.expires_at > now)
+    ordered = query.order_by(c.expires_at.desc(), c.reservation_id).limit(limit)
+    return [_reservation(row) for row in (await connection.execute(ordered)).mappings()]
 
 
 async def end_children(connection: AsyncConnection, tenant: str, parent_id: str, now: int) -> int:
