@@ -17,7 +17,10 @@ async def two(world):
 async def test_A_02_another_tenants_ids_are_as_unknown_as_made_up_ones(two):
     issued = await two.issue()
     link = (await two.good("GET", "account-links", auth=two.operator))["items"][0]["id"]
+    wish = {"user": "alice", "host": "h1", "account": "alice", "lifetime_seconds": 60, "purpose": "run"}
+    reserved = (await two.good("POST", "reservations", auth=two.clients["portal"], json=wish))["id"]
     pairs = [
+        (f"reservations/{reserved}", "reservations/00000000-0000-4000-8000-000000000000"),
         (f"certificates/{issued.json['serial']}", "certificates/12345"),
         (f"delegations/{two.delegation['id']}", "delegations/dlg_aaaaaaaaaaaaaaaaaaaa"),
         (f"account-links/{link}", "account-links/lnk_aaaaaaaaaaaaaaaaaaaa"),

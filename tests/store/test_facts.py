@@ -193,7 +193,8 @@ async def test_issue_and_login_never_scan_a_table(world, reader, database_kind):
     if database_kind != "sqlite":
         return  # the plan of a PostgreSQL with hardly a row says nothing
     async with world.context.directory._database.read() as connection:
-        for prepared in (reader._issue, reader._login, reader._credential, reader._session):
+        keys = world.context.plain_keys._reader._prepared
+        for prepared in (reader._issue, reader._login, reader._reservation, reader._credential, reader._session, keys):
             values = tuple(None for _ in prepared.names)
             plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {prepared.sql}", values)).all()
             steps = [step.detail for step in plan]
