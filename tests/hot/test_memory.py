@@ -32,6 +32,7 @@ class Walker:
         self.done: dict[str, int] = {}
         self.revocations: list[str] = []
         self.links: list[str] = []
+        self.reservations: list[str] = []
         self.served = 0
 
     async def furnish(self) -> None:
@@ -48,7 +49,7 @@ class Walker:
     async def step(self) -> None:
         actions = {
             "issue": 6, "lasting": 3, "flag": 3, "tenant": 1, "revoke": 2, "lift": 3, "link": 2, "delegate": 1, "ca": 1, "mfa": 1,
-            "secret": 1, "format": 1, "upkeep": 1, "elsewhere": 1,
+            "secret": 1, "format": 1, "upkeep": 1, "elsewhere": 1, "reserve": 2,
         }  # fmt: skip
         name = self.dice.choices(list(actions), list(actions.values()))[0]
         await getattr(self, name)()
@@ -64,6 +65,8 @@ class Walker:
         world, host = self.dice.choice(self.worlds), self.dice.choice(["h1", "h2"])
         public = self.dice.choice(self.lines)
         body = {"user": "alice", "host": host, "account": "alice", "public_key": public}
+        if self.reservations and self.dice.random() < 0.5:
+            body["reservation_id"] = self.dice.choice(self.reservations)
         reply = await world.call("POST", "certificates", auth=world.clients["portal"], json=body)
         assert reply.status in {201, 401, 403}, reply.json
         if reply.status == 201:
@@ -147,6 +150,19 @@ class Walker:
 
     async def upkeep(self) -> None:
         await self.world.context.upkeep.run(_operator())
+
+    async def reserve(self) -> None:
+        """Make a reservation, and as often take one back."""
+        world = self.dice.choice(self.worlds)
+        if self.reservations and self.dice.random() < 0.5:
+            gone = self.reservations.pop()
+            assert (await self.call("DELETE", f"reservations/{gone}")).status in {204, 404}
+            return
+        body = {"user": "alice", "host": "h1", "account": "alice", "lifetime_seconds": 3600, "purpose": "walk"}
+        made = await world.call("POST", "reservations", auth=world.clients["portal"], json=body)
+        assert made.status in {201, 401, 403}, made.json
+        if made.status == 201:
+            self.reservations.append(made.json["id"])
 
     async def elsewhere(self) -> None:
         """Change another tenant: nothing here rests on that."""
