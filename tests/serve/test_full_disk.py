@@ -29,7 +29,7 @@ def test_E_04_a_full_disk_ends_neither_the_supervisor_nor_its_workers(tmp_path):
         try:
             _fill_and_go_on(service, tmp_path, disk / "filler")
         finally:
-            assert service.stop() == 0
+            assert service.end() == 0
     finally:
         subprocess.run(["umount", disk], check=True)
 

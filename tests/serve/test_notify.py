@@ -39,7 +39,7 @@ def test_the_service_manager_hears_of_start_restart_and_stop(initialised, reques
         assert reloading["RELOADING"] == "1"
         assert 0 <= time.clock_gettime(time.CLOCK_MONOTONIC) - int(reloading["MONOTONIC_USEC"]) / 1e6 < 30
         assert manager.hear() == {"READY": "1"}
-        assert service.stop() == 0
+        assert service.end() == 0
         assert manager.hear() == {"STOPPING": "1"}
 
 

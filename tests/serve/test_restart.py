@@ -91,7 +91,7 @@ def test_new_workers_that_cannot_start_leave_the_old_ones(shop):
 
 def test_workers_that_cannot_start_end_the_service_in_words(shop):
     service = shop(1).service
-    assert service.stop() == 0
+    assert service.end() == 0
     (service.data / "master.key").unlink()
     done = service.tms_ca("serve", "--port", "0", "--workers", "2", check=False)
     assert done.returncode == 1

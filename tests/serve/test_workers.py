@@ -168,7 +168,7 @@ def test_the_run_directory_is_private_and_goes_with_the_service(shop):
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     left = service.data / "run-left-by-a-killed-one"
     left.mkdir()
-    assert service.stop() == 0
+    assert service.end() == 0
     assert not directory.exists()
     service.start()
     assert not left.exists(), "what a killed supervisor left is not removed"
@@ -192,4 +192,4 @@ def test_workers_on_postgresql_have_no_writer_and_see_each_other(shop, postgres_
         until(lambda: not workers(service) & before and len(workers(service)) == 2, 40, "not restarted")
     assert set(load.answers) == {200, 201}
     nothing_is_lost(service, load.received)
-    assert service.stop() == 0
+    assert service.end() == 0

@@ -86,9 +86,14 @@ class Service:
         self._ended(10)
 
     def stop(self) -> int:
-        """SIGTERM; return the exit code."""
+        """Stop it as at a terminal, where nobody waits for load balancers to notice; return the exit code."""
         if self.process is None:
             return 0
+        self.process.send_signal(signal.SIGINT)
+        return self._ended(20)
+
+    def end(self) -> int:
+        """Stop it as a service manager does; return the exit code."""
         self.process.terminate()
         return self._ended(20)
 

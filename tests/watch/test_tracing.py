@@ -136,7 +136,7 @@ def test_a_receiver_that_hangs_keeps_no_request_waiting_and_no_stop(initialised,
                 shop.issue()
                 meanwhile += 1
         assert meanwhile > 5
-        assert shop.service.stop() == 0
+        assert shop.service.end() == 0
         words = [line.get("message") for line in shop.log()]
         assert "stopping" in words
         assert "ended with requests unfinished" not in words
