@@ -11,7 +11,6 @@ from schemathesis.specs.openapi import definitions
 from tms_ca.http.tms_v1.declare import PREFIX
 from tms_ca.http.tms_v1.routes import ENDPOINTS
 from tms_ca.http.tms_v1.specification import document
-from tms_ca.http.tms_v1.yaml import yaml_of
 
 SERVERS = ("https://tms.example/v1",)
 
@@ -62,18 +61,6 @@ def test_headers_queries_and_bodies_are_described():
     shape = document(ENDPOINTS, SERVERS)["components"]["schemas"][body["$ref"].rpartition("/")[2]]
     assert sorted(shape["required"]) == ["tenant", "tms_user_id", "ttl_minutes"]
     assert shape["properties"]["ttl_minutes"]["type"] == "integer"
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"a": [{"b": [], "c": {}}, [1, [None, True]], "x: #y"], "n\n\u2028": "- no\u20ac"},
-        [],
-        {"yes": "no", "1": 1.5},
-    ],
-)
-def test_yaml_says_what_json_says(value):
-    assert yaml.safe_load(yaml_of(value) if value else "[]") == value
 
 
 async def test_anybody_reads_both(started):

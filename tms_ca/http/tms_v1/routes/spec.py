@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
+import yaml
 from aiohttp import web
 
 from tms_ca.http.tms_v1.declare import Call, v1
-from tms_ca.http.tms_v1.yaml import yaml_of
 
 SPEC: web.AppKey[dict[str, Any]] = web.AppKey("tms_v1_spec")
 SPEC_PATH, SPEC_YAML_PATH = "/spec", "/spec_yaml"
@@ -23,7 +23,7 @@ async def spec(call: Call) -> web.StreamResponse:
 async def spec_yaml(call: Call) -> web.StreamResponse:
     """Return this description as YAML."""
     headers = {"Content-Disposition": 'inline; filename="spec.yaml"', "Content-Type": "application/x-yaml"}
-    return web.Response(body=yaml_of(call.request.config_dict[SPEC]).encode(), headers=headers)
+    return web.Response(body=yaml.safe_dump(call.request.config_dict[SPEC], sort_keys=False).encode(), headers=headers)
 
 
 ENDPOINTS = (spec, spec_yaml)
