@@ -153,6 +153,10 @@ def test_settings_are_shown_or_their_fault_is_named(operator: Operator, monkeypa
     settings.write_text('[database]\nurl = "postgresql://tms:hunter2@db.example.org/tms"\n')
     shown = operator("settings", "check").field("database.url")
     assert shown == "postgresql://tms:***@db.example.org/tms"
+    settings.write_text("[tms_v1]\nenabled = true\nmvp = true\n")
+    shown = operator("settings", "check")
+    assert shown.field("tms_v1.mvp") == "yes"
+    assert "tms_v1.mvp is true" in shown.field("less safe than it could be")
     settings.write_text("[limits]\nmax_ttl = 3\n")
     assert "limits.max_ttl: no such setting" in operator("settings", "check", code=2).err
     settings.write_text("")
