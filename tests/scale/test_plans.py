@@ -22,7 +22,7 @@ GROWING = {table.name for table in t.metadata.sorted_tables} - {
 FILTERS = {
     "user": "scale-u000001", "client_id": "scale-c000", "host": "scale-h00001",
     "selector": "serial", "value": "7", "status": "approved", "action": "certificates.issue", "actor": "client:portal",
-    "outcome": "mfa_expired",
+    "outcome": "mfa_expired", "parent_id": "00000000-0000-4000-8000-000000000000",
 }  # fmt: skip
 PAIRS = [("certificates", "user=scale-u000001&client_id=scale-c000"), ("certificates", "client_id=scale-c000&host=h1"),
          ("delegations", "client_id=scale-c000&status=denied"), ("account-links", "user=alice&host=h1"),
@@ -102,6 +102,16 @@ async def walk(world, recorder):
     assert await report(world, *(body["login_id"] for body in bodies[2:])) == []
     assert await report(world, *(body["login_id"] for body in bodies[1:])) == []
     await at("certificate", "GET", f"certificates/{issued[0]['serial']}", auth=world.clients["portal"])
+    wish = {"user": "alice", "host": "h1", "account": "alice", "purpose": "run"}
+    portal = {"auth": world.clients["portal"]}
+    made = await at("reserve", "POST", "reservations", json={**wish, "lifetime_seconds": 3600}, **portal)
+    child = await at("reserve", "POST", "reservations", json={**wish, "parent_id": made.json["id"]}, **portal)
+    recorder.step = "issue"
+    carried = (await world.issue(reservation_id=child.json["id"])).json
+    recorder.step = "login"
+    assert (await world.check(carried["certificate"])).status == 200
+    await at("reservations", "DELETE", f"reservations/{child.json['id']}", **portal)
+    await at("reservations", "DELETE", f"reservations/{made.json['id']}?related=true", **portal)
     recorder.step = "session"
     await world.log_in("alice")
     await world.verify("alice")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import Reservation
@@ -43,9 +43,10 @@ async def end_children(connection: AsyncConnection, tenant: str, parent_id: str,
 
 async def remove_related(connection: AsyncConnection, tenant: str, reservation_id: str) -> int:
     """Delete a reservation and its children; return how many that were."""
-    c = reservations.c
-    which: ColumnElement[bool] = or_(c.reservation_id == reservation_id, c.parent_id == reservation_id)
-    return (await connection.execute(delete(reservations).where(c.tenant == tenant, which))).rowcount
+    c, removed = reservations.c, 0
+    for which in (c.reservation_id == reservation_id, c.parent_id == reservation_id):  # each by an index of its own
+        removed += (await connection.execute(delete(reservations).where(c.tenant == tenant, which))).rowcount
+    return removed
 
 
 async def remove_of_user(connection: AsyncConnection, tenant: str, user: str) -> int:
