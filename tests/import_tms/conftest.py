@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import select
 
 from tests.fakes import FakeClock
 from tests.import_tms.old import Old
-from tests.tms_v1.conftest import started, tms  # noqa: F401 - fixtures
+from tests.tms_v1.conftest import Started, started, tms  # noqa: F401 - fixtures
 from tests.tms_v1.wire import Tms
 from tms_ca.cli.init import local_operator
 from tms_ca.services.import_report import ImportReport
@@ -18,6 +19,15 @@ from tms_ca.store import tables
 from tms_ca.store.tms_source import read_source
 
 Bring = Callable[..., Awaitable[ImportReport]]
+
+
+async def bring_into(
+    tms: Tms, url: str, *tenants: str, dry_run: bool = False  # noqa: F811 - a fixture
+) -> ImportReport:  # fmt: skip
+    """Import the database of a URL."""
+    source = await read_source(url)
+    importing = tms.world.context.importing
+    return await importing.run(local_operator(), source, tenants, dry_run=dry_run)
 
 
 @pytest.fixture
@@ -28,12 +38,7 @@ def old(clock: FakeClock) -> Old:
 @pytest.fixture
 def bring(tms: Tms) -> Bring:  # noqa: F811 - a fixture
     """Return what imports the database of a URL."""
-
-    async def import_(url: str, *tenants: str, dry_run: bool = False) -> ImportReport:
-        source = await read_source(url)
-        return await tms.world.context.importing.run(local_operator(), source, tenants, dry_run=dry_run)
-
-    return import_
+    return partial(bring_into, tms)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What upkeep deletes, and what it must never delete."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -130,6 +131,18 @@ async def test_delegations_go_when_they_ended_and_nothing_rests_on_them(world):
     async with world.context.krls._database.read() as connection:
         left = set((await connection.execute(select(t.delegations.c.delegation_id))).scalars())
     assert left == {endless}, "the certificate that rested on the other is gone, too"
+
+
+async def test_what_rests_on_a_delegation_is_looked_up_by_an_index(few):
+    sweep = retention.delegations_ended("default", few.clock.now())
+    asked = select(*sweep.walk, sweep.ended).where(sweep.within).compile(compile_kwargs={"literal_binds": True})
+    async with few.context.krls._database.read() as connection:
+        if connection.dialect.name != "sqlite":
+            pytest.skip("the plan of SQLite")
+        plan = [row[3] for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}")]
+    for table in ("certificates", "public_keys", "reservations"):
+        (found,) = (line for line in plan if re.search(rf"\b{table}\b", line))
+        assert re.search(rf"SEARCH {table} USING .*INDEX \w+ \(tenant=\? AND delegation_id=\?\)", found), found
 
 
 async def test_sessions_secrets_and_counts_of_failures_that_ended_go(world):

@@ -152,15 +152,21 @@ def revocations_done(tenant: str, before: int) -> Sweep:
 
 
 def delegations_ended(tenant: str, now: int) -> Sweep:
-    """Return delegations and requests that ended ENDED_KEPT_DAYS ago, and that no certificate rests on."""
+    """Return delegations and requests that ended ENDED_KEPT_DAYS ago, and that nothing on record rests on.
+
+    A plain key or a reservation would go with its delegation, whenever it ends itself.
+    """
     c = delegations.c
     end = case(
         (c.status == DelegationStatus.APPROVED, c.expires_at),
         (c.status == DelegationStatus.PENDING, c.pending_until),
         else_=c.decided_at,
     )
-    unused = ~exists().where(certificates.c.tenant == c.tenant, certificates.c.delegation_id == c.delegation_id)
-    ended = and_(func.coalesce(end, now) < now - ENDED_KEPT_DAYS * DAY, unused)
+    unused = [
+        ~exists().where(resting.c.tenant == c.tenant, resting.c.delegation_id == c.delegation_id)
+        for resting in (certificates, public_keys, reservations)
+    ]
+    ended = and_(func.coalesce(end, now) < now - ENDED_KEPT_DAYS * DAY, *unused)
     return Sweep("delegations", delegations, (c.delegation_id,), ended, c.tenant == tenant)
 
 
