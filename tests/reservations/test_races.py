@@ -1,11 +1,13 @@
 """What is taken back at the same moment, on both databases: nothing is left that lives on."""
 
 import asyncio
+import json
 
 import pytest
 from sqlalchemy import update
 
 from tests.reservations.test_reservations import HOUR, child_of, end, reserve
+from tests.world import ssh_keygen
 from tms_ca.core.access import Role
 from tms_ca.core.model import Caller
 from tms_ca.services.authentication import ChangedMeanwhile
@@ -82,3 +84,38 @@ async def test_a_reservation_of_another_moment_than_the_facts_is_not_decided_on(
     await world.good("PATCH", "users/alice", auth=world.operator, json={"display_name": "A"})
     with pytest.raises(ChangedMeanwhile):
         await with_reservation(remembered, caller, facts, name)
+
+
+@pytest.mark.parametrize("selector", ["user", "client_id", "host", "delegation_id", "public_key_fingerprint"])
+async def test_what_is_revoked_takes_its_reservations_and_lifting_brings_none_back(world, selector):
+    pair = ssh_keygen(world.keys, f"of_{selector}", "-t", "ed25519")
+    key = {"user": "alice", "host": "h1", "account": "alice", "public_key": pair.public}
+    kept = await world.good("POST", "public-keys", auth=world.clients["portal"], json=key)
+    for_key = {"public_key_fingerprint": kept["fingerprint"]}
+    certificates, plain = (await reserve(world)).json["id"], (await reserve(world, **for_key)).json["id"]
+    # The twin: revoking another's takes nothing.
+    await world.add_user("bob")
+    await world.good("POST", "revocations", auth=world.operator, json={"user": "bob", "reason": "x"})
+    assert len(await _on_record(world)) == 2
+    for parent, more in ((certificates, {}), (plain, for_key)):
+        assert (await child_of(world, parent, **more)).status == 201
+
+    value = {
+        "user": "alice", "client_id": "portal", "host": "h1", "delegation_id": world.delegation["id"],
+        "public_key_fingerprint": kept["fingerprint"],
+    }[selector]  # fmt: skip
+    revoked = await world.good("POST", "revocations", auth=world.operator, json={selector: value, "reason": "x"})
+    of_key_alone = selector == "public_key_fingerprint"
+    assert len(await _on_record(world)) == (2 if of_key_alone else 0)
+    events = await world.good("GET", "audit-events?action=revocations.create", auth=world.operator)
+    (event,) = [one for one in events["items"] if revoked["id"] in one["detail"]]
+    assert json.loads(event["detail"])["reservations"] == (2 if of_key_alone else 4)
+    if selector in {"user", "client_id", "host"}:
+        await world.good("POST", f"revocations/{revoked['id']}/lift", auth=world.operator)
+        assert (await world.issue()).status == 201
+        world.clock.move(12 * HOUR)
+        assert (await world.issue(reservation_id=certificates)).code == "reservation_unknown"
+
+
+async def _on_record(world) -> list[dict]:
+    return (await world.good("GET", "reservations", auth=world.operator))["items"]

@@ -10,7 +10,7 @@ from tms_ca.core.record import fields_of
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_id
 from tms_ca.services.journal import actor, event
-from tms_ca.store import cakeys, enrolment, plainkeys, reports, revocations, rows
+from tms_ca.store import cakeys, enrolment, plainkeys, reports, reservations, revocations, rows
 from tms_ca.store.engine import Database, Transaction
 
 # What may be revoked by whom beyond admins: only what is their own.
@@ -34,7 +34,8 @@ class Revocations:
         """Revoke what `selector` and `value` name.
 
         A user, client or host is blocked until an admin lifts the revocation; the certificates that it had stay
-        revoked even then. Certificates, public keys, delegations and CA keys are revoked for good.
+        revoked even then, and its reservations are gone. Certificates, public keys, delegations and CA keys are revoked
+        for good.
 
         Raises:
             NotFound: there is nothing of that name that the caller may revoke
@@ -59,6 +60,7 @@ class Revocations:
             )
             ended += await enrolment.end_selected(connection, tenant, selector, value, revocation_id, now)
             ended += await plainkeys.end_selected(connection, tenant, selector, value, revocation_id, now)
+            unreserved = await reservations.remove_selected(connection, tenant, selector, value)
             made = Revocation(tenant, revocation_id, selector, value, reason, actor(caller), ended, now, None)
             await rows.REVOCATIONS.add(connection, **{name: getattr(made, name) for name in fields_of(type(made))})
             await reports.note_change(connection, tenant, revocation_id, self._clock.now_ms())
@@ -72,6 +74,7 @@ class Revocations:
                     revocation=revocation_id,
                     reason=reason,
                     certificates=ended,
+                    reservations=unreserved,
                 )
             )
         return made

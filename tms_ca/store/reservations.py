@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tms_ca.core.model import Reservation
+from tms_ca.core.model import Reservation, Selector
 from tms_ca.core.record import fields_of
 from tms_ca.store.rows import Shelf
-from tms_ca.store.tables import reservations
+from tms_ca.store.tables import account_links, public_keys, reservations
+
+_AT_ONCE = 500  # names in one statement: both engines bound the number of parameters
 
 
 def _reservation(row: Mapping[Any, Any]) -> Reservation:
@@ -53,3 +55,41 @@ async def remove_of_user(connection: AsyncConnection, tenant: str, user: str) ->
     """Delete every reservation of a user; return how many that were."""
     c = reservations.c
     return (await connection.execute(delete(reservations).where(c.tenant == tenant, c.user == user))).rowcount
+
+
+async def remove_selected(connection: AsyncConnection, tenant: str, selector: Selector, value: str) -> int:
+    """Delete every reservation that rests on what `selector` names, and their children; return how many that were.
+
+    Of a certificate none is known: one that is issued with a reservation is not what the reservation rests on.
+    """
+    which = _resting(tenant, selector, value)
+    if which is None:
+        return 0
+    c = reservations.c
+    gone = delete(reservations).where(c.tenant == tenant, which).returning(c.reservation_id)
+    removed = list((await connection.execute(gone)).scalars())
+    count = len(removed)
+    # A child may rest on another delegation than its parent did.
+    for at in range(0, len(removed), _AT_ONCE):
+        of = delete(reservations).where(c.tenant == tenant, c.parent_id.in_(removed[at : at + _AT_ONCE]))
+        count += (await connection.execute(of)).rowcount
+    return count
+
+
+def _resting(tenant: str, selector: Selector, value: str) -> ColumnElement[bool] | None:
+    """Return the condition that `selector` names, such that an index finds the rows; None for what none rests on."""
+    c, links, keys = reservations.c, account_links.c, public_keys.c
+    if selector is Selector.USER:
+        return c.user == value
+    if selector is Selector.CLIENT:
+        return c.client_id == value
+    if selector is Selector.DELEGATION:
+        return c.delegation_id == value
+    if selector is Selector.PUBLIC_KEY:
+        return c.public_key_fingerprint == value
+    if selector is Selector.HOST:  # by its users: there is no index on the host
+        users = select(links.user).where(links.tenant == tenant, links.host == value)
+        return c.user.in_(users) & (c.host == value)
+    if selector is Selector.KEY_ID:
+        return c.public_key_fingerprint.in_(select(keys.fingerprint).where(keys.tenant == tenant, keys.key_id == value))
+    return None
