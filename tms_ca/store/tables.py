@@ -379,6 +379,7 @@ tms_v1_numbers = Table(
     Column("kept", BigInteger),  # of what was imported: the number that it had, which is shown instead
     UniqueConstraint("tenant", "kind", "name"),
     UniqueConstraint("kind", "kept"),
+    sqlite_autoincrement=True,  # no number is given twice, also not that of what was deleted
 )
 
 tms_v1_hosts = Table(

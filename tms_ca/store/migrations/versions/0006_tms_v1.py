@@ -78,6 +78,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_tms_v1_numbers")),
         sa.UniqueConstraint("tenant", "kind", "name", name=op.f("uq_tms_v1_numbers_tenant_kind_name")),
         sa.UniqueConstraint("kind", "kept", name=op.f("uq_tms_v1_numbers_kind_kept")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "tms_v1_hosts",
