@@ -256,6 +256,16 @@ async def test_each_sees_and_ends_their_own(world):
     assert (await end(world, names[0], world.operator, "?related=yes")).status == 400
 
 
+async def test_children_that_are_left_are_deleted_by_the_name_of_their_parent(world, reserved):
+    children = [(await child_of(world, reserved)).json["id"] for _ in range(2)]
+    assert (await end(world, reserved, world.operator)).status == 204
+    assert (await end(world, reserved, world.operator)).code == "reservation_unknown"
+    assert (await end(world, reserved, world.operator, "?related=true")).status == 204
+    for name in children:
+        assert (await end(world, name, world.operator)).code == "reservation_unknown"
+    assert (await end(world, reserved, world.operator, "?related=true")).code == "reservation_unknown"
+
+
 async def test_a_plain_key_goes_on_with_a_reservation_of_its_own(world):
     await world.good("PATCH", "/api/v1/tenants/default", auth=world.operator, json={"mfa_window_seconds": HOUR})
     kept = await world.good("POST", "public-keys", auth=world.clients["portal"], json=world.issue_body())

@@ -210,3 +210,13 @@ async def test_in_mvp_mode_nobody_registers_a_client(started):
     async with started(new_clients='"allow"', mvp="true") as tms:
         for headers in ({}, tms.admin):
             assert await tms.no("POST", "client", headers, BODY | {"app_version": "abc"}, 400) == DISALLOWED
+
+
+async def test_a_client_called_list_is_there_and_its_path_is_the_list(tms):
+    made = await register(tms, client_id="list")
+    mine = own("list", made["client_secret"])
+    shown = await tms.good("GET", "client/list", mine)
+    assert ([one["client_id"] for one in shown["clients"]], "client_id" in shown) == (["list"], False)
+    assert (await tms.good("PATCH", "client/upd/list?app_version=2", mine))["fields_updated"] == 1
+    assert (await tms.good("DELETE", "client/del/list", mine))["num_deleted"] == 1
+    assert (await tms.good("GET", "client/list", tms.admin))["num_clients"] == 1

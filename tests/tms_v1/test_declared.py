@@ -247,6 +247,37 @@ async def test_bodies_are_read_before_credentials(tms):
         assert f'(occurred while parsing "{type(endpoint.body).__name__}")' in reply.body.decode()
 
 
+async def test_a_body_that_is_too_long_is_refused_in_the_usual_shape(tms: Tms):
+    for endpoint in [endpoint for endpoint in ENDPOINTS if endpoint.body is not None]:
+        name = next(iter(endpoint.body.fields))
+        body = {**body_of(endpoint), name: "x" * 65536}
+        text = await tms.no(endpoint.method, path_of(endpoint), {}, body, 413)
+        assert text == "ERROR: the body is longer than the 65536 bytes that the service reads", endpoint.name
+
+
+async def test_any_segment_of_a_path_is_a_name_also_one_with_braces(tms: Tms):
+    for endpoint in NEEDING:
+        for odd in ("%7B", "a%7Db", "%7Bid%7D", "{x}"):
+            path = re.sub(r"{(\w+)}", odd, endpoint.path)
+            if path == endpoint.path:
+                continue
+            reply = await tms.call(endpoint.method, path, tms.admin, body_of(endpoint))
+            assert reply.status not in {405, 500}, (endpoint.name, odd)
+    assert await tms.no("GET", "client/%7Bx%7D", tms.admin, None, 404) == "NOT_FOUND"
+    said = await tms.good("DELETE", "usermfa/del/{x}", tms.admin)
+    assert said["num_deleted"] == 0
+
+
+@pytest.mark.parametrize(("method", "path", "kind"), [
+    ("PATCH", "pubkeys", "FORBIDDEN"), ("DELETE", "pubkeys/del", "NOT AUTHORIZED"),
+])  # fmt: skip
+async def test_another_tenant_in_a_key_s_body_is_named_as_the_body_names_it(tms, method, path, kind):
+    body = {"tenant": "t9", "client_id": "c9", "host": "h1", "public_key_fingerprint": "x"}
+    for headers in (tms.client, tms.admin):
+        text = await tms.no(method, path, headers, body, 403)
+        assert text == f"ERROR: {kind} - Payload parameters (c9@t9) differ from those in the request header."
+
+
 async def test_media_types_numbers_and_names_of_any_kind(tms: Tms):
     body = {"tenant": "default", "tms_user_id": "u", "ttl_minutes": 5, "more": {"is": "ignored"}}
 

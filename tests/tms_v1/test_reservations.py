@@ -261,6 +261,47 @@ async def test_it_ends_with_its_own_time_and_with_all_its_children(ada):
     await ada.tms.no("GET", path, ada.tms.client, None, 404)
 
 
+async def test_children_that_outlive_their_parent_are_deleted_by_its_name(ada):
+    parent = await ada.make()
+    children = [await ada.extend(parent["resid"]) for _ in range(2)]
+    await ada.remove(parent["resid"])
+    path = f"reservations/portal/{children[0]['resid']}"
+    await ada.tms.good("GET", path, ada.tms.client)  # ended, but there
+    stranger = await ada.tms.new_client("stranger")
+    for client, headers in (("stranger", stranger), ("stranger", ada.tms.admin)):
+        said = await ada.tms.good("DELETE", f"reservations/del/related/{client}/{parent['resid']}", headers)
+        assert said["num_deleted"] == 0
+    assert (await ada.remove(parent["resid"]))["num_deleted"] == 0
+    said = await ada.remove(parent["resid"], related=True)
+    assert (said["num_deleted"], said["result_msg"]) == (
+        2, f"Reservation {parent['resid']} deleted along with all its children.",
+    )  # fmt: skip
+    await ada.tms.no("GET", path, ada.tms.client, None, 404)
+    assert (await ada.remove(parent["resid"], related=True))["num_deleted"] == 0
+
+
+async def test_what_has_ended_is_said_as_it_is_said_of_a_new_key(ada):
+    ends = {
+        "userhosts/upd": {"tms_user_id": "ada", "host": "h1", "host_account": "ada"},
+        "delegations/upd": {"client_id": "portal", "client_user_id": "ada"},
+    }
+    said = []
+    for path, body in ends.items():
+        body = {"tenant": "default", **body}
+        await ada.tms.good("PATCH", path, ada.tms.admin, {**body, "ttl_minutes": 0})
+        said.append(await ada.no(403))
+        assert said[-1] == DEPENDENCY + await ada.mode.refused()
+        assert said[-1].endswith(f" expired at {date(ada.tms.clock.now())}.")
+        await ada.tms.good("PATCH", path, ada.tms.admin, {**body, "ttl_minutes": -1})
+    now = ada.tms.clock.now()
+    ada.tms.clock.move(3601)
+    said.append(await ada.no(403))
+    assert said[-1] == DEPENDENCY + await ada.mode.refused()
+    assert said[-1].endswith(f" expired at {date(now + 3600)}.")
+    nouns = [text.removeprefix(f"{DEPENDENCY}Required ").partition(" record ")[0] for text in said]
+    assert nouns == ["user host", "delegation", "user MFA"]
+
+
 async def test_it_carries_nothing_past_what_is_taken_back(ada):
     parent = await ada.make()
     ada.tms.clock.move(3601)

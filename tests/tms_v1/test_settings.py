@@ -166,6 +166,24 @@ async def test_open_calls_and_wrong_credentials_are_bounded_and_good_ones_are_no
             assert (await tms.call("GET", "client/list", tms.admin)).status == 200
 
 
+@pytest.mark.parametrize("open_", ["false", "true"])
+async def test_a_good_admin_is_never_refused_for_who_calls_from_the_same_address(started, open_):
+    async with started(requests_per_minute="12", open_tenants=open_) as tms:  # of which two at once
+        wrong = tms.admin | {"X-TMS-ADMIN-SECRET": "x"}
+        calls = (("POST", "client", BODY), ("GET", "tenants/list", None), ("GET", "tenants/default", None))
+        for method, path, body in calls:
+            for nobody in ({}, wrong):
+                statuses = [(await tms.call(method, path, nobody, body)).status for _ in range(3)]
+                assert statuses[-1] == 429, (path, nobody)
+        for number in range(4):
+            body = BODY | {"client_id": f"c{number}", "app_version": str(number)}
+            assert (await tms.call("POST", "client", tms.admin, body)).status == 201
+            for path in ("tenants/list", "tenants/default"):
+                assert (await tms.call("GET", path, tms.admin)).status == 200
+        for method, path, body in calls:  # the twin: nobody is still told to wait
+            assert (await tms.call(method, path, {}, body)).status == 429, path
+
+
 def test_buckets_fill_again_and_are_each_one_address_s():
     now = [0.0]
     rates = Rates({"open": 60}, lambda: now[0])
@@ -185,3 +203,26 @@ def test_buckets_fill_again_and_are_each_one_address_s():
         rates.take("open", "hello", "192.0.2.1")
     with pytest.raises(TooMany):
         rates.take("open", "hello", "192.0.2.1")
+
+
+def test_the_addresses_of_one_ipv6_network_share_a_bucket():
+    rates = Rates({"open": 6}, lambda: 0.0)
+    for first, same, another in (
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"),
+        ("::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.2"),
+        ("fe80::1%eth0", "fe80::2", "fe80:0:0:1::1"),
+        ("unknown:", "unknown:", "unknown"),
+    ):
+        rates.take("open", "hello", first)
+        with pytest.raises(TooMany):
+            rates.take("open", "hello", same)
+        rates.take("open", "hello", another)
+
+
+async def test_a_refusal_in_a_tenant_that_is_not_there_is_on_record_in_none(tms):
+    body = {"client_id": "portal", "host": "h1", "public_key_fingerprint": "SHA256:x"}
+    for tenant in ("nowhere", "default", "N 1"):
+        wrong = tms.client | {"X-TMS-TENANT": tenant, "X-TMS-CLIENT-SECRET": "0" * 48}
+        assert (await tms.call("DELETE", "pubkeys/del", wrong, {**body, "tenant": tenant})).status == 401
+    refused = "SELECT tenant FROM audit_events WHERE outcome = 'credential_not_good' ORDER BY 1"
+    assert await query(tms.world, refused) == [("*",), ("*",), ("default",)]

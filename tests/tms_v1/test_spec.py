@@ -57,10 +57,33 @@ def test_headers_queries_and_bodies_are_described():
     }  # fmt: skip
     assert alone["id"]["schema"] == {"type": "integer"}
     assert set(parameters("GET", "/tms/hello")) == {"name"}
+    for method, path in (("POST", "/tms/client"), ("GET", "/tms/tenants/list"), ("GET", "/tms/tenants/{tenant}")):
+        headers = {name: one for name, one in parameters(method, path).items() if one["in"] == "header"}
+        assert set(headers) == {"X-TMS-TENANT", "X-TMS-ADMIN-ID", "X-TMS-ADMIN-SECRET"}
+        assert not any(one["required"] for one in headers.values())
     body = found["POST", "/tms/usermfa"]["requestBody"]["content"]["application/json; charset=utf-8"]["schema"]
     shape = document(ENDPOINTS, SERVERS)["components"]["schemas"][body["$ref"].rpartition("/")[2]]
     assert sorted(shape["required"]) == ["tenant", "tms_user_id", "ttl_minutes"]
     assert shape["properties"]["ttl_minutes"]["type"] == "integer"
+
+
+def test_refusals_are_described_with_the_shape_that_they_have():
+    found = operations(document(ENDPOINTS, SERVERS))
+    json_, text = "application/json; charset=utf-8", "text/plain"
+
+    def refusals(method, path):
+        return {
+            int(status): set(one["content"])
+            for status, one in found[method, path]["responses"].items()
+            if int(status) >= 400
+        }
+
+    assert refusals("POST", "/tms/usermfa") == {
+        **{status: {json_} for status in (401, 403, 404, 409, 413, 429, 503)}, 400: {json_, text}, 415: {text},
+    }  # fmt: skip
+    assert set(refusals("GET", "/tms/client/{client_id}")) == {400, 401, 403, 404, 429, 503}
+    assert set(refusals("GET", "/tms/version")) == {400, 429, 503}
+    assert {401, 403} <= set(refusals("POST", "/tms/client")) & set(refusals("POST", "/tms/pubkeys/creds/retrieve"))
 
 
 async def test_anybody_reads_both(started):

@@ -85,6 +85,15 @@ async def test_anybody_reads_names_of_tenants_where_the_settings_say_so(started)
         assert await tms.no("GET", "tenants/nowhere", {}, None, 404) == "NOT_FOUND"
 
 
+async def test_a_tenant_called_list_is_there_and_its_path_is_the_list(tms):
+    theirs = await new_tenant(tms, "list")
+    assert [one["tenant"] for one in (await tms.good("GET", "tenants/list", theirs))["tenants"]] == ["list"]
+    done = await tms.good("PATCH", "tenants/upd", theirs, {"tenant": "list", "enabled": True})
+    assert done["fields_updated"] == 1
+    assert (await tms.good("DELETE", "tenants/del/list", theirs))["num_deleted"] == 2
+    assert [one["tenant"] for one in (await tms.good("GET", "tenants/list", tms.admin))["tenants"]] == ["default"]
+
+
 async def test_a_disabled_tenant_is_enabled_again_by_who_stands_above_it(tms):
     theirs = await new_tenant(tms)
     off, on = {"tenant": "t1", "enabled": False}, {"tenant": "t1", "enabled": True}
@@ -130,7 +139,7 @@ async def test_a_tenant_is_deleted_only_when_nothing_is_in_it(tms):
     theirs = await new_tenant(tms)
     await furnish(tms, theirs)
     text = await tms.no("DELETE", "tenants/del/t1", theirs, None, 409)
-    assert text.startswith("ERROR: the tenant 't1' still has 1 delegations, 1 account_links, 1 users, 1 clients, ")
+    assert text.startswith("ERROR: the tenant 't1' still has 1 delegations, 1 user_hosts, 1 user_mfa, 1 clients, ")
     assert text.endswith(": delete them first, or wipe it")
     host = {"tenant": "t1", "host": "h1", "addr": "192.0.2.1"}
     await tms.good("DELETE", "hosts/del", theirs, host)
@@ -139,7 +148,7 @@ async def test_a_tenant_is_deleted_only_when_nothing_is_in_it(tms):
     await tms.good("DELETE", "client/del/c1", theirs)
     # The host that the account link brought along has no credential; one that has is in the way.
     await tms.world.good("POST", "hosts", auth=tms.world.operator, json={"host": "h2"}, tenant="t1")
-    assert "1 hosts" in await tms.no("DELETE", "tenants/del/t1", theirs, None, 409)
+    assert "1 hosts with a credential" in await tms.no("DELETE", "tenants/del/t1", theirs, None, 409)
     await tms.world.call("DELETE", "hosts/h2", auth=tms.world.operator, tenant="t1")
     done = await tms.good("DELETE", "tenants/del/t1", theirs)
     assert (done["num_deleted"], done["result_msg"]) == (2, "Tenant t1 deleted")
@@ -147,7 +156,8 @@ async def test_a_tenant_is_deleted_only_when_nothing_is_in_it(tms):
     again = await tms.no("DELETE", "tenants/del/t1", theirs, None, 400)
     assert again == "Tenant not enabled."
     for path in ("tenants/del/default", "tenants/wipe/default"):
-        await tms.no("DELETE", path, tms.admin, None, 409)
+        text = await tms.no("DELETE", path, tms.admin, None, 409)  # said before what is in it
+        assert text == "ERROR: the tenant 'default' cannot be deleted: its admins make all others"
     assert (await tms.good("GET", "tenants/list", tms.admin))["num_tenants"] == 1
 
 

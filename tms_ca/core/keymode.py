@@ -7,7 +7,17 @@ the longest life does.
 
 from dataclasses import replace
 
-from tms_ca.core.facts import HARD_MAX_SECONDS, Denial, DenialReason, Facts, Grant, IssueRequest, LimitedBy, Limits
+from tms_ca.core.facts import (
+    HARD_MAX_SECONDS,
+    Denial,
+    DenialReason,
+    Facts,
+    Grant,
+    IssueRequest,
+    LimitedBy,
+    Limits,
+    LoginFacts,
+)
 from tms_ca.core.keylogin import decide_escrow
 from tms_ca.core.model import Constraints
 from tms_ca.core.policy import mfa_ends
@@ -68,14 +78,15 @@ def lifetime(
     return min(ends, key=lambda end: end[0])
 
 
-def ended_at(denial: Denial, facts: Facts) -> int | None:
+def ended_at(denial: Denial, facts: Facts | LoginFacts) -> int | None:
     """Return when that ended whose end is the reason, in Unix seconds; None where no end is."""
     if denial.reason is DenialReason.LINK_EXPIRED and facts.link is not None:
         return facts.link.expires_at
     if denial.reason is DenialReason.MFA_EXPIRED:
         return mfa_ends(facts.user, facts.tenant)
     if denial.reason is DenialReason.DELEGATION_EXPIRED:
-        return max((one.expires_at or one.pending_until for one in facts.delegations), default=None)
+        known = facts.delegations if isinstance(facts, Facts) else (facts.delegation,)
+        return max((one.expires_at or one.pending_until for one in known if one is not None), default=None)
     return None
 
 

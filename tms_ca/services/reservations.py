@@ -13,6 +13,7 @@ from typing import NoReturn
 from tms_ca.core.errors import Conflict, Invalid, NotFound
 from tms_ca.core.facts import LONGEST_RESERVATION_SECONDS, Denial, DenialReason, IssueRequest, Limits
 from tms_ca.core.keylogin import KeyRequest, decide_key
+from tms_ca.core.keymode import ended_at
 from tms_ca.core.model import Caller, Reservation
 from tms_ca.core.policy import RESERVATION_ENDED, decide
 from tms_ca.core.record import record
@@ -74,7 +75,7 @@ class Reservations:
         Raises:
             Invalid: for longer than 48 hours
             NotFound: the client has no such plain key
-            Denied: a rule of core.policy refused; the refusal is on record
+            Denied: a rule of core.policy refused; the refusal is on record, `extra` may have `ended_at` (Unix seconds)
             ChangedMeanwhile: something in the tenant changed since the credential was checked; nothing was kept
 
         """
@@ -151,12 +152,10 @@ class Reservations:
         asked = KeyRequest(wish.host, wish.account, fingerprint, key.key_type)
         verdict = decide_key(asked, facts, self._limits, self._clock.now())
         if isinstance(verdict, Denial):
-            await self._refuse(caller, wish, verdict)
+            await self._refuse(caller, wish, verdict, ended_at(verdict, facts.around))
         if key.user != wish.user:
-            other = Denial(
-                DenialReason.RESERVATION_OTHER, f"the public key is user {key.user!r}'s, not {wish.user!r}'s"
-            )
-            await self._refuse(caller, wish, other)
+            other = f"the public key is user {key.user!r}'s, not {wish.user!r}'s"
+            await self._refuse(caller, wish, Denial(DenialReason.RESERVATION_OTHER, other))
         if key.uses_left == 0:  # the use of this moment is one that was taken before
             used = Denial(DenialReason.USES_EXHAUSTED, "the public key was for a number of uses, and all are used")
             await self._refuse(caller, wish, used)
@@ -192,28 +191,19 @@ class Reservations:
     async def _keep(self, transaction: Transaction, caller: Caller, made: Reservation) -> Reservation:
         await store.add(transaction.connection, made)
         transaction.record(
-            event(
-                self._clock,
-                caller,
-                caller.tenant,
-                CREATE,
-                made.reservation_id,
-                user=made.user,
-                account=made.account,
-                host=made.host,
-                key=made.public_key_fingerprint,
-                delegation=made.delegation_id,
-                parent=made.parent_id,
-                until=made.expires_at,
-            )
-        )
+            event(self._clock, caller, caller.tenant, CREATE, made.reservation_id, user=made.user, account=made.account,
+                  host=made.host, key=made.public_key_fingerprint, delegation=made.delegation_id,
+                  parent=made.parent_id, until=made.expires_at)
+        )  # fmt: skip
         return made
 
-    async def _refuse(self, caller: Caller, wish: ReservationWish, denial: Denial) -> NoReturn:
+    async def _refuse(
+        self, caller: Caller, wish: ReservationWish, denial: Denial, ended: int | None = None
+    ) -> NoReturn:
         target = f"{wish.user} {wish.account}@{wish.host}"
         refused = event(self._clock, caller, caller.tenant, CREATE, target, denial.reason, detail=denial.detail)
         await self._commits.submit(Entry(refused))
-        raise refusal(denial)
+        raise refusal(denial, extra=None if ended is None else {"ended_at": ended})
 
     async def get(self, caller: Caller, own: str, tenant: str, reservation_id: str) -> Reservation:
         """Return one that the caller may see; `own` is the column that makes it theirs.
@@ -228,6 +218,23 @@ class Reservations:
             raise _unknown(reservation_id)
         return found
 
+    async def get_related(self, caller: Caller, own: str, tenant: str, reservation_id: str) -> Reservation:
+        """Return one that the caller may see, or where it is gone, one of its children.
+
+        Raises:
+            NotFound: there is neither, or it is another's
+
+        """
+        async with self._database.read() as connection:
+            found = await RESERVATIONS.get(connection, tenant, reservation_id)
+            if found is None:
+                wanted = {"tenant": tenant, "parent_id": reservation_id}
+                children, _ = await RESERVATIONS.page(connection, wanted, None, 1)
+                found = next(iter(children), None)
+        if found is None or not _is_own(caller, own, found):
+            raise _unknown(reservation_id)
+        return found
+
     async def page(
         self,
         caller: Caller,
@@ -238,8 +245,8 @@ class Reservations:
         limit: int,
     ) -> tuple[list[Reservation], list[object] | None]:
         """Return a page of what the caller may see."""
-        wanted = {"tenant": tenant, **filters, **own_filter(caller, own)}
         async with self._database.read() as connection:
+            wanted = {"tenant": tenant, **filters, **own_filter(caller, own)}
             return await RESERVATIONS.page(connection, wanted, after, limit)
 
     async def live(self, caller: Caller, tenant: str, limit: int) -> list[Reservation]:
@@ -252,13 +259,13 @@ class Reservations:
         return await self._remove(caller, own, tenant, reservation_id, related=False)
 
     async def remove_related(self, caller: Caller, own: str, tenant: str, reservation_id: str) -> int:
-        """Take one back with its children; return how many that were, 0 where there is none that the caller sees."""
+        """Take one back with its children, or where it is gone, these; return how many that were, 0 for none to see."""
         return await self._remove(caller, own, tenant, reservation_id, related=True)
 
     async def _remove(self, caller: Caller, own: str, tenant: str, reservation_id: str, *, related: bool) -> int:
-        async with self._database.read() as connection:
-            found = await RESERVATIONS.get(connection, tenant, reservation_id)
-        if found is None or not _is_own(caller, own, found):
+        try:
+            found = await (self.get_related if related else self.get)(caller, own, tenant, reservation_id)
+        except NotFound:
             return 0
         async with self._database.change(tenant) as transaction:
             connection, ended = transaction.connection, 0

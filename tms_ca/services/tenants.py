@@ -66,12 +66,13 @@ class Tenants:
             Conflict: something is in it, or it is FOUNDATION
 
         """
+        _require_other(tenant)
         async with self._database.change(tenant) as transaction:
             connection = transaction.connection
             if await rows.TENANTS.get(connection, tenant) is None:
                 return 0
             counts = await tenants.counts(connection, tenant)
-            counts["hosts"] = await tenants.enrolled_hosts(connection, tenant)
+            counts["hosts with a credential"] = await tenants.enrolled_hosts(connection, tenant)
             held = [f"{count} {name}" for name, count in counts.items() if count and name != "admins"]
             if held:
                 raise Conflict(
@@ -87,6 +88,7 @@ class Tenants:
             Conflict: it is FOUNDATION
 
         """
+        _require_other(tenant)
         async with self._database.change(tenant) as transaction:
             connection = transaction.connection
             if await rows.TENANTS.get(connection, tenant) is None:
@@ -98,8 +100,6 @@ class Tenants:
     async def _end(
         self, transaction: Transaction, caller: Caller, tenant: str, action: str, counts: dict[str, int]
     ) -> None:
-        if tenant == FOUNDATION:
-            raise Conflict("tenant_needed", f"the tenant {tenant!r} cannot be deleted: its admins make all others")
         connection = transaction.connection
         # They go with the tenant; counted, so that the event says how many certificates were still good.
         ended = await revocations.end_certificates(connection, tenant, true(), "deleted:tenant", self._clock.now())
@@ -108,3 +108,8 @@ class Tenants:
         await rows.TENANTS.remove(connection, tenant)
         detail: dict[str, object] = {**counts}
         transaction.record(event(self._clock, caller, tenant, action, tenant, OK, certificates=ended, **detail))
+
+
+def _require_other(tenant: str) -> None:
+    if tenant == FOUNDATION:
+        raise Conflict("tenant_needed", f"the tenant {tenant!r} cannot be deleted: its admins make all others")

@@ -6,18 +6,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tms_ca.core.access import Role
 from tms_ca.store import tables
 
-# In the order of the old server's wipe, and what it counted.
-COUNTED = (
-    tables.reservations, tables.public_keys, tables.delegations, tables.account_links, tables.users, tables.clients,
-    tables.tms_v1_hosts, tables.admins,
-)  # fmt: skip
+# In the order of the old server's wipe, and what it counted, by the names that it has on the wire.
+COUNTED = {
+    "reservations": tables.reservations, "pubkeys": tables.public_keys, "delegations": tables.delegations,
+    "user_hosts": tables.account_links, "user_mfa": tables.users, "clients": tables.clients,
+    "hosts": tables.tms_v1_hosts, "admins": tables.admins,
+}  # fmt: skip
 # Without a foreign key to the tenant, because operators have rows in some of them.
 _LOOSE = (tables.admins, tables.credentials, tables.throttles, tables.tms_v1_numbers)
 
 
 async def counts(connection: AsyncConnection, tenant: str) -> dict[str, int]:
-    """Return how many rows there are of what the TMS server had tables for, by our names."""
-    return {table.name: await _count(connection, table, tenant) for table in COUNTED}
+    """Return how many rows there are of what the TMS server had tables for, by its names."""
+    return {name: await _count(connection, table, tenant) for name, table in COUNTED.items()}
 
 
 async def enrolled_hosts(connection: AsyncConnection, tenant: str) -> int:

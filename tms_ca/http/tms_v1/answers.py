@@ -55,6 +55,11 @@ def of_error(error: TmsError) -> web.Response:
     return refused(status_of(error), message, headers)
 
 
+def too_large(most: int, error: web.HTTPRequestEntityTooLarge) -> web.Response:
+    """Return the answer to a body of more than `most` bytes."""
+    return refused(413, f"ERROR: the body is longer than the {most} bytes that the service reads", error.headers)
+
+
 def of_bug() -> web.Response:
     """Return the answer to an error that nobody expected: nothing of it leaves, the log has it."""
     return refused(500, "ERROR: the service failed; the operator finds the request by its X-Request-ID in the log")

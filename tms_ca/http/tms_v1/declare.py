@@ -89,6 +89,7 @@ class V1Endpoint:
     body: Schema | None
     query: Schema | None
     status: int
+    optional: Sequence[Kind]  # of one without a credential: those that it looks at where they come along
     rate: str  # the setting that bounds how often one address may call it
     name: str
     text: str = field(default="", repr=False)
@@ -100,7 +101,7 @@ class V1Endpoint:
             path = reading.path_of(request.match_info)
             query = {} if self.query is None else reading.query_of(request, self.query)
             body = {} if self.body is None else await reading.body_of(request, self.body)
-            if self.rate:
+            if self.rate and not self.optional:  # else the handler, where no good credential came
                 request.config_dict[RATES].take(self.rate, self.name, request[ADDRESS])
             said = await self._run(context, request, path, query, body)
         except reading.NotReadable as error:
@@ -114,6 +115,9 @@ class V1Endpoint:
             if status_of(error) >= 500:
                 request[CAUSE] = repr(error.__cause__ or error)
             return answers.of_error(error)
+        except web.HTTPRequestEntityTooLarge as error:
+            request[PROBLEM] = "body_too_large"
+            return answers.too_large(request.client_max_size, error)
         except web.HTTPException:
             raise
         except Exception as error:  # noqa: BLE001 - the log gets all of it, the caller an answer of the usual shape
@@ -176,7 +180,8 @@ class V1Endpoint:
             named = call.body.get("client_id", call.path.get("client_id", call.caller.id))
             another = call.kind is Kind.CLIENT and named != call.caller.id
             if another or call.body.get("tenant", call.tenant) != call.tenant:
-                raise Refused(403, self.forbidden.format(**words), "not_yours")
+                named = call.body.get("tenant", call.tenant)
+                raise Refused(403, self.forbidden.format(**{**words, "tenant": named}), "not_yours")
         return call
 
     async def _authorised(self, call: Call, words: Mapping[str, object]) -> Call:
@@ -218,11 +223,13 @@ def v1(
     body: Schema | None = None,
     query: Schema | None = None,
     status: int = 200,
+    optional: Sequence[Kind] = (),
     rate: str = "",
 ) -> Callable[[Callable[[Call], Awaitable[Said | web.StreamResponse]]], V1Endpoint]:
     """Declare the decorated coroutine as an endpoint under /v1/tms/; its docstring is what /spec says of it.
 
     `rate` names the setting that bounds how often one address may call it; what takes no credential always has one.
+    A handler with `optional` credentials calls `rates.bound` itself, where none that is good came along.
     """
     assert bool(kinds) is not bool(why_open), "an endpoint has credentials, or a reason why it has none"
     whole = path if path.startswith("/") else PREFIX + path
@@ -231,7 +238,7 @@ def v1(
         return V1Endpoint(
             method, whole, needs, kinds, order if kinds else OPEN, handler, unauthorised,
             forbidden if forbidden.startswith("ERROR") else f"ERROR: FORBIDDEN - {forbidden}", why_open, body, query,
-            status, rate or ("open" if why_open else ""), f"tms_v1.{handler.__name__}", handler.__doc__ or "",
+            status, optional, rate or ("open" if why_open else ""), f"tms_v1.{handler.__name__}", handler.__doc__ or "",
         )  # fmt: skip
 
     return declare

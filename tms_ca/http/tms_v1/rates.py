@@ -1,11 +1,13 @@
-"""How often one address may call what takes no credential: a bucket that fills again with time."""
+"""How often one address (of IPv6 one /64) may call what takes no credential: a bucket that fills again with time."""
 
 import time
 from collections.abc import Callable, Mapping
+from ipaddress import IPv6Address, IPv6Network
 
 from aiohttp import web
 
 from tms_ca.core.errors import TooMany
+from tms_ca.http.context import ADDRESS
 
 MOST_ADDRESSES = 10_000
 BURST_SECONDS = 10  # so much of a minute's number may come at once
@@ -26,7 +28,7 @@ class Rates:
             TooMany: none is left; `retry_after` says when one will be
 
         """
-        rate, now = self._per_second[name], self._now()
+        rate, now, address = self._per_second[name], self._now(), _place(address)
         most = max(1.0, rate * BURST_SECONDS)
         left, at = self._buckets.pop((call, address), (most, now))
         left = min(most, left + (now - at) * rate)
@@ -42,4 +44,25 @@ class Rates:
             )
 
 
+def _place(address: str) -> str:
+    """Return whose bucket it is: of IPv6 the /64, because one machine has all of its addresses."""
+    if ":" not in address:
+        return address
+    try:
+        found = IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(found.ipv4_mapped or IPv6Network((int(found), 64), strict=False))
+
+
 RATES: web.AppKey[Rates] = web.AppKey("tms_v1_rates", Rates)
+
+
+def bound(request: web.Request, name: str) -> None:
+    """Take one of what the request's address may do of the open call `name`.
+
+    Raises:
+        TooMany: none is left
+
+    """
+    request.config_dict[RATES].take("open", name, request[ADDRESS])

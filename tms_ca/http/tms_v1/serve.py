@@ -22,9 +22,10 @@ def add_routes(app: web.Application, settings: TmsV1, public_url: str) -> None:
     app[RATES] = Rates({"open": settings.requests_per_minute, "retrieve": settings.retrieve_per_minute})
     for slash in _SLASHES:
         for endpoint in ENDPOINTS:
-            app.router.add_route(endpoint.method, slash + endpoint.path, endpoint.__call__)
+            path = slash + _PART.sub(r"{\1:[^/]+}", endpoint.path)  # else aiohttp takes no part with a brace in it
+            app.router.add_route(endpoint.method, path, endpoint.__call__)
             if endpoint.method == "GET":
-                app.router.add_route("HEAD", slash + endpoint.path, endpoint.__call__)
+                app.router.add_route("HEAD", path, endpoint.__call__)
         for path in ("/v1/{rest:.*}", SPEC_PATH, SPEC_YAML_PATH):
             app.router.add_route("*", slash + path, _not_there)
     app[SPEC] = document(ENDPOINTS, settings.server_urls or (f"{public_url}/v1",))
@@ -49,4 +50,5 @@ async def _not_there(request: web.Request) -> web.StreamResponse:
 
 
 _SLASHES = ("", "/")  # some scripts write BASE//v1/tms/...
-_PATHS = [re.compile("/?" + re.sub(r"{\w+}", "[^/]+", endpoint.path)) for endpoint in ENDPOINTS]
+_PART = re.compile(r"{(\w+)}")
+_PATHS = [re.compile("/?" + _PART.sub("[^/]+", endpoint.path)) for endpoint in ENDPOINTS]

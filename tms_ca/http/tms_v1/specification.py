@@ -1,7 +1,7 @@
 """The declarations as OpenAPI 3.0, with the headers of credentials."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import cleandoc
 from typing import Any
 
@@ -25,6 +25,12 @@ _ANSWER = {
         "result_msg": {"type": "string"},
     },
 }
+
+_TEXT = {"text/plain": {"schema": {"type": "string"}}}
+# What cannot be read at all is refused in plain text, as the old server's framework did.
+_TOLD_NO: Mapping[int, Mapping[str, Any]] = {
+    400: {"content": {_JSON: {"schema": "Answer"}, **_TEXT}}, 415: {"content": _TEXT},
+}  # fmt: skip
 
 
 def document(endpoints: Sequence[V1Endpoint], servers: Sequence[str]) -> dict[str, Any]:
@@ -59,7 +65,6 @@ def _operation(endpoint: V1Endpoint) -> dict[str, Any]:
     if endpoint.query is not None:
         parameters.append({"in": "query", "schema": endpoint.query})
     told = {"content": {_JSON: {"schema": "Answer"}}}
-    statuses = [400, 401, 403, 429, 503] if endpoint.kinds else [400, 429, 503]
     operation: dict[str, Any] = {
         "operationId": endpoint.name.removeprefix("tms_v1."),
         "summary": summary,
@@ -69,7 +74,10 @@ def _operation(endpoint: V1Endpoint) -> dict[str, Any]:
         "parameters": parameters,
         "responses": {
             str(endpoint.status): {"description": "Done", **told},
-            **{str(status): {"description": "A refusal", **told} for status in statuses},
+            **{
+                str(status): {"description": "A refusal", **_TOLD_NO.get(status, told)}
+                for status in sorted(_statuses(endpoint))
+            },
         },
     }
     if endpoint.body is not None:
@@ -77,13 +85,33 @@ def _operation(endpoint: V1Endpoint) -> dict[str, Any]:
     return operation
 
 
+def _statuses(endpoint: V1Endpoint) -> set[int]:
+    """Return those of its refusals."""
+    statuses = {400, 429, 503}
+    if endpoint.kinds or endpoint.optional or endpoint.rate == "retrieve":  # a host's credential, where it is asked for
+        statuses |= {401, 403}
+    if _PART.search(endpoint.path) or endpoint.body is not None:
+        statuses.add(404)
+    if endpoint.method != "GET":
+        statuses.add(409)
+    if endpoint.body is not None:
+        statuses |= {413, 415}
+    return statuses
+
+
 def _headers(endpoint: V1Endpoint) -> list[dict[str, Any]]:
     """Return the headers of its credentials; of several kinds, one is enough."""
-    if not endpoint.kinds:
+    kinds = endpoint.kinds or endpoint.optional
+    if not kinds:
         return []
-    alone = len(endpoint.kinds) == 1
-    named = [name for kind in endpoint.kinds for name in HEADERS[kind]]
+    needed, alone = bool(endpoint.kinds), len(endpoint.kinds) == 1
+    named = [name for kind in kinds for name in HEADERS[kind]]
     return [
-        {"name": name, "in": "header", "required": name == reading.TENANT or alone, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "header",
+            "required": needed and (name == reading.TENANT or alone),
+            "schema": {"type": "string"},
+        }
         for name in (reading.TENANT, *named)
     ]

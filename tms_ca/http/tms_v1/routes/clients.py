@@ -13,6 +13,7 @@ from tms_ca.http.tms_v1 import callers, reading
 from tms_ca.http.tms_v1.answers import MOST_INT, Refused, Said
 from tms_ca.http.tms_v1.declare import Call, Kind, v1
 from tms_ca.http.tms_v1.names import require_client, require_text
+from tms_ca.http.tms_v1.rates import bound
 from tms_ca.http.tms_v1.shown import numbered
 from tms_ca.services.directory import own_filter
 from tms_ca.services.tms_v1_numbers import NumberOf
@@ -39,7 +40,7 @@ def _shown(found: Client, number: Number) -> dict[str, Any]:
     }
 
 
-@v1("POST", "client", body=ReqCreateClient(), status=201,
+@v1("POST", "client", body=ReqCreateClient(), status=201, optional=(Kind.ADMIN,),
     why_open="tms_v1.new_clients says whether anybody may register a client; an admin always may")  # fmt: skip
 async def create_client(call: Call) -> Said:
     """Register a client; its secret is shown once.
@@ -47,11 +48,14 @@ async def create_client(call: Call) -> Said:
     Without a credential this depends on the service's settings. With an administrator's, in the headers X-TMS-ADMIN-ID
     and X-TMS-ADMIN-SECRET, it does not.
     """
-    body = call.body
+    body, headers = call.body, call.request.headers
+    alone = reading.ADMIN_ID not in headers and reading.ADMIN_SECRET not in headers
+    if alone:
+        bound(call.request, "tms_v1.create_client")
     await callers.require_enabled(call.context, body["tenant"])
     if call.settings.mvp:
         raise Refused(400, _DISALLOWED, "clients_disallowed")
-    admin = await _admin(call, body["tenant"])
+    admin = None if alone else await _admin(call, body["tenant"])
     if admin is None and call.settings.new_clients is NewClients.DISALLOW:
         raise Refused(400, _DISALLOWED, "clients_disallowed")
     try:
@@ -71,16 +75,14 @@ async def create_client(call: Call) -> Said:
     return Said({"client_id": body["client_id"], "client_secret": secret})
 
 
-async def _admin(call: Call, tenant: str) -> Caller | None:
-    """Return the administrator who registers the client; None where no credential came along.
+async def _admin(call: Call, tenant: str) -> Caller:
+    """Return the administrator who registers the client.
 
     Raises:
-        Refused: one came, and it is not good in the tenant
+        Refused: the credential that came is not good in the tenant
 
     """
     headers = call.request.headers
-    if reading.ADMIN_ID not in headers and reading.ADMIN_SECRET not in headers:
-        return None
     needs = Action.CLIENT_WRITE
     try:
         named = tenant if headers.get(reading.TENANT, tenant) == tenant else ""  # of another tenant, none is good

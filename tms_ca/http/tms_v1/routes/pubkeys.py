@@ -7,13 +7,14 @@ from aiohttp import web
 from schemas.tms_v1.pubkeys import ReqDeletePubkey, ReqNewSshKeys, ReqUpdatePubkey
 from tms_ca.core.access import Action
 from tms_ca.core.errors import Denied
-from tms_ca.core.facts import DenialReason, LimitedBy
+from tms_ca.core.facts import LimitedBy
 from tms_ca.core.keymode import key_type_and_bits
 from tms_ca.core.model import PublicKeyRecord
 from tms_ca.core.publickey import decode_base64
 from tms_ca.core.times import LAST_SECOND
 from tms_ca.http.tms_v1.answers import MOST_INT, NOT_FOUND, Refused, Said, date
 from tms_ca.http.tms_v1.declare import DIFFERS, Call, D, K, Kind, P, v1
+from tms_ca.http.tms_v1.dependencies import missing
 from tms_ca.http.tms_v1.names import require_account, require_host, require_user
 from tms_ca.keypairs import KeyKind, OnePair
 from tms_ca.services.keymode import KeyModeWish, KeyPlace
@@ -21,14 +22,6 @@ from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store.tms_v1 import Number
 
 PAIR = web.RequestKey("key_pair", OnePair)
-_USERS = {DenialReason.USER_UNKNOWN, DenialReason.MFA_NEVER, DenialReason.MFA_EXPIRED, DenialReason.USER_DISABLED}
-_HOSTS = {DenialReason.HOST_UNKNOWN, DenialReason.LINK_MISSING, DenialReason.LINK_EXPIRED}
-_DELEGATIONS = {
-    DenialReason.DELEGATION_MISSING,
-    DenialReason.DELEGATION_OTHER_HOST,
-    DenialReason.DELEGATION_OTHER_ACCOUNT,
-    DenialReason.DELEGATION_EXPIRED,
-}
 
 
 @v1("POST", "pubkeys/creds", needs=Action.PUBLIC_KEY_CREATE, kinds=(Kind.CLIENT,), order=K, body=ReqNewSshKeys(),
@@ -47,14 +40,14 @@ async def create_pubkey(call: Call) -> Said:
         max_uses=None if body["num_uses"] < 0 else body["num_uses"],
     )
     if PAIR not in call.request:  # the handler may run again for the same request
-        call.request[PAIR] = OnePair(_kind(body["key_type"]))
+        call.request[PAIR] = OnePair(_kind(body["key_type"]), lambda: call.request.transport is None)
     try:
         kept, pair = await call.context.key_mode.create(
             call.caller, wish, call.request[PAIR], provide=call.settings.mvp
         )  # fmt: skip
     except Denied as error:
         call.context.metrics.denied.labels("public-keys.create", error.code).inc()
-        raise Refused(403, f"Missing or expired dependency: {_dependency(call, error)}", error.code) from error
+        raise missing(call, error, body["host_account"]) from error
     uses = str(MOST_INT if kept.max_uses is None else kept.max_uses)
     return Said(
         {
@@ -74,26 +67,6 @@ def _kind(text: str | None) -> KeyKind:
     """Return what to make; the old server took everything that it did not know for Ed25519."""
     word = (text or "").lower()
     return KeyKind(word) if word in set(KeyKind) else KeyKind.ED25519
-
-
-def _dependency(call: Call, error: Denied) -> str:
-    """Return the old server's words for what is missing, where it had any."""
-    body, tenant, code = call.body, call.tenant, error.code
-    user, host, account = body["client_user_id"], body["host"], body["host_account"]
-    if code in _USERS:
-        what, whose = "user MFA", f"user ID {user} in tenant {tenant}"
-    elif code in _HOSTS:
-        what, whose = "user host", f"user {user}@{tenant} with account {account} on host {host}"
-    elif code in _DELEGATIONS:
-        what, whose = "delegation", f"client {call.caller.id} and client_user_id {user} in tenant {tenant}"
-    else:
-        return f"{error.detail}."
-    at = error.extra.get("ended_at")
-    if at is not None:
-        return f"Required {what} record for {whose} expired at {date(int(at))}."
-    if code == DenialReason.USER_DISABLED:
-        return f"Required {what} record for {whose} is disabled."
-    return f"Required {what} record not found for {whose}."
 
 
 @v1("GET", "pubkeys/id/{seqno}", needs=Action.PUBLIC_KEY_READ, kinds=(Kind.CLIENT, Kind.ADMIN),

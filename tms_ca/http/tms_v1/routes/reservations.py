@@ -1,16 +1,17 @@
 """Reservations: a client asks that a key may go on past the end of the user's MFA window, for 48 hours at most."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from schemas.tms_v1.reservations import ReqCreateReservation, ReqExtendReservation
 from tms_ca.core.access import Action
 from tms_ca.core.errors import Conflict, Denied, NotFound
 from tms_ca.core.facts import LONGEST_RESERVATION_SECONDS
-from tms_ca.core.model import PublicKeyRecord, Reservation
+from tms_ca.core.model import Caller, PublicKeyRecord, Reservation
 from tms_ca.http.tms_v1.answers import NOT_FOUND, Refused, Said, date
 from tms_ca.http.tms_v1.declare import Call, K, Kind, v1
+from tms_ca.http.tms_v1.dependencies import missing
 from tms_ca.http.tms_v1.names import require_host, require_user
 from tms_ca.http.tms_v1.shown import numbered
 from tms_ca.services.reservations import ReservationWish
@@ -40,7 +41,7 @@ async def create_reservation(call: Call) -> Said:
         raise Refused(403, f"Pubkey for client {words} expired at {date(key.expires_at)}.", "public_key_expired")
     minutes = body["ttl_minutes"]
     seconds = LONGEST_RESERVATION_SECONDS if minutes < 0 else min(minutes * 60, LONGEST_RESERVATION_SECONDS)
-    with _dependencies(call):
+    with _dependencies(call, key.account):
         made = await call.context.reservations.reserve(call.caller, _wish(call, key, seconds))
     return Said(_made(made))
 
@@ -52,9 +53,10 @@ async def extend_reservation(call: Call) -> Said:
     parent_id = call.body["parent_resid"]
     gone = f"NOT_FOUND: Reservation {parent_id} not found for client {call.caller.id} in tenant {call.tenant}."
     none = Refused(404, f"Missing or expired dependency: {gone}", "reservation_unknown")
-    if await _own(call, parent_id) is None:
+    parent = await _own(call, parent_id)
+    if parent is None:
         raise none
-    with _dependencies(call):
+    with _dependencies(call, parent.account):
         key = await _key(call)
         if key is None:
             raise NotFound("public_key_unknown", "the client has no such public key for this host")
@@ -97,26 +99,30 @@ async def delete_reservation(call: Call) -> Said:
 @v1("DELETE", "reservations/del/related/{client_id}/{resid}", needs=Action.RESERVATION_DELETE, kinds=_BOTH,
     forbidden=_ANOTHER, unauthorised="to delete reservation {resid} in tenant {tenant}.")  # fmt: skip
 async def delete_related_reservations(call: Call) -> Said:
-    """Take a reservation back with all its children."""
+    """Take a reservation back with all its children; with those that are left, where it is gone itself."""
     return await _delete(call, " along with all its children.", related=True)
 
 
 async def _delete(call: Call, more: str, *, related: bool) -> Said:
     name, client = call.path["resid"], call.path["client_id"]
-    found, number = await _own(call, name), 0
+    reservations, number = call.context.reservations, 0
+    found = await _own(call, name, reservations.get_related if related else reservations.get)
     if found is not None and found.client_id == client:
-        remove = call.context.reservations.remove_related if related else call.context.reservations.remove
+        remove = reservations.remove_related if related else reservations.remove
         number = await remove(call.caller, "client_id", call.tenant, name)
     none = f"Reservation {name} for {client}@{call.tenant} NOT FOUND - Nothing deleted"
     return Said({"num_deleted": number}, f"Reservation {name} deleted{more}" if number else none)
 
 
-async def _own(call: Call, reservation_id: str) -> Reservation | None:
+async def _own(
+    call: Call, reservation_id: str, get: Callable[[Caller, str, str, str], Awaitable[Reservation]] | None = None
+) -> Reservation | None:
     """Return a reservation that the caller may see; None for what cannot be an id, too."""
     if _ID.fullmatch(reservation_id) is None:
         return None
     try:
-        return await call.context.reservations.get(call.caller, "client_id", call.tenant, reservation_id)
+        get = get or call.context.reservations.get
+        return await get(call.caller, "client_id", call.tenant, reservation_id)
     except NotFound:
         return None
 
@@ -138,13 +144,14 @@ def _wish(call: Call, key: PublicKeyRecord, seconds: int) -> ReservationWish:
 
 
 @contextmanager
-def _dependencies(call: Call) -> Iterator[None]:
+def _dependencies(call: Call, account: str) -> Iterator[None]:
     """Answer with 403 where something that the reservation rests on is not there or has ended."""
     try:
         yield
-    except (Denied, NotFound, Conflict) as error:
-        if isinstance(error, Denied):
-            call.context.metrics.denied.labels("reservations.create", error.code).inc()
+    except Denied as error:
+        call.context.metrics.denied.labels("reservations.create", error.code).inc()
+        raise missing(call, error, account) from error
+    except (NotFound, Conflict) as error:
         raise Refused(403, f"Missing or expired dependency: {error.detail}.", error.code) from error
 
 

@@ -12,6 +12,7 @@ from tms_ca.http.tms_v1 import callers, reading
 from tms_ca.http.tms_v1.answers import MOST_INT, Refused, Said
 from tms_ca.http.tms_v1.declare import Call, Kind, Step, v1
 from tms_ca.http.tms_v1.names import require_tenant
+from tms_ca.http.tms_v1.rates import bound
 from tms_ca.http.tms_v1.shown import numbered
 from tms_ca.services.tenants import FIRST_ADMIN, FOUNDATION
 from tms_ca.services.tms_v1_numbers import NumberOf
@@ -44,10 +45,10 @@ async def create_tenant(call: Call) -> Said:
     return Said({"tenant": tenant, "enabled": True, "admin_id": FIRST_ADMIN, "admin_secret": secret})
 
 
-@v1("GET", "tenants/list", why_open=_WHY_OPEN)
+@v1("GET", "tenants/list", why_open=_WHY_OPEN, optional=_ADMIN)
 async def list_tenants(call: Call) -> Said:
     """List tenants; an administrator sees their own, one of `default` sees all."""
-    caller = await _reader(call, "to list tenants.")
+    caller = await _reader(call, "tms_v1.list_tenants", "to list tenants.")
     found, numbers = await _every(call)
     seen = [one for one in found if _sees(caller, one.tenant)]
     # In lists, and there alone, the wire has a number.
@@ -55,11 +56,11 @@ async def list_tenants(call: Call) -> Said:
     return Said({"num_tenants": len(shown), "tenants": sorted(shown, key=lambda one: one["id"])})
 
 
-@v1("GET", "tenants/{tenant}", why_open=_WHY_OPEN)
+@v1("GET", "tenants/{tenant}", why_open=_WHY_OPEN, optional=_ADMIN)
 async def get_tenant(call: Call) -> Said:
     """Return one tenant."""
     tenant = call.path["tenant"]
-    caller = await _reader(call, f"to view tenant {tenant}.")
+    caller = await _reader(call, "tms_v1.get_tenant", f"to view tenant {tenant}.")
     found, numbers = await _every(call)
     for one in found:
         if one.tenant == tenant and _sees(caller, tenant):
@@ -67,19 +68,21 @@ async def get_tenant(call: Call) -> Said:
     raise NotFound("tenant_unknown", f"there is no tenant {tenant[:100]!r} that you may see")
 
 
-async def _reader(call: Call, words: str) -> Caller | None:
-    """Return who reads tenants' names; None where anybody may.
+async def _reader(call: Call, name: str, words: str) -> Caller | None:
+    """Return who reads tenants' names; None where anybody may, who is bound under `name`.
 
     Raises:
         Refused: it takes a credential, and none is good
 
     """
-    if call.settings.open_tenants:
-        return None
     needs, tenant = Action.TENANT_READ, reading.held(call.request.headers, reading.TENANT)
     try:
-        return (await callers.find(call.context, call.request, needs, _ADMIN, tenant))[0]
+        caller = (await callers.find(call.context, call.request, needs, _ADMIN, tenant))[0]
+        return None if call.settings.open_tenants else caller
     except (Unauthenticated, Denied) as error:
+        if call.settings.open_tenants:
+            bound(call.request, name)
+            return None
         raise await callers.refusal(call.context, call.request, needs, tenant, error, words) from error
 
 
