@@ -5,6 +5,9 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.complete
+# Two at a time; tests of a file mostly stay together, as they share what is dear to make. What is compiled is kept:
+# the tests start hundreds of processes.
+TESTS := PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n 2 --dist worksteal
 
 help:
 	@echo "make demo    watch the main job: a certificate opens a session on a real sshd, a revocation closes the door"
@@ -32,11 +35,11 @@ demo: setup
 
 test: setup
 	@sh deploy/debian-packages.sh sshd test watch hosts
-	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(TESTS) $(ARGS)
 
 test-all: setup
 	@sh deploy/debian-packages.sh sshd test watch hosts
-	@TMS_CA_LOGINS_IN_A_ROW=200 $(PY) -m pytest -n 2 --dist loadgroup --db=both $(ARGS)
+	@TMS_CA_LOGINS_IN_A_ROW=200 $(TESTS) --db=both $(ARGS)
 
 scale: setup
 	@sh deploy/debian-packages.sh sshd test

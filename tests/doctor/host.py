@@ -134,13 +134,13 @@ class Host:
                *(options or ("-h",)), self.directory / "host_key.pub")  # fmt: skip
         made.replace(self.directory / "state/host-certs/host_key-cert.pub")
 
-    def sign(self, ends: float = 600, **changed: object) -> None:
-        """Write trust.json, signed by the host CA."""
+    def sign(self, ends: float = 86400, **changed: object) -> None:
+        """Write trust.json, signed by the host CA; it ends in so many seconds."""
         stamp = "%Y-%m-%dT%H:%M:%SZ"
         krl = (self.directory / "state/krl").read_bytes()
         fields = {
             "epoch": "5", "type": "tms-ca-trust/1", "tenant": "default",
-            "issued_at": time.strftime(stamp, time.gmtime(time.time() + ends - 600)),
+            "issued_at": time.strftime(stamp, time.gmtime(time.time() + min(ends, 600) - 600)),
             "expires_at": time.strftime(stamp, time.gmtime(time.time() + ends)),
             "krl": {"bytes": len(krl), "sha256": hashlib.sha256(krl).hexdigest(), "version": "7"},
             "user_ca_keys": [" ".join(self.user_ca.lines.split()[:2])],

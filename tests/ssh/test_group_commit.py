@@ -60,7 +60,6 @@ def read_trace(lines: list[str]) -> tuple[list[tuple[int, int]], list[tuple[int,
     return syncs, answers
 
 
-@pytest.mark.xdist_group("strace")
 def test_E_02_many_at_once_each_answer_waits_for_a_commit_that_began_after_its_request(tmp_path):
     service = Service(tmp_path / "data")
     service.init()

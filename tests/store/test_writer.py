@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import running_world
 from tests.store.test_commits import counts
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import CertificateRecord, Event
@@ -74,10 +75,12 @@ def entry(serial: int, epoch: int) -> Entry:
 
 
 @pytest.fixture
-async def fresh_database(sqlite_template, tmp_path) -> str:
-    """PostgreSQL has no writer."""
+async def world(sqlite_template, tmp_path, clock):
+    """One on SQLite: PostgreSQL has no writer."""
     shutil.copy(sqlite_template, tmp_path / "tms.db")
-    return f"sqlite:///{tmp_path / 'tms.db'}"
+    async with running_world(tmp_path / "data", f"sqlite:///{tmp_path / 'tms.db'}", clock) as one:
+        await one.furnish()
+        yield one
 
 
 @pytest.fixture

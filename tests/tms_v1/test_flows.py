@@ -12,7 +12,6 @@ from tests.ssh.conftest import initialised
 from tests.tms_v1.served import Served, served
 
 __all__ = ["initialised"]
-pytestmark = pytest.mark.xdist_group("tms_v1_flows")  # all on one service
 
 # Each is curl with a body, as in the scripts: header names in small letters, certificate checking off.
 CREATE_CLIENT = """

@@ -19,10 +19,7 @@ from tests.tms_v1 import old_keycmd
 from tests.tms_v1.served import Served, served
 
 __all__ = ["initialised"]
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="the accounts of the sandbox need root"),
-    pytest.mark.xdist_group("tms_v1_sshd"),  # all on one service
-]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the accounts of the sandbox need root")
 OURS = ("BindAddress=127.0.0.2",)  # from there, sshd asks our own helper
 ASKED = (
     f"AuthorizedKeysCommand {INSIDE}/tms_keycmd/tms_keycmd.sh %u %U %f %t\n"

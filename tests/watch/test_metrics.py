@@ -21,7 +21,6 @@ from tms_ca.tallies import Spread, Tally
 
 PAGE = Path(__file__).parents[2] / "docs" / "monitoring.md"
 ROW = re.compile(r"^\| `(\w+)` \| (counter|gauge|histogram) \| (.*?) \|", re.MULTILINE)
-watched = pytest.mark.xdist_group("watch")
 
 
 def families(text: str) -> dict[str, tuple[str, set[str]]]:
@@ -156,7 +155,6 @@ def workers_of(service) -> list[int]:
     return found
 
 
-@watched
 def test_workers_answer_with_the_sum_and_keep_what_a_dead_one_counted(loads):
     load = loads[2]
     for _ in range(6):
@@ -188,7 +186,6 @@ def test_workers_answer_with_the_sum_and_keep_what_a_dead_one_counted(loads):
     assert folder.stat().st_mode & 0o077 == 0
 
 
-@watched
 def test_several_workers_name_no_metric_that_the_page_does_not(loads):
     found = families(loads[2].service.call("GET", "/metrics").body.decode())
     page = documented()

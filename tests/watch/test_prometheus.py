@@ -13,7 +13,6 @@ from tests.watch.prometheus import RULES, wait
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "deploy" / "grafana" / "tms-ca.json"
-pytestmark = pytest.mark.xdist_group("watch")
 
 
 def dashboard_queries() -> list[str]:

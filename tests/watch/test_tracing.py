@@ -18,7 +18,6 @@ from tests.watch.receiver import receiver
 from tests.world import ssh_keygen
 from tms_ca.tracing import MOST_WAITING, SEND_SECONDS, endpoint_of, open_tracing
 
-pytestmark = pytest.mark.xdist_group("watch")
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
