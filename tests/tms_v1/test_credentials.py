@@ -1,5 +1,6 @@
 """Secrets of a TMS server, kept as SHA-512 without salt: good as they are, and kept in our way from their first use."""
 
+import asyncio
 import hashlib
 
 import pytest
@@ -9,7 +10,8 @@ from tests.tms_v1.wire import Tms
 from tests.world import basic
 from tms_ca.cli.init import local_operator
 from tms_ca.core.access import Role
-from tms_ca.core.errors import Conflict
+from tms_ca.core.errors import Conflict, TooMany
+from tms_ca.services.guesses import MOST_A_MINUTE, MOST_NAMES, Guesses
 from tms_ca.services.registration import put_digest
 from tms_ca.store.tables import credentials
 
@@ -128,3 +130,76 @@ async def test_the_work_for_a_wrong_secret_is_the_same_whether_or_not_its_holder
     finally:
         driver.fetch = before
     assert counts[0] == counts[1] == 3
+
+
+async def test_without_its_name_no_secret_of_the_wire_s_form_is_good_kept_in_our_way_or_not(tms):
+    ours = (await tms.good("PATCH", "client/secret/portal", tms.admin))["client_secret"]
+    await give(tms, Role.CLIENT, "portal", "sunshine1")
+    await tms.world.good("GET", "clients", auth=basic("portal", "sunshine1"))
+    assert await digests(tms, "sunshine1") == {"portal": 32}
+    for secret in ("sunshine1", ours):
+        assert (await tms.world.call("GET", "clients", auth=secret)).code == "credential_not_good"
+        await tms.world.good("GET", "clients", auth=basic("portal", secret))
+    # The twin: one that says by its beginning that it was made here needs no name.
+    made = await tms.world.good("POST", "clients", auth=tms.world.operator, json={"client_id": "second"})
+    await tms.world.good("GET", "clients", auth=made["secret"])
+
+
+@pytest.mark.parametrize("stored_anew", [False, True])
+async def test_beyond_ten_wrong_words_a_minute_the_right_one_is_refused_too(tms, stored_anew):
+    new = (await tms.good("PATCH", "client/secret/portal", tms.admin))["client_secret"]
+    await give(tms, Role.CLIENT, "portal", "sunshine1")
+    right, ours = headers("portal", "sunshine1"), headers("portal", new)
+    if stored_anew:
+        await tms.good("GET", "client/list", right)
+    for nth in range(5):
+        assert (await tms.call("GET", "client/list", headers("portal", f"guess{nth}"))).status == 401
+        assert (await tms.world.call("GET", "clients", auth=basic("portal", f"guess{nth}"))).status == 401
+    at_once = [tms.call("GET", "client/list", headers("portal", f"word{nth}")) for nth in range(20)]
+    assert {reply.status for reply in await asyncio.gather(*at_once)} == {429}
+    refused = await tms.call("GET", "client/list", right)
+    assert (refused.status, refused.json["result_code"]) == (429, "429")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    for path in ("clients", "public-keys"):
+        assert (await tms.world.call("GET", path, auth=basic("portal", "sunshine1"))).code == "too_many_requests"
+    assert len(await digests(tms, "sunshine1")) == 1
+    limits = await events(tms.world, action="credentials.limit")
+    assert [(one["actor"], one["target"], one["outcome"]) for one in limits] == [("anyone", "portal", "too_many")]
+    # The twins: a secret that is no word, another name, another credential of the request, and the next minute.
+    await tms.good("GET", "client/list", ours)
+    await tms.world.good("GET", "clients", auth=basic("portal", ours["X-TMS-CLIENT-SECRET"]))
+    await tms.good("GET", "client/list", right | tms.admin)
+    assert (await tms.call("GET", "client/list", headers("second", "guess"))).status == 401
+    tms.clock.move(60)
+    await tms.good("GET", "client/list", right)
+
+
+async def test_no_word_is_tried_under_the_name_of_another_tenant(tms):
+    """The number of guesses is one tenant's and name's; under other tenants a word is wrong, also where it is right."""
+    await give(tms, Role.CLIENT, "portal", "sunshine1")
+    await tms.good("PATCH", "client/upd/portal?enabled=false", tms.admin)
+    await tms.world.good("POST", "/api/v1/tenants", auth=tms.world.operator, json={"tenant": "other"})
+    body = {"client_id": "portal", "tenant": "other", "host": "h1", "public_key_fingerprint": "SHA256:x"}
+    reply = await tms.call("DELETE", "pubkeys/del", headers("portal", "sunshine1", "other"), body)
+    assert reply.status == 401
+    reply = await tms.world.call("GET", "clients", auth=basic("portal", "sunshine1"), tenant="other")
+    assert (reply.status, reply.code) == (401, "credential_not_good")
+    assert await digests(tms, "sunshine1") == {"portal": 64}
+    await tms.good("PATCH", "client/upd/portal?enabled=true", tms.admin)
+    await tms.world.good("GET", "clients", auth=basic("portal", "sunshine1"))
+
+
+def test_whose_wrong_words_are_counted_is_bounded(clock):
+    guesses = Guesses(clock)
+    for nth in range(MOST_NAMES + 10):
+        guesses.wrong("default", f"n{nth}" + "x" * 1000)
+    assert len(guesses._wrong) == MOST_NAMES
+    for _ in range(MOST_A_MINUTE):
+        guesses.check("default", "portal")
+        guesses.wrong("default", "portal")
+    for tenant, name in (("other", "portal"), ("default", "portal2")):
+        guesses.check(tenant, name)
+    with pytest.raises(TooMany) as refused:
+        guesses.check("default", "portal")
+    clock.move(refused.value.retry_after)
+    guesses.check("default", "portal")

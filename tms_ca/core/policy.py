@@ -70,7 +70,7 @@ def decide(request: IssueRequest, facts: Facts, limits: Limits, now: int) -> Gra
 
 def _standing(tenant: TenantFacts, client: ClientFacts | None, now: int) -> Denial | None:
     if not tenant.enabled:
-        return Denial(DenialReason.TENANT_DISABLED, "the tenant is disabled; only an operator can enable it")
+        return Denial(DenialReason.TENANT_DISABLED, "the tenant is disabled; an operator can enable it")
     if client is None:
         return Denial(DenialReason.CLIENT_UNKNOWN, "the client is not registered in this tenant")
     if client.revoked:

@@ -226,7 +226,7 @@ async def _caller(context: Context, request: web.Request, tenant: str) -> Caller
         return None
     try:
         caller = await context.authentication.by_secret(
-            token, name=None, request_id=request[REQUEST_ID], address=request[ADDRESS]
+            token, name=None, tenant=tenant, request_id=request[REQUEST_ID], address=request[ADDRESS]
         )
     except Unauthenticated:
         return None  # an old cookie: log in again

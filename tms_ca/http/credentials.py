@@ -30,7 +30,7 @@ async def authenticate(context: Context, request: web.Request, tenant: str, *, f
     try:
         name, secret = credential(header)
         return await context.authentication.by_secret(
-            secret, name=name, request_id=request_id, address=address, fresh=fresh
+            secret, name=name, tenant=tenant, request_id=request_id, address=address, fresh=fresh
         )
     except (Unauthenticated, Denied) as error:
         nobody = Caller(Role.ANYONE, "", ascii(name or "")[1:-1], request_id=request_id, address=address)

@@ -181,7 +181,7 @@ def _standing(place: Place | None) -> Place:
     if place is None:
         raise NotFound("host_unknown", "there is no such host")
     if not place.tenant_enabled:
-        raise Denied("tenant_disabled", "the tenant is disabled; only an operator can enable it")
+        raise Denied("tenant_disabled", "the tenant is disabled; an operator can enable it")
     if place.host.revocation_id is not None:
         raise Denied("host_revoked", "the host is revoked; an admin can lift the revocation")
     if not place.host.enabled:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from aiohttp import web
 
 from tms_ca.core.access import Action, Role, reach
-from tms_ca.core.errors import Denied, NotFound, Unauthenticated
+from tms_ca.core.errors import Denied, NotFound, TooMany, Unauthenticated
 from tms_ca.core.facts import DenialReason
 from tms_ca.core.model import ALL_TENANTS, Caller
 from tms_ca.core.names import valid_tenant
@@ -51,20 +51,21 @@ async def find(
     Raises:
         Unauthenticated: none is good
         Denied: one is, and its holder (or the tenant) is disabled or revoked
+        TooMany: see services.authentication; no other is good
 
     """
-    denied: Denied | None = None
+    denied: Denied | TooMany | None = None
     for kind in kinds:
         name, secret = (reading.held(request.headers, header) for header in HEADERS[kind])
         if not (name and secret and tenant):
             continue
         try:
             caller = await context.authentication.by_secret(
-                secret, name=name, request_id=request[REQUEST_ID], address=request[ADDRESS]
+                secret, name=name, tenant=tenant, request_id=request[REQUEST_ID], address=request[ADDRESS]
             )
         except Unauthenticated:
             continue
-        except Denied as error:
+        except (Denied, TooMany) as error:
             denied = error
             continue
         found = reach(needs, caller.role)
@@ -86,7 +87,9 @@ async def refusal(
     """
     request.config_dict[RATES].take("open", "credential", request[ADDRESS])
     named = [reading.held(request.headers, name) for name in (reading.CLIENT_ID, reading.ADMIN_ID)]
-    await record_refusal(context, replace(nobody(request), id=next(filter(None, named), "")), tenant, needs, error)
+    # No record begins under a name that is nobody's.
+    whose = tenant if await _is_there(context, tenant) else ALL_TENANTS
+    await record_refusal(context, replace(nobody(request), id=next(filter(None, named), "")), whose, needs, error)
     if isinstance(error, Unauthenticated):
         return Refused(401, words if words.startswith("ERROR") else f"ERROR: NOT AUTHORIZED {words}", error.code)
     if error.code == DenialReason.TENANT_DISABLED:
@@ -108,3 +111,13 @@ async def require_enabled(context: Context, tenant: str) -> None:
     except NotFound:
         pass
     raise not_enabled()
+
+
+async def _is_there(context: Context, tenant: str) -> bool:
+    if not valid_tenant(tenant):
+        return False
+    try:
+        await context.directory.get(rows.TENANTS, tenant)
+    except NotFound:
+        return False
+    return True
