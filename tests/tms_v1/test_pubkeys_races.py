@@ -74,12 +74,12 @@ class Overtaken(KeyPairs):
         super().__init__()
         self._change, self.made = change, 0
 
-    async def make(self, kind):
+    async def make(self, kind, owner, gone):
         self.made += 1
         change, self._change = self._change, None
         if change is not None:
             await change()
-        return await super().make(kind)
+        return await super().make(kind, owner, gone)
 
 
 async def test_what_changes_while_a_pair_is_made_counts(keys):

@@ -80,7 +80,7 @@ class KeyMode:
             await self._keys.record_refusal(caller, request, verdict)
             at = ended_at(verdict, facts)
             raise refusal(verdict, extra=None if at is None else {"ended_at": at})
-        pair = await once.get(self._pairs)
+        pair = await once.get(self._pairs, (caller.tenant, caller.id))
         now = self._clock.now()
         delegation = next(one for one in facts.delegations if one.delegation_id == verdict.delegation_id)
         client_most = None if facts.client is None else facts.client.max_ttl_seconds
