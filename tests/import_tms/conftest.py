@@ -1,7 +1,7 @@
 """A service to import into."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ Bring = Callable[..., Awaitable[ImportReport]]
 
 
 async def bring_into(
-    tms: Tms, url: str, *tenants: str, dry_run: bool = False  # noqa: F811 - a fixture
+    tms: Tms, url: str, *tenants: str, adopted: Sequence[str] = ("portal",), dry_run: bool = False  # noqa: F811 - a fixture
 ) -> ImportReport:  # fmt: skip
-    """Import the database of a URL."""
+    """Import the database of a URL; the service has a client `portal` of its own, which is taken for the old one."""
     source = await read_source(url)
     importing = tms.world.context.importing
-    return await importing.run(local_operator(), source, tenants, dry_run=dry_run)
+    return await importing.run(local_operator(), source, tenants, adopted, dry_run=dry_run)
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def bring(tms: Tms) -> Bring:  # noqa: F811 - a fixture
 
 
 @pytest.fixture
-def old_url(tmp_path: Path, old: Old) -> Callable[[], str]:
+def old_url(tmp_path: Path, old: Old) -> Callable[..., str]:
     """Return what writes the old rows into a database of 0.2."""
-    return lambda: old.sqlite(tmp_path / "old.db")
+    return lambda name="old": old.sqlite(tmp_path / f"{name}.db")
 
 
 async def dump(tms: Tms) -> dict[str, list[str]]:  # noqa: F811 - a fixture

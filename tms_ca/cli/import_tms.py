@@ -24,7 +24,9 @@ hosts of an existing TMS server here: 0.2 on SQLite or 0.3 on PostgreSQL. The ol
 the old server may run on. Secrets go on working. What is here already stays as it is, so that a second run, or a run
 after one that was killed, only adds what is missing. Every row that cannot come is named, with the reason.
 
-Exit code: 0 everything came or is here, 3 something stays behind and is named, 2 the question is wrong.
+Exit code: 0 everything came or is here, 3 something stays behind and is named, 2 the question is wrong, 1 it could not
+be done: the old database cannot be reached or read, or somebody made the same things meanwhile. Then no row is half
+here; do it again. 75 the service's own database does not answer.
 """
 _EXAMPLES = """\
 examples:
@@ -37,6 +39,7 @@ _HEADINGS = {
     Came.OTHERWISE: "here already, otherwise, and left as it is here",
     Came.NOTED: "came, and is not quite what it was",
 }
+_WOULD = {Came.IN_PART: "would come in part", Came.NOTED: "would come, and not be quite what it was"}
 
 
 def add(commands: Any) -> None:
@@ -52,6 +55,10 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--tenant", dest="tenants", action="append", default=[], metavar="NAME",
         help="only this tenant; may be repeated (default: all)",
+    )  # fmt: skip
+    command.add_argument(
+        "--adopt-client", dest="adopted", action="append", default=[], metavar="NAME",
+        help="a client of this name that is here already is the old server's; may be repeated",
     )  # fmt: skip
     command.add_argument("--dry-run", action="store_true", help="say what would come, and write nothing")
     command.add_argument("--json", action="store_true", help="print one JSON object")
@@ -73,16 +80,20 @@ async def _import(arguments: argparse.Namespace) -> ImportReport:
         source = await read_source(arguments.source)
     except SourceError as error:
         raise UsageError(str(error)) from error
-    _check_tenants(source, arguments.tenants)
+    _check_names(source, "tenants", "tenant", arguments.tenants)
+    _check_names(source, "clients", "client_id", arguments.adopted)
     async with open_context(settings) as context:
-        return await context.importing.run(local_operator(), source, arguments.tenants, dry_run=arguments.dry_run)
+        return await context.importing.run(
+            local_operator(), source, arguments.tenants, arguments.adopted, dry_run=arguments.dry_run
+        )
 
 
-def _check_tenants(source: Source, wanted: list[str]) -> None:
-    there = [str(one.tenant) for one in source.rows["tenants"]]
+def _check_names(source: Source, table: str, column: str, wanted: list[str]) -> None:
+    there = sorted({str(getattr(one, column)) for one in source.rows[table]})
     for name in wanted:
         if name not in there:
-            raise UsageError(f"the old database has no tenant {name[:100]!r}; it has {', '.join(there) or 'none'}")
+            some = ", ".join(there[:20]) + (" ..." if len(there) > 20 else "")
+            raise UsageError(f"the old database has no {column} {name[:100]!r}; it has {some or 'none'}")
 
 
 def said(report: ImportReport) -> str:
@@ -98,7 +109,7 @@ def said(report: ImportReport) -> str:
     for how, heading in _HEADINGS.items():
         found = report.of(how)
         if found:
-            lines += ["", f"{heading}: {len(found)}"]
+            lines += ["", f"{_WOULD.get(how, heading) if report.dry_run else heading}: {len(found)}"]
             lines += [
                 show.printable(f"  {one.table} {one.id}, tenant {one.tenant or '-'}, {one.name}: {one.reason}")
                 for one in found

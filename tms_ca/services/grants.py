@@ -21,7 +21,7 @@ from tms_ca.core.model import (
     Selector,
     User,
 )
-from tms_ca.core.names import KNOWN_EXTENSIONS
+from tms_ca.core.tms_v1 import LINE_EXTENSIONS, MOST_INT, PURPOSE
 from tms_ca.services.clock import Clock
 from tms_ca.services.delegations import delegation_row
 from tms_ca.services.ids import new_id, new_user_code
@@ -31,10 +31,7 @@ from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store import grants, revocations, rows, tms_v1
 from tms_ca.store.engine import Database, Transaction
 
-PURPOSE = "TMS v1"
-# What a plain key's line can give back after `restrict`; the others mean something to certificates alone.
-_EVERYTHING = Constraints(extensions=tuple(sorted(KNOWN_EXTENSIONS - {"no-touch-required"})))
-_LONGEST = 2**31 - 1  # seconds, in the column that says for how long a delegation was asked
+_EVERYTHING = Constraints(extensions=LINE_EXTENSIONS)
 
 
 class Grants:
@@ -278,7 +275,7 @@ def granted(tenant: str, client_id: str, user: str, now: int, until: int) -> Del
         account=grants.ANY,
         status=DelegationStatus.APPROVED,
         purpose=PURPOSE,
-        lifetime_seconds=min(max(until - now, 0), _LONGEST),
+        lifetime_seconds=min(max(until - now, 0), MOST_INT),
         constraints=_EVERYTHING,
         redirect_uri=None,
         user_code=new_user_code(),

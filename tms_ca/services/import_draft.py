@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Table
 
 from tms_ca.core.record import record
+from tms_ca.core.times import LAST_SECOND
 from tms_ca.services.import_report import Came, ImportReport, Remark
 from tms_ca.services.tms_v1_numbers import NumberOf
-from tms_ca.store.imports import Here, Kept
+from tms_ca.store.imports import HIGHEST_KEPT, Here, Kept
 from tms_ca.store.tms_source_rows import OldKey, OldRow
 
 
@@ -43,9 +45,29 @@ class Draft:
     taken: set[bytes]  # digests of the secrets that are here, in any tenant
     elsewhere: set[str]  # hosts that other tenants had before the import
     begun: dict[str, int]  # when each host was first linked on the old server
+    adopted: frozenset[str]  # clients that are here and are the old server's, whatever tells against it
     items: list[Item] = field(default_factory=list)
     hosts: dict[str, int] = field(default_factory=dict)  # that the plan makes: since when they count as registered
     keys: list[tuple[OldKey, str]] = field(default_factory=list)  # that come, with how they are named in the report
+    clients: set[str] = field(default_factory=set)  # that come, or are here and are the old server's
+
+    def mine(self) -> str:
+        """Return what a remedy's command needs to be about this tenant."""
+        return f" --tenant {self.tenant}"
+
+    def absent(self, client_id: str | None, user: str) -> str:
+        """Return why what rests on a client, where one is named, and a user cannot come; empty where it can.
+
+        A user who is here without an admin's word on MFA is somebody whom no admin has vouched for here, and a client
+        of that name need not be the old server's: neither is given anything that the old server had for the name.
+        """
+        for kind, table, here, came in (
+            ("client", "clients", client_id in self.here.clients, client_id is None or client_id in self.clients),
+            ("user", "user_mfa", user in self.here.users, self.here.users.get(user, (False, None))[1] is not None),
+        ):
+            if not came:
+                return f"its {kind} {'is here, and not by an import' if here else 'has not come'}; see {table}"
+        return ""
 
     def comes(
         self,
@@ -62,7 +84,11 @@ class Draft:
         kept: Kept | None = None
         if number_of is not None:
             shown = self.numbers.setdefault(number_of, set())
-            if row.id in shown:
+            if not 1 <= row.id <= HIGHEST_KEPT:
+                self.remark(
+                    Came.NOTED, table, row, said, f"the id {row.id} is not 1 to {HIGHEST_KEPT}; it has a new one"
+                )  # fmt: skip
+            elif row.id in shown:
                 self.remark(Came.NOTED, table, row, said, f"the id {row.id} is another's here; it has a new one")
             else:
                 shown.add(row.id)
@@ -87,5 +113,14 @@ class Draft:
 
 
 def named(**what: Any) -> str:
-    """Return a natural key as people read it, such as `client_id=portal`."""
-    return " ".join(f"{name}={value}" for name, value in what.items())
+    """Return a natural key as people read it, such as `client_id=portal`; no value fills a screen."""
+    return " ".join(f"{name}={str(value)[:100]}" for name, value in what.items())
+
+
+def other_end(old: int, here: int) -> list[str]:
+    """Return what is said of an end that is not the same on both sides."""
+    return [] if old == here else [f"ends {_said(old)} on the old server, {_said(here)} here"]
+
+
+def _said(end: int) -> str:
+    return "never" if end >= LAST_SECOND else datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

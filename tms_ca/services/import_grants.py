@@ -10,7 +10,7 @@ from tms_ca.core.model import PrincipalFormat, Selector
 from tms_ca.services.delegations import delegation_row
 from tms_ca.services.grants import granted
 from tms_ca.services.ids import new_id
-from tms_ca.services.import_draft import Deed, Draft, named
+from tms_ca.services.import_draft import Deed, Draft, named, other_end
 from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store import tables
 from tms_ca.store.tms_source_rows import OldDelegation, OldHost, OldLink
@@ -24,8 +24,7 @@ def plan_link(draft: Draft, row: OldLink) -> None:
     key = (row.tms_user_id, row.host, row.host_account)
     here = draft.here
     if key in here.links:
-        same = here.links[key] == row.expires_at
-        draft.is_here("user_hosts", row, name, [] if same else ["ends at another time here"])
+        draft.is_here("user_hosts", row, name, other_end(row.expires_at, here.links[key]))
         return
     why = _unfit_link(draft, row)
     if why:
@@ -54,21 +53,25 @@ def plan_link(draft: Draft, row: OldLink) -> None:
 
 
 def _unfit_link(draft: Draft, row: OldLink) -> str:
-    if row.tms_user_id not in draft.here.users:
-        return "its user has not come; see there"
+    missing = draft.absent(None, row.tms_user_id)
+    if missing:
+        return missing
     if not names.valid_host(row.host):
         return (
             f"{row.host[:100]!r} cannot be the name of a host here (lower-case letters, digits, dots and hyphens); "
-            "name it so in tms_keycmd.toml and link it by that name: tms-ca links create"
+            f"name it so in tms_keycmd.toml and link it by that name: tms-ca links create{draft.mine()}"
         )
     if not names.valid_account(row.host_account):
-        return f"{row.host_account[:100]!r} cannot be the name of an account here; see tms-ca links create"
+        return (
+            f"{row.host_account[:100]!r} cannot be the name of an account here (lower-case letters, digits and _.-, 32 "
+            f"at most); name it so on the host and link it: tms-ca links create{draft.mine()}"
+        )
     if (Selector.HOST, row.host) in draft.here.revoked and row.host not in draft.here.hosts:
         return "its host was revoked here, and then deleted; lift the revocation first"
     if row.host_account in names.RESERVED_ACCOUNTS:
         return (
             f"{row.host_account!r} is an account of the system, which no delegation of the old kind opens; link it "
-            "with tms-ca links create --allow-reserved and let its user delegate it by name"
+            f"with tms-ca links create --allow-reserved{draft.mine()} and let its user delegate it by name"
         )
     return ""
 
@@ -86,16 +89,12 @@ def plan_delegation(draft: Draft, row: OldDelegation) -> None:
     here = draft.here
     key = (row.client_id, row.client_user_id)
     if key in here.delegations:
-        same = here.delegations[key][1] == row.expires_at
-        draft.is_here("delegations", row, name, [] if same else ["ends at another time here"])
+        draft.is_here("delegations", row, name, other_end(row.expires_at, here.delegations[key][1]))
         return
-    for kind, missing in (
-        ("client", row.client_id not in here.clients),
-        ("user", row.client_user_id not in here.users),
-    ):
-        if missing:
-            draft.stays("delegations", row, name, f"its {kind} has not come; see there")
-            return
+    missing = draft.absent(row.client_id, row.client_user_id)
+    if missing:
+        draft.stays("delegations", row, name, missing)
+        return
     made = granted(draft.tenant, row.client_id, row.client_user_id, min(row.created, draft.now), row.expires_at)
     values = delegation_row(made)
     here.delegations[key] = (made.delegation_id, row.expires_at)
@@ -120,5 +119,5 @@ def plan_address(draft: Draft, row: OldHost) -> None:
     draft.here.addresses.add((row.host, row.addr))
     values = {"tenant": draft.tenant, "host": row.host, "addr": row.addr, "created_at": row.created}
     number_name = json.dumps([row.host, row.addr])
-    deeds = [Deed("tms-v1-hosts.create", row.host, {"imported_id": row.id, "addr": row.addr})]
+    deeds = [Deed("host-addresses.create", row.host, {"imported_id": row.id, "address": row.addr})]
     draft.comes("hosts", row, NumberOf.HOST, number_name, [(tables.tms_v1_hosts, values)], deeds, name)

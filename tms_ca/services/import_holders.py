@@ -10,17 +10,17 @@ from sqlalchemy import Table
 from tms_ca.core import names
 from tms_ca.core.access import Role
 from tms_ca.core.model import Selector
-from tms_ca.services.import_draft import Deed, Draft, named
+from tms_ca.core.tms_v1 import MOST_APP_NAME, MOST_APP_VERSION
+from tms_ca.services.ids import tms_digest
+from tms_ca.services.import_draft import Deed, Draft, named, other_end
 from tms_ca.services.import_report import Came
+from tms_ca.services.test_tenant import SECRET
 from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store import tables
+from tms_ca.store.imports import HereClient
 from tms_ca.store.tms_source_rows import OldAdmin, OldClient, OldMfa, OldRow
 
-# Of the secret that stands in the old server's installation for everybody to read.
-WELL_KNOWN = bytes.fromhex(
-    "1c3e9787e63aa086675efe17a9b2b1adbeaddd19283d8bfe364a8e044f0cc24b"
-    "2cb804d1136685069f0d9bd929fd79f96b89762a2f10917e6a21495b5d080ee1"
-)
+_WELL_KNOWN = tms_digest(SECRET)
 _SHA512 = re.compile(r"[0-9a-f]{128}")
 _Rows = list[tuple[Table, Mapping[str, object]]]
 
@@ -29,7 +29,7 @@ def plan_admin(draft: Draft, row: OldAdmin) -> None:
     """Plan an admin of the tenant with their secret."""
     name = named(admin_user=row.admin_user)
     if not names.valid_admin_id(row.admin_user):
-        draft.stays("admin", row, name, _no_name("an admin", row.admin_user, "tms-ca admins create"))
+        draft.stays("admin", row, name, _no_name(draft, "an admin", row.admin_user, "admins"))
         return
     digest, fault = _digest(draft, row.admin_secret)
     secret_id = _secret_id(draft.tenant, Role.ADMIN, row.admin_user, row.admin_secret)
@@ -44,7 +44,12 @@ def plan_admin(draft: Draft, row: OldAdmin) -> None:
     draft.here.admins.add(row.admin_user)
     draft.comes("admin", row, None, row.admin_user, rows, deeds, name)
     if fault:
-        draft.remark(Came.IN_PART, "admin", row, name, f"came without its secret: {fault}")
+        # Admins have one secret, from when they are made.
+        again = f"tms-ca admins delete {row.admin_user}{draft.mine()}, then: tms-ca admins create"
+        draft.remark(
+            Came.IN_PART, "admin", row, name,
+            f"{_comes(draft)} without its secret: {fault}; make it anew: {again} {row.admin_user}{draft.mine()}",
+        )  # fmt: skip
 
 
 def plan_client(draft: Draft, row: OldClient) -> None:
@@ -52,16 +57,35 @@ def plan_client(draft: Draft, row: OldClient) -> None:
     name = named(client_id=row.client_id)
     here = draft.here
     if not names.valid_client_id(row.client_id):
-        draft.stays("clients", row, name, _no_name("a client", row.client_id, "tms-ca clients create"))
+        draft.stays("clients", row, name, _no_name(draft, "a client", row.client_id, "clients"))
         return
     digest, fault = _digest(draft, row.client_secret)
     secret_id = _secret_id(draft.tenant, Role.CLIENT, row.client_id, row.client_secret)
     if row.client_id in here.clients:
+        if not _is_same(draft, row, secret_id):
+            draft.stays(
+                "clients", row, name,
+                "a client of this name is here, and not by an import: with its delegations, keys and reservations it "
+                f"stays behind; if it is the same application: --adopt-client {row.client_id}",
+            )  # fmt: skip
+            return
+        draft.clients.add(row.client_id)
         differences = _other_secret(draft, secret_id, fault)
-        if here.clients[row.client_id] is not row.enabled:
-            differences.append(f"is {_enabled(row.enabled)} on the old server, {_enabled(not row.enabled)} here")
+        enabled = here.clients[row.client_id].enabled
+        if enabled is not row.enabled:
+            differences.append(f"is {_enabled(row.enabled)} on the old server, {_enabled(enabled)} here")
         draft.is_here("clients", row, name, differences)
         return
+    for member, text, most in (
+        ("app_name", row.app_name, MOST_APP_NAME), ("app_version", row.app_version, MOST_APP_VERSION),
+    ):  # fmt: skip
+        if len(text) > most or not (text == "" or text.isprintable()):
+            draft.stays(
+                "clients", row, name,
+                f"its {member} has {len(text)} characters, or one that is not printable; expected up to {most} "
+                "printable ones; shorten it on the old server",
+            )  # fmt: skip
+            return
     if (Selector.CLIENT, row.client_id) in here.revoked:
         draft.stays("clients", row, name, "the client was revoked here, and then deleted; lift the revocation first")
         return
@@ -80,13 +104,15 @@ def plan_client(draft: Draft, row: OldClient) -> None:
     rows: _Rows = [(tables.clients, values)]
     deeds = [_deed("clients.create", row.client_id, row)]
     _with_secret(draft, rows, deeds, Role.CLIENT, row.client_id, secret_id, digest, row)
-    here.clients[row.client_id] = row.enabled
+    here.clients[row.client_id] = HereClient(row.enabled, row.app_name, row.created)
+    draft.clients.add(row.client_id)
     here.apps[row.app_name, row.app_version] = row.client_id
     draft.comes("clients", row, NumberOf.CLIENT, row.client_id, rows, deeds, name)
     if fault:
         draft.remark(
             Came.IN_PART, "clients", row, name,
-            f"came without its secret: {fault}; make one with: tms-ca clients new-secret {row.client_id}",
+            f"{_comes(draft)} without its secret: {fault}; make one with: "
+            f"tms-ca clients new-secret {row.client_id}{draft.mine()}",
         )  # fmt: skip
     if not row.enabled:
         draft.remark(
@@ -100,7 +126,7 @@ def plan_mfa(draft: Draft, row: OldMfa) -> None:
     name = named(tms_user_id=row.tms_user_id)
     here = draft.here
     if not names.valid_user(row.tms_user_id):
-        draft.stays("user_mfa", row, name, _no_name("a user", row.tms_user_id, "tms-ca users create"))
+        draft.stays("user_mfa", row, name, _no_name(draft, "a user", row.tms_user_id, "users"))
         return
     if row.tms_user_id in here.users:
         enabled, until = here.users[row.tms_user_id]
@@ -108,14 +134,14 @@ def plan_mfa(draft: Draft, row: OldMfa) -> None:
             # Never given to who is here without it: an admin may have taken it back since the import before.
             draft.stays(
                 "user_mfa", row, name,
-                "the user is here, without an admin's word on MFA; where it is wanted, give it: POST /v1/tms/usermfa",
+                "the user is here, without an admin's word on MFA: their user hosts, delegations, keys and "
+                "reservations stay behind, too; if it is the same person, give it (POST /v1/tms/usermfa), import again",
             )  # fmt: skip
             return
         differences = []
         if enabled is not row.enabled:
             differences.append(f"is {_enabled(row.enabled)} on the old server, {_enabled(enabled)} here")
-        if until != row.expires_at:
-            differences.append("ends at another time here")
+        differences += other_end(row.expires_at, until)
         draft.is_here("user_mfa", row, name, differences)
         return
     if (Selector.USER, row.tms_user_id) in here.revoked:
@@ -140,12 +166,31 @@ def _deed(action: str, target: str, row: OldRow, **more: object) -> Deed:
     return Deed(action, target, {"imported_id": row.id, **more})
 
 
+def _is_same(draft: Draft, row: OldClient, secret_id: str) -> bool:
+    """Tell whether the client of that name that is here is the old server's.
+
+    It has the imported secret, or it came by an import (nobody else chooses when a client was made) and has been given
+    another one since, or the operator says so.
+    """
+    if row.client_id in draft.adopted or secret_id in draft.here.secrets:
+        return True
+    there = draft.here.clients[row.client_id]
+    return (there.app_name, there.created_at) == (row.app_name, row.created)
+
+
+def _comes(draft: Draft) -> str:
+    return "would come" if draft.report.dry_run else "came"
+
+
 def _enabled(enabled: bool) -> str:  # noqa: FBT001 - the value itself
     return "enabled" if enabled else "disabled"
 
 
-def _no_name(kind: str, name: str, instead: str) -> str:
-    return f"{name[:100]!r} cannot be the name of {kind} here; make one of another name: {instead}"
+def _no_name(draft: Draft, kind: str, name: str, noun: str) -> str:
+    return (
+        f"{name[:100]!r} cannot be the name of {kind} here; "
+        f"make one of another name: tms-ca {noun} create NAME{draft.mine()}"
+    )  # fmt: skip
 
 
 def _digest(draft: Draft, stored: str) -> tuple[bytes | None, str]:
@@ -153,7 +198,7 @@ def _digest(draft: Draft, stored: str) -> tuple[bytes | None, str]:
     if not _SHA512.fullmatch(stored):
         return None, "what is stored is no SHA-512 in 128 hexadecimal digits"
     digest = bytes.fromhex(stored)
-    if digest == WELL_KNOWN:
+    if digest == _WELL_KNOWN:
         return None, "it is the well-known secret of the old server's test tenant"
     if digest in draft.taken:
         return None, "it is another's, too"

@@ -5,21 +5,17 @@ from collections.abc import Sequence
 
 from tms_ca.core import names
 from tms_ca.core.errors import Invalid
-from tms_ca.core.facts import LimitedBy
+from tms_ca.core.facts import LONGEST_RESERVATION_SECONDS, LimitedBy
 from tms_ca.core.publickey import parse_public_key
+from tms_ca.core.tms_v1 import LINE_EXTENSIONS, MOST_INT, PURPOSE
 from tms_ca.services.ids import new_id
-from tms_ca.services.import_draft import Deed, Draft, named
+from tms_ca.services.import_draft import Deed, Draft, named, other_end
 from tms_ca.services.import_report import Came
 from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store import tables
 from tms_ca.store.imports import HereKey, HereReservation
 from tms_ca.store.tms_source_rows import OldKey, OldReservation
 
-ANY_NUMBER = 2**31 - 1  # of uses, as the old server writes it
-MOST_RESERVED_SECONDS = 48 * 3600
-_LONGEST = 2**31 - 1  # seconds, in the column that says for how long a key was asked
-# What a line for sshd can give back after `restrict`: what a login on the old server had.
-_EXTENSIONS = sorted(names.KNOWN_EXTENSIONS - {"no-touch-required"})
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -30,8 +26,7 @@ def plan_key(draft: Draft, row: OldKey) -> None:
     place = (row.client_user_id, row.client_id, row.host, row.host_account)
     there = here.keys.get(row.public_key_fingerprint)
     if there is not None and there.place == place:
-        same = there.expires_at == row.expires_at
-        draft.is_here("pubkeys", row, name, [] if same else ["ends at another time here"])
+        draft.is_here("pubkeys", row, name, other_end(row.expires_at, there.expires_at))
         return
     if row.expires_at <= draft.now:
         draft.stays("pubkeys", row, name, "ended: not imported")
@@ -46,16 +41,17 @@ def plan_key(draft: Draft, row: OldKey) -> None:
         draft.stays("pubkeys", row, name, why)
         return
     delegation_id, _ = here.delegations[row.client_id, row.client_user_id]
-    any_number = row.max_uses >= ANY_NUMBER
-    asked = row.initial_ttl_minutes * 60
+    any_number = row.max_uses >= MOST_INT
+    most, asked = max(row.max_uses, 0), row.initial_ttl_minutes * 60
     key_id = new_id("key")
     values = {
         "tenant": draft.tenant, "fingerprint": key.fingerprint, "key_id": key_id, "key_type": key.algorithm,
         "public_key": key.line.split(" ")[1], "user": row.client_user_id, "client_id": row.client_id,
         "host": row.host, "account": row.host_account, "delegation_id": delegation_id, "critical_options": [],
-        "extensions": _EXTENSIONS, "valid_after": min(row.created, draft.now), "expires_at": row.expires_at,
-        "limited_by": LimitedBy.REQUESTED, "ttl_seconds": asked if asked <= _LONGEST else None,
-        "max_uses": None if any_number else row.max_uses, "uses_left": None if any_number else row.remaining_uses,
+        "extensions": list(LINE_EXTENSIONS), "valid_after": min(row.created, draft.now), "expires_at": row.expires_at,
+        "limited_by": LimitedBy.REQUESTED, "ttl_seconds": asked if 0 <= asked <= MOST_INT else None,
+        "max_uses": None if any_number else most,
+        "uses_left": None if any_number else min(max(row.remaining_uses, 0), most),
         "created_at": row.created, "updated_at": row.updated,
     }  # fmt: skip
     here.keys[key.fingerprint] = HereKey(place, delegation_id, row.expires_at)
@@ -73,6 +69,9 @@ def plan_key(draft: Draft, row: OldKey) -> None:
 
 def _unfit_key(draft: Draft, row: OldKey, fingerprint: str) -> str:
     here = draft.here
+    missing = draft.absent(row.client_id, row.client_user_id)
+    if missing:
+        return missing
     if fingerprint != row.public_key_fingerprint:
         return f"its fingerprint is {fingerprint}, not the one that is stored with it; make a new key pair"
     if fingerprint in here.keys:
@@ -94,12 +93,12 @@ def _opens_nothing(draft: Draft, row: OldKey) -> str:
     enabled, mfa_until = here.users[row.client_user_id]
     forgiven = ", unless tms_v1.strict is false"
     faults = {
-        "its client is disabled": not here.clients[row.client_id],
+        "its client is disabled": not here.clients[row.client_id].enabled,
         "its user is disabled": not enabled,
         f"its MFA record has ended{forgiven}": mfa_until is not None and mfa_until <= now,
         f"its user_hosts row has ended{forgiven}": here.links[row.client_user_id, row.host, row.host_account] <= now,
         f"its delegation has ended{forgiven}": here.delegations[row.client_id, row.client_user_id][1] <= now,
-        f"its uses are used up{forgiven}": row.max_uses < ANY_NUMBER and row.remaining_uses <= 0,
+        f"its uses are used up{forgiven}": row.max_uses < MOST_INT and row.remaining_uses <= 0,
     }
     return next((fault for fault, is_so in faults.items() if is_so), "")
 
@@ -134,7 +133,7 @@ def plan_reservation(draft: Draft, row: OldReservation) -> None:
         draft.stays("reservations", row, name, why)
         return
     if parent is None:
-        end = min(row.expires_at, draft.now + MOST_RESERVED_SECONDS)
+        end = min(row.expires_at, draft.now + LONGEST_RESERVATION_SECONDS)
     else:
         end = here.reservations[parent].expires_at  # a child ends with its parent
     if end != row.expires_at:
@@ -143,7 +142,7 @@ def plan_reservation(draft: Draft, row: OldReservation) -> None:
     values = {
         "tenant": draft.tenant, "reservation_id": row.resid, "parent_id": parent, "client_id": row.client_id,
         "user": row.client_user_id, "host": row.host, "account": key.place[3], "delegation_id": key.delegation_id,
-        "public_key_fingerprint": row.public_key_fingerprint, "purpose": "TMS v1", "created_at": row.created,
+        "public_key_fingerprint": row.public_key_fingerprint, "purpose": PURPOSE, "created_at": row.created,
         "expires_at": end,
     }  # fmt: skip
     here.reservations[row.resid] = HereReservation(
@@ -162,6 +161,9 @@ def _unfit_reservation(draft: Draft, row: OldReservation, parent_id: str | None)
         return "ended: not imported"
     if not _UUID.fullmatch(row.resid):
         return "its id is no UUID; reserve anew"
+    missing = draft.absent(row.client_id, row.client_user_id)
+    if missing:
+        return missing
     key = here.keys.get(row.public_key_fingerprint)
     if key is None:
         return "its key has not come, or is gone; reserve anew with a new key"

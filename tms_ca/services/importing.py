@@ -22,6 +22,7 @@ from tms_ca.services.import_holders import digests_of, plan_admin, plan_client, 
 from tms_ca.services.import_keys import note_hosts_of_others, plan_key, plan_reservation
 from tms_ca.services.import_report import Came, ImportReport, Remark
 from tms_ca.services.journal import OK, event
+from tms_ca.services.tenants import CA_ALGORITHM
 from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store import imports, rows
 from tms_ca.store.engine import Database
@@ -39,7 +40,6 @@ _PLANS: dict[str, Any] = {
     "reservations": plan_reservation,
     "hosts": plan_address,
 }
-CA_ALGORITHM = "ed25519"
 
 
 class Importing:
@@ -51,9 +51,11 @@ class Importing:
         self._clock = clock
 
     async def run(
-        self, caller: Caller, source: Source, tenants: Sequence[str] = (), *, dry_run: bool
+        self, caller: Caller, source: Source, tenants: Sequence[str] = (), adopted: Sequence[str] = (), *, dry_run: bool
     ) -> ImportReport:  # fmt: skip
         """Import every tenant of `source`, or those of `tenants` alone; `dry_run` only says what would be.
+
+        Of `adopted` clients somebody says that those of that name that are here are the old server's.
 
         Raises:
             Conflict: somebody made the same things meanwhile; whatever was reported is here, repeat the import
@@ -61,7 +63,8 @@ class Importing:
         """
         report = ImportReport(source.version, dry_run)
         self._count(report, source, tenants)
-        highest = max((row.id for table in TABLES for row in source.rows[table]), default=0)
+        kept = (row.id for table in TABLES for row in source.rows[table])
+        highest = max((one for one in kept if one <= imports.HIGHEST_KEPT), default=0)
         belonging = _by_tenant(source)
         async with self._database.read() as connection:
             hosts = await imports.hosts_everywhere(connection)
@@ -69,7 +72,7 @@ class Importing:
         for tenant in source.rows["tenants"]:
             if tenants and tenant.tenant not in tenants:
                 continue
-            draft = await self._plan(report, belonging[tenant.tenant], tenant, hosts)
+            draft = await self._plan(report, belonging[tenant.tenant], tenant, hosts, frozenset(adopted))
             drafts.append(draft)
             if not dry_run:
                 try:
@@ -114,6 +117,7 @@ class Importing:
         of_table: Mapping[str, list[Any]],
         tenant: OldTenant,
         hosts: Sequence[tuple[str, int, str]],
+        adopted: frozenset[str],
     ) -> Draft:
         name = str(tenant.tenant)
         async with self._database.read() as connection:
@@ -125,7 +129,7 @@ class Importing:
         begun: dict[str, int] = {}
         for link in of_table["user_hosts"]:
             begun[link.host] = min(link.created, now, begun.get(link.host, now))
-        draft = Draft(name, now, here, report, numbers, taken, elsewhere, begun)
+        draft = Draft(name, now, here, report, numbers, taken, elsewhere, begun, adopted)
         if not valid_tenant(name):
             return draft
         if here.enabled is None:

@@ -14,8 +14,19 @@ from tms_ca.store import tables
 from tms_ca.store.tables import tms_v1_numbers
 
 EVERYTHING = "*"  # the pattern of hosts and accounts in a delegation that the TMS wire API shows
+# Numbers are 32 bits wide on the wire: no imported one takes the room of those that are given here.
+HIGHEST_KEPT = 2**30
 _AT_ONCE = 500  # values in one statement
 _N = tms_v1_numbers.c
+
+
+@record
+class HereClient:
+    """A client that is here."""
+
+    enabled: bool
+    app_name: str | None
+    created_at: int
 
 
 @record
@@ -45,7 +56,7 @@ class Here:
 
     enabled: bool | None = None  # of the tenant; None where there is none
     admins: set[str] = field(default_factory=set)
-    clients: dict[str, bool] = field(default_factory=dict)  # whether enabled
+    clients: dict[str, HereClient] = field(default_factory=dict)
     apps: dict[tuple[str, str], str] = field(default_factory=dict)  # app_name, app_version: the client
     secrets: set[str] = field(default_factory=set)  # credential_id
     users: dict[str, tuple[bool, int | None]] = field(default_factory=dict)  # enabled, mfa_until
@@ -70,8 +81,10 @@ async def here(connection: AsyncConnection, tenant: str) -> Here:
     itself = await rows(tables.tenants, "enabled")
     found.enabled = itself[0].enabled if itself else None
     found.admins = {name for (name,) in await rows(tables.admins, "admin_id")}
-    for name, enabled, app, version in await rows(tables.clients, "client_id", "enabled", "app_name", "app_version"):
-        found.clients[name] = enabled
+    for name, enabled, app, version, at in await rows(
+        tables.clients, "client_id", "enabled", "app_name", "app_version", "created_at"
+    ):  # fmt: skip
+        found.clients[name] = HereClient(enabled, app, at)
         if app is not None and version is not None:
             found.apps[app, version] = name
     found.secrets = {name for (name,) in await rows(tables.credentials, "credential_id")}

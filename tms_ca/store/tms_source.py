@@ -7,7 +7,7 @@ import contextlib
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from tms_ca.core.record import fields_of
+from tms_ca.core.tms_v1 import MOST_INT
 from tms_ca.store.postgres import Connector, hang_up, postgres_url
 from tms_ca.store.tms_source_rows import TABLES, OldRow, Source, Unreadable
 
 NEVER = 253402300799  # 9999-12-31T23:59:59Z
 _LAST_YEAR = 9999
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and bytes that are no UTF-8
+_LONGEST_TEXT = 16384  # characters; the longest public key that is taken has a tenth
 _READ_SECONDS = 600.0  # a whole table at a time
 _TIMES = frozenset({"created", "updated", "expires_at"})
 _NUMBERS = frozenset({"id", "key_bits", "max_uses", "remaining_uses", "initial_ttl_minutes"})
@@ -47,11 +50,11 @@ def old_time(text: str) -> int:
     year = int(found["year"])
     if year > _LAST_YEAR:
         return NEVER
-    moment = datetime.fromisoformat(f"{year:04}-{found['rest']}").replace(tzinfo=UTC)
+    seconds = int(datetime.fromisoformat(f"{year:04}-{found['rest']}").replace(tzinfo=UTC).timestamp())
     if found["sign"]:
-        ahead = timedelta(hours=int(found["h"]), minutes=int(found["m"]))
-        moment += ahead if found["sign"] == "-" else -ahead
-    return min(max(int(moment.timestamp()), 0), NEVER)
+        ahead = int(found["h"]) * 3600 + int(found["m"]) * 60
+        seconds += ahead if found["sign"] == "-" else -ahead
+    return min(max(seconds, 0), NEVER)
 
 
 async def read_source(text: str) -> Source:
@@ -88,6 +91,8 @@ def _from_sqlite(path: Path) -> Source:
         with contextlib.closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         ) as connection:
+            # What is no UTF-8 is named with its row.
+            connection.text_factory = lambda text: text.decode(errors="surrogateescape")
             connection.execute("PRAGMA query_only=ON")
             connection.execute("BEGIN")  # all that follows sees the moment of the first read
             columns: dict[str, set[str]] = {}
@@ -159,20 +164,30 @@ def _rows(table: str, kind: type[OldRow], found: Any, unreadable: list[Unreadabl
             yield kind(**{name: _value(name, value) for name, value in values.items()})
         except ValueError as error:
             tenant = values["tenant"]
-            unreadable.append(Unreadable(table, values["id"], tenant if isinstance(tenant, str) else None, str(error)))
+            whose = ascii(tenant)[1:-1][:100] if isinstance(tenant, str) else None
+            unreadable.append(Unreadable(table, values["id"], whose, str(error)))
 
 
 def _value(name: str, value: object) -> Any:
     if name in _TIMES:
-        return value if isinstance(value, int) else old_time(str(value))
+        if isinstance(value, int) and 0 <= value <= NEVER:  # PostgreSQL's; SQLite has texts
+            return value
+        return old_time(str(value))
     if name == "enabled":
         if value in (0, 1, True, False):
             return bool(value)
         raise ValueError(f"enabled is {value!r}; expected 0 or 1")
     if name in _NUMBERS:
-        if isinstance(value, int):
+        if isinstance(value, int) and (name == "id" or -MOST_INT <= value <= MOST_INT):
             return value
-        raise ValueError(f"{name} is {value!r}; expected a whole number")
-    if isinstance(value, str) or (value is None and name in _MAY_BE_NULL):
+        raise ValueError(f"{name} is {str(value)[:40]!r}; expected a whole number of 32 bits")
+    if value is None and name in _MAY_BE_NULL:
         return value
-    raise ValueError(f"{name} is {value!r}; expected a text")
+    if isinstance(value, str):
+        if len(value) <= _LONGEST_TEXT and not _UNSTORABLE.search(value):
+            return value
+        raise ValueError(
+            f"{name} has {len(value)} characters and begins {value[:20]!r}; expected UTF-8 without NUL, "
+            f"{_LONGEST_TEXT} characters at most"
+        )
+    raise ValueError(f"{name} is {str(value)[:40]!r}; expected a text")
