@@ -124,17 +124,18 @@ async def test_A_06_what_is_remembered_of_a_holder_is_never_the_reason_for_a_ref
     authentication = world.context.authentication
     secret = world.hosts["h1"]
     asked = {"name": None, "request_id": "r", "address": "a"}
-    assert (await authentication.by_secret(secret, **asked)).id == "h1"
+    anew = {**asked, "tenant": "default"}
+    assert (await authentication.by_secret(secret, **anew)).id == "h1"
     await world.good("PATCH", "hosts/h1", auth=world.operator, json={"enabled": False})
     with pytest.raises(Denied):
-        await authentication.by_secret(secret, **asked)
+        await authentication.by_secret(secret, **anew)
     assert authentication.remembered(secret, **asked) is None
     await world.good("PATCH", "hosts/h1", auth=world.operator, json={"enabled": True})
-    assert (await authentication.by_secret(secret, **asked, fresh=False)).id == "h1"
+    assert (await authentication.by_secret(secret, **anew, fresh=False)).id == "h1"
     for number in range(2):
         with pytest.raises(Unauthenticated):
-            await authentication.by_secret(secret, **{**asked, "name": "h2"}, fresh=bool(number))
+            await authentication.by_secret(secret, **{**anew, "name": "h2"}, fresh=bool(number))
     await write(world, delete(t.credentials).where(t.credentials.c.subject == "h1"))
     with pytest.raises(Unauthenticated):
-        await authentication.by_secret(secret, **asked)
+        await authentication.by_secret(secret, **anew)
     assert authentication.remembered(secret, **asked) is None
