@@ -129,7 +129,9 @@ async def test_what_cannot_be_registered_or_changed_says_why(tms):
 
     assert await no(400, app_version="abc") == "unexpected character 'a' while parsing major version number"
     assert await no(400, client_id="a b") == "ERROR: client_id: 'a b' cannot be a client_id: 1-32 of A-Z a-z 0-9 . _ -"
-    assert (await no(400, app_name="x" * 101)).startswith("ERROR: app_name: ")
+    assert await no(400, app_name="x" * 101) == "ERROR: app_name: expected at most 100 characters, got 101"
+    long = "1" + " " * 255
+    assert await no(400, app_version=long) == "ERROR: app_version: expected at most 255 characters, got 256"
     assert (await no(400, app_name="a\u202eb")).startswith("ERROR: app_name: ")
     assert await no(400, tenant="nowhere") == "Tenant not enabled."
     text = await tms.no("PATCH", "client/upd/portal?app_version=abc", tms.client, None, 400)

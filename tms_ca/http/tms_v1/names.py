@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from marshmallow import ValidationError, fields
 
-from schemas.base import account_field, client_field, host_field, tenant_field, user_field
+from schemas.base import account_field, client_field, host_field, tenant_field, text_field, user_field
 from tms_ca.core.errors import NotFound
 from tms_ca.http.tms_v1.answers import Refused
 
@@ -44,9 +44,11 @@ def require_tenant(text: str, member: str = "tenant") -> str:
     return _required(_TENANT, text, member)
 
 
-def require_text(field: fields.String, text: str, member: str) -> str:
-    """Return `text` where it is what `field` takes; see `require_client`."""
-    return _required(field, text, member)
+def require_text(text: str, member: str, most: int) -> str:
+    """Return `text` where it is a line of up to `most` characters; see `require_client`."""
+    if len(text) > most:
+        raise Refused(400, f"ERROR: {member}: expected at most {most} characters, got {len(text)}", "bad_name")
+    return _required(text_field(most), text, member)
 
 
 def _required(field: fields.String, text: str, member: str) -> str:

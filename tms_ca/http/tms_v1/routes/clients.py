@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from schemas.base import text_field
 from schemas.tms_v1.clients import ReqCreateClient, UpdateClientQuery
 from tms_ca.core.access import Action
 from tms_ca.core.appversion import check_version_requirement
@@ -10,12 +9,12 @@ from tms_ca.core.errors import Denied, Invalid, NotFound, Unauthenticated
 from tms_ca.core.model import Caller, Client
 from tms_ca.core.names import valid_client_id
 from tms_ca.http.tms_v1 import callers, reading
-from tms_ca.http.tms_v1.answers import MOST_INT, Refused, Said
+from tms_ca.http.tms_v1.answers import Refused, Said
 from tms_ca.http.tms_v1.declare import Call, Kind, v1
+from tms_ca.http.tms_v1.listing import listing
 from tms_ca.http.tms_v1.names import require_client, require_text
 from tms_ca.http.tms_v1.rates import bound
 from tms_ca.http.tms_v1.shown import numbered
-from tms_ca.services.directory import own_filter
 from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.settings_tms_v1 import NewClients
 from tms_ca.store import rows
@@ -26,7 +25,7 @@ _DISALLOWED = (
     "Client creation is disallowed due either to running in MVP mode or by explicit assignment of the new_clients "
     "configuration parameter."
 )
-_APP_NAME, _APP_VERSION = text_field(100), text_field(255)
+_MOST_NAME, _MOST_VERSION = 100, 255  # characters
 
 
 def _shown(found: Client, number: Number) -> dict[str, Any]:
@@ -38,6 +37,11 @@ def _shown(found: Client, number: Number) -> dict[str, Any]:
         "app_version": found.app_version or "",
         "enabled": found.enabled,
     }
+
+
+def _listed(found: Client, number: Number) -> dict[str, Any]:
+    # In lists, and there alone, the wire has a number.
+    return {**_shown(found, number), "enabled": int(found.enabled)}
 
 
 @v1("POST", "client", body=ReqCreateClient(), status=201, optional=(Kind.ADMIN,),
@@ -62,8 +66,8 @@ async def create_client(call: Call) -> Said:
         check_version_requirement(body["app_version"])
     except Invalid as error:
         raise Refused(400, error.detail, error.code) from error
-    require_text(_APP_VERSION, body["app_version"], "app_version")
-    require_text(_APP_NAME, body["app_name"], "app_name")
+    require_text(body["app_version"], "app_version", _MOST_VERSION)
+    require_text(body["app_name"], "app_name", _MOST_NAME)
     secret = await call.context.registration.create(
         admin or call.caller,
         body["tenant"],
@@ -95,13 +99,8 @@ async def _admin(call: Call, tenant: str) -> Caller:
 @v1("GET", "client/list", needs=Action.CLIENT_READ, kinds=_BOTH, unauthorised="to list clients in tenant {tenant}.")
 async def list_clients(call: Call) -> Said:
     """List the clients of the tenant; a client sees itself."""
-    wanted = {"tenant": call.tenant, **own_filter(call.caller, "client_id")}
-    found, _ = await call.context.directory.page(rows.CLIENTS, wanted, None, MOST_INT - 1)
-    found = sorted(found, key=lambda one: one.client_id)
-    numbers = await call.context.numbers.of(call.tenant, NumberOf.CLIENT, [one.client_id for one in found])
-    # In lists, and there alone, the wire has a number.
-    shown = [{**_shown(one, numbers[one.client_id]), "enabled": int(one.enabled)} for one in found]
-    return Said({"num_clients": len(shown), "clients": shown})
+    found = await call.context.lists.clients(call.caller, call.tenant)
+    return await listing(call, ("num_clients", "clients"), NumberOf.CLIENT, found, lambda one: one.client_id, _listed)
 
 
 @v1("GET", "client/{client_id}", needs=Action.CLIENT_READ, kinds=_BOTH,
@@ -124,7 +123,7 @@ async def update_client(call: Call) -> Said:
     if not values:
         return Said({"fields_updated": 0}, "No updates specified")
     if "app_version" in values:
-        require_text(_APP_VERSION, check_version_requirement(values["app_version"]), "app_version")
+        require_text(check_version_requirement(values["app_version"]), "app_version", _MOST_VERSION)
     there = valid_client_id(client_id) and await call.context.registration.change(
         call.caller, call.tenant, client_id, **values
     )
