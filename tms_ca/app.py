@@ -49,6 +49,7 @@ from tms_ca.services.importing import Importing
 from tms_ca.services.issuance import Issuance
 from tms_ca.services.keylogins import KeyLogins
 from tms_ca.services.keymode import KeyMode
+from tms_ca.services.lists import Lists
 from tms_ca.services.logins import Logins
 from tms_ca.services.mvp import Mvp
 from tms_ca.services.people import Passwords, People
@@ -212,6 +213,7 @@ def _services(
         importing=Importing(database, directory, clock),
         grants=grants,
         host_addresses=HostAddresses(database, clock),
+        lists=Lists(database),
         tracing=tracing,
     )
 

@@ -24,6 +24,7 @@ from tms_ca.services.issuance import Issuance
 from tms_ca.services.keylogins import KeyLogins
 from tms_ca.services.keymode import KeyMode
 from tms_ca.services.krl import Krls
+from tms_ca.services.lists import Lists
 from tms_ca.services.logins import Logins
 from tms_ca.services.people import People
 from tms_ca.services.plainkeys import PlainKeys
@@ -88,6 +89,7 @@ class Context:
     importing: Importing
     grants: Grants
     host_addresses: HostAddresses
+    lists: Lists
     tracing: Tracing | None = None
 
 

@@ -41,23 +41,6 @@ class Grants:
         self._database = database
         self._clock = clock
 
-    async def asserted(self, tenant: str) -> list[User]:
-        """Return every user for whom an admin's word on MFA stands, ended or not."""
-        async with self._database.read() as connection:
-            return await grants.asserted(connection, tenant)
-
-    async def links(self, tenant: str) -> list[AccountLink]:
-        """Return every account link."""
-        async with self._database.read() as connection:
-            return await grants.links(connection, tenant)
-
-    async def delegations(self, tenant: str) -> list[Delegation]:
-        """Return, of each client and user, the approved delegation for any host and account that ends last."""
-        async with self._database.read() as connection:
-            found = await grants.wide(connection, tenant)
-        last = {(one.client_id, one.user): one for one in reversed(found)}
-        return [one for one in found if last[one.client_id, one.user] is one]
-
     async def assert_mfa(self, caller: Caller, tenant: str, user: str, until: int) -> User:
         """Let a user count as MFA-current until `until`; who is not there is made, without a password.
 

@@ -15,16 +15,11 @@ from tms_ca.store.grants import HostAddress
 
 
 class HostAddresses:
-    """Noted, listed, forgotten; a host may have any number of them."""
+    """Noted, forgotten; a host may have any number of them."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-
-    async def every(self, tenant: str) -> list[HostAddress]:
-        """Return all of a tenant's, by host and address."""
-        async with self._database.read() as connection:
-            return await grants.addresses(connection, tenant)
 
     async def named(self, tenant: str, name: str) -> HostAddress:
         """Return the one that numbers know by `name`.

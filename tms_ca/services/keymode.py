@@ -146,12 +146,6 @@ class KeyMode:
             )  # fmt: skip
         return True
 
-    async def every(self, caller: Caller, tenant: str) -> list[PublicKeyRecord]:
-        """Return all keys that the caller may see, by user, host and account."""
-        own = None if caller.reach is Reach.ANY else caller.id
-        async with self._database.read() as connection:
-            return await plainkeys.every(connection, tenant, own)
-
     def close(self) -> None:
         """Make no more key pairs."""
         self._pairs.close()

@@ -1,4 +1,4 @@
-"""What admins' grants need of the database beside the shelves: whole lists, and taking everything of a user back."""
+"""What admins' grants need of the database beside the shelves."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,16 +32,9 @@ class HostAddress:
     created_at: int
 
 
-async def asserted(connection: AsyncConnection, tenant: str) -> list[User]:
-    """Return every user for whom an admin's word on MFA stands, in the order of their names."""
-    query = select(users).where(users.c.tenant == tenant, users.c.mfa_until.is_not(None))
-    return sorted(await _all(connection, query, rows.USERS), key=lambda found: found.user)
-
-
-async def links(connection: AsyncConnection, tenant: str) -> list[AccountLink]:
-    """Return every account link, by user, host and account."""
-    found = await _all(connection, select(account_links).where(account_links.c.tenant == tenant), rows.LINKS)
-    return sorted(found, key=lambda link: (link.user, link.host, link.account))
+ADDRESSES = rows.Shelf[HostAddress](
+    "host address", tms_v1_hosts, ("tenant", "host", "addr"), lambda row: HostAddress(**row)
+)
 
 
 async def link_of(
@@ -107,13 +100,6 @@ async def forget_numbers(connection: AsyncConnection, tenant: str, user: str, li
     c = tms_v1_numbers.c
     for kind, names in of_user:
         await connection.execute(delete(tms_v1_numbers).where(c.tenant == tenant, c.kind == kind, c.name.in_(names)))
-
-
-async def addresses(connection: AsyncConnection, tenant: str) -> list[HostAddress]:
-    """Return every noted address, by host and address."""
-    query = select(tms_v1_hosts).where(tms_v1_hosts.c.tenant == tenant)
-    found = [HostAddress(**row) for row in (await connection.execute(query)).mappings()]
-    return sorted(found, key=lambda one: (one.host, one.addr))
 
 
 async def address_of(connection: AsyncConnection, tenant: str, host: str, addr: str) -> HostAddress | None:

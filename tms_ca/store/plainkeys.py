@@ -132,17 +132,6 @@ async def take_use(connection: AsyncConnection, tenant: str, fingerprint: str, k
     return found
 
 
-async def every(connection: AsyncConnection, tenant: str, client_id: str | None) -> list[PublicKeyRecord]:
-    """Return all keys of a tenant, or of one of its clients, by user, host and account."""
-    c = public_keys.c
-    query = select(public_keys).where(c.tenant == tenant)
-    if client_id is not None:
-        query = query.where(c.client_id == client_id)
-    found = [_key(row) for row in (await connection.execute(query)).mappings()]
-    # Here, because PostgreSQL's order is its collation's.
-    return sorted(found, key=lambda one: (one.user, one.host, one.account, one.created_at, one.fingerprint))
-
-
 async def change(
     connection: AsyncConnection,
     key: PublicKeyRecord,

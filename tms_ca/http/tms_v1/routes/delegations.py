@@ -10,6 +10,7 @@ from tms_ca.core.model import Delegation, DelegationStatus
 from tms_ca.core.names import valid_client_id, valid_user
 from tms_ca.http.tms_v1.answers import Said, date, until
 from tms_ca.http.tms_v1.declare import Call, Kind, v1
+from tms_ca.http.tms_v1.listing import listing
 from tms_ca.http.tms_v1.names import referring, require_client, require_user
 from tms_ca.http.tms_v1.shown import expires_msg, numbered
 from tms_ca.services.tms_v1_numbers import NumberOf
@@ -50,9 +51,10 @@ async def create_delegation(call: Call) -> Said:
     unauthorised="to list delegations in tenant {tenant}.")  # fmt: skip
 async def list_delegations(call: Call) -> Said:
     """List every delegation of this kind; the members are called as those of userhosts/list."""
-    found = await call.context.grants.delegations(call.tenant)
-    numbers = await call.context.numbers.of(call.tenant, NumberOf.DELEGATION, [one.delegation_id for one in found])
-    return Said({"num_users": len(found), "users": [_shown(one, numbers[one.delegation_id]) for one in found]})
+    found = await call.context.lists.delegations(call.tenant)
+    return await listing(
+        call, ("num_users", "users"), NumberOf.DELEGATION, found, lambda one: one.delegation_id, _shown
+    )  # fmt: skip
 
 
 @v1("GET", "delegations/{id}", needs=Action.DELEGATION_READ, kinds=_ADMIN,

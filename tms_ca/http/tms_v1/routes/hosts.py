@@ -6,6 +6,7 @@ from tms_ca.core.errors import NotFound
 from tms_ca.core.names import valid_host
 from tms_ca.http.tms_v1.answers import Refused, Said
 from tms_ca.http.tms_v1.declare import Call, Kind, v1
+from tms_ca.http.tms_v1.listing import listing
 from tms_ca.http.tms_v1.names import referring, require_host
 from tms_ca.http.tms_v1.shown import numbered
 from tms_ca.services.host_addresses import number_name
@@ -47,10 +48,8 @@ async def create_host(call: Call) -> Said:
     unauthorised="to list user host information in tenant {tenant}.")  # fmt: skip
 async def list_hosts(call: Call) -> Said:
     """List what is noted; the list is called as that of userhosts/list."""
-    found = await call.context.host_addresses.every(call.tenant)
-    numbers = await call.context.numbers.of(call.tenant, NumberOf.HOST, [number_name(one) for one in found])
-    users = [_shown(one, numbers[number_name(one)]) for one in found]
-    return Said({"num_mappings": len(users), "users": users})
+    found = await call.context.lists.addresses(call.tenant)
+    return await listing(call, ("num_mappings", "users"), NumberOf.HOST, found, number_name, _shown)
 
 
 @v1("GET", "hosts/{id}", needs=Action.HOST_READ, kinds=_ADMIN,

@@ -15,6 +15,7 @@ from tms_ca.core.times import LAST_SECOND
 from tms_ca.http.tms_v1.answers import MOST_INT, NOT_FOUND, Refused, Said, date
 from tms_ca.http.tms_v1.declare import DIFFERS, Call, D, K, Kind, P, v1
 from tms_ca.http.tms_v1.dependencies import missing
+from tms_ca.http.tms_v1.listing import listing
 from tms_ca.http.tms_v1.names import require_account, require_host, require_user
 from tms_ca.keypairs import KeyKind, OnePair
 from tms_ca.services.keymode import KeyModeWish, KeyPlace
@@ -84,10 +85,10 @@ async def get_pubkey(call: Call) -> Said:
     unauthorised="to list clients in tenant {tenant}.")  # fmt: skip
 async def list_pubkeys(call: Call) -> Said:
     """Return every public key, by client_user_id, host and host_account: a client's own, an admin the tenant's."""
-    found = await call.context.key_mode.every(call.caller, call.tenant)
-    numbers = await call.context.numbers.of(call.tenant, NumberOf.KEY, [one.fingerprint for one in found])
-    listed = [_members(one, numbers[one.fingerprint]) for one in found if one.fingerprint in numbers]
-    return Said({"num_pubkeys": len(listed), "pubkeys": listed})
+    found = await call.context.lists.keys(call.caller, call.tenant)
+    return await listing(
+        call, ("num_pubkeys", "pubkeys"), NumberOf.KEY, found, lambda one: one.fingerprint, _members
+    )  # fmt: skip
 
 
 def _members(key: PublicKeyRecord, number: Number) -> Mapping[str, object]:

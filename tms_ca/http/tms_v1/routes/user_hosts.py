@@ -9,6 +9,7 @@ from tms_ca.core.model import AccountLink
 from tms_ca.core.names import valid_account, valid_host, valid_user
 from tms_ca.http.tms_v1.answers import Said, date, until
 from tms_ca.http.tms_v1.declare import Call, Kind, v1
+from tms_ca.http.tms_v1.listing import listing
 from tms_ca.http.tms_v1.names import referring, require_account, require_host, require_user
 from tms_ca.http.tms_v1.shown import expires_msg, numbered
 from tms_ca.services.tms_v1_numbers import NumberOf
@@ -59,9 +60,8 @@ async def create_user_host(call: Call) -> Said:
     unauthorised="to list user host information in tenant {tenant}.")  # fmt: skip
 async def list_user_hosts(call: Call) -> Said:
     """List every account link."""
-    found = await call.context.grants.links(call.tenant)
-    numbers = await call.context.numbers.of(call.tenant, NumberOf.LINK, [one.link_id for one in found])
-    return Said({"num_users": len(found), "users": [_shown(one, numbers[one.link_id]) for one in found]})
+    found = await call.context.lists.links(call.tenant)
+    return await listing(call, ("num_users", "users"), NumberOf.LINK, found, lambda one: one.link_id, _shown)
 
 
 @v1("GET", "userhosts/{id}", needs=Action.LINK_READ, kinds=_ADMIN,

@@ -7,6 +7,7 @@ from tms_ca.core.model import User
 from tms_ca.core.names import valid_user
 from tms_ca.http.tms_v1.answers import Said, date, until
 from tms_ca.http.tms_v1.declare import Call, Kind, v1
+from tms_ca.http.tms_v1.listing import listing
 from tms_ca.http.tms_v1.names import referring, require_user
 from tms_ca.http.tms_v1.shown import numbered
 from tms_ca.services.tms_v1_numbers import NumberOf
@@ -26,6 +27,11 @@ def _shown(found: User, number: Number) -> dict[str, object]:
     }
 
 
+def _listed(found: User, number: Number) -> dict[str, object]:
+    # In lists, and there alone, the wire has a number.
+    return {**_shown(found, number), "enabled": int(found.enabled)}
+
+
 @v1("POST", "usermfa", needs=Action.USER_WRITE, kinds=_ADMIN, body=ReqCreateUserMfa(), status=201,
     unauthorised="to add a user MFA record in tenant {tenant}.")  # fmt: skip
 async def create_user_mfa(call: Call) -> Said:
@@ -40,11 +46,8 @@ async def create_user_mfa(call: Call) -> Said:
     unauthorised="to list user MFA information in tenant {tenant}.")  # fmt: skip
 async def list_user_mfa(call: Call) -> Said:
     """List every user for whom an admin's word stands."""
-    found = await call.context.grants.asserted(call.tenant)
-    numbers = await call.context.numbers.of(call.tenant, NumberOf.MFA, [one.user for one in found])
-    # In lists, and there alone, the wire has a number.
-    users = [{**_shown(one, numbers[one.user]), "enabled": int(one.enabled)} for one in found]
-    return Said({"num_users": len(users), "users": users})
+    found = await call.context.lists.asserted(call.tenant)
+    return await listing(call, ("num_users", "users"), NumberOf.MFA, found, lambda one: one.user, _listed)
 
 
 @v1("GET", "usermfa/{tms_user_id}", needs=Action.USER_READ, kinds=_ADMIN,
