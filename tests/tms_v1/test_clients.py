@@ -206,6 +206,8 @@ async def test_allowed_anybody_registers_one_and_in_mvp_mode_nobody(started):
         made = await register(tms, {})
         await tms.good("GET", "client/gate", own("gate", made["client_secret"]))
         await tms.no("POST", "client", {}, BODY | {"tenant": "nowhere"}, 400)
+        for stray in (tms.admin | {"X-TMS-ADMIN-SECRET": "x"}, {"X-TMS-ADMIN-ID": "boss"}):  # no stranger, no admin
+            await tms.no("POST", "client", stray, BODY | {"client_id": "other", "app_version": "7"}, 401)
 
 
 async def test_in_mvp_mode_nobody_registers_a_client(started):

@@ -181,6 +181,8 @@ async def test_a_disabled_tenant_is_told_before_or_after_the_credential_as_it_wa
         for headers in (good, nobody) if not late else (good,):
             reply = await ask(tms, endpoint, headers, tenant="off")
             assert (reply.status, reply.json["result_msg"]) == (400, "Tenant not enabled."), endpoint.name
+        reply = await ask(tms, endpoint, good, tenant="off", client_id="c9")  # whatever else is wrong
+        assert (reply.status, reply.json["result_msg"]) == (400, "Tenant not enabled."), endpoint.name
     unknown = await tms.no("GET", "client/list", {"X-TMS-TENANT": "nowhere"}, None, 400)
     assert unknown == "Tenant not enabled."
 
