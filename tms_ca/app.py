@@ -200,7 +200,9 @@ def _services(
         cakeys=keys,
         people=People(database, vault, Passwords(), clock, settings.session_seconds),
         auditing=Auditing(database, vault),
-        readiness=MeteredReadiness(metrics, database, keys, ring, krls, vault, clock, settings.tms_v1.loosened()),
+        readiness=MeteredReadiness(
+            metrics, database, keys, ring, krls, vault, clock, wire.loosened(), wire.retrieve_tenants
+        ),
         upkeep=Upkeep(database, vault, clock, settings.retention),
         enrolment=Enrolment(database, keys, host_certificates, clock),
         host_certificates=host_certificates,
@@ -242,11 +244,16 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
         tms_v1.add_routes(app, settings.tms_v1, context.public_url)
     pages.add_routes(app, ENDPOINTS)
 
+    later: list[asyncio.Task[None]] = []
+
     async def begin(_: web.Application) -> None:
-        await tms_v1.begin(context, settings.tms_v1, log)
+        if not await tms_v1.begin(context, settings.tms_v1, log):
+            later.append(asyncio.create_task(tms_v1.settle_later(context, settings.tms_v1, log), name="test tenant"))
         context.metrics.start(asyncio.get_running_loop())
 
     async def drain(_: web.Application) -> None:
+        for task in later:
+            task.cancel()
         await asyncio.wait_for(context.commits.close(), SHUTDOWN_SECONDS)
         context.metrics.stop()
         log.flush()

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
-from marshmallow import fields, post_load, validate
+from marshmallow import ValidationError, fields, post_load, validate
 
+from tms_ca.core.names import valid_tenant
 from tms_ca.settings_fields import Bool, Int, Strict
 
 
@@ -56,6 +58,11 @@ class TmsV1:
                 "new_clients",
                 "is allow: anybody who reaches the service can register a client",
             ),
+            (
+                self.new_clients is NewClients.ON_APPROVAL,
+                "new_clients",
+                "is on_approval: anybody who reaches the service can register a client, which an admin must enable",
+            ),
             (self.test_tenant, "test_tenant", "is true: a secret that everybody knows is good in the tenant test"),
             (
                 self.open_tenants,
@@ -64,6 +71,21 @@ class TmsV1:
             ),
         )
         return {f"tms_v1.{name}": f"tms_v1.{name} {why}" for loose, name, why in said if loose}
+
+
+def _tenant(value: str) -> None:
+    if not valid_tenant(value):
+        raise ValidationError(f"expected the name of a tenant, 1-24 of a-z 0-9 -, got {value!r}")
+
+
+def _server_url(value: str) -> None:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValidationError(f"expected http://HOST[:PORT]/v1 or https://HOST[:PORT]/v1, got {value!r}")
 
 
 class TmsV1Schema(Strict):
@@ -75,11 +97,11 @@ class TmsV1Schema(Strict):
     new_clients = fields.Enum(NewClients, by_value=True)
     test_tenant = Bool()
     retrieve = fields.Enum(Retrieve, by_value=True)
-    retrieve_tenants = fields.List(fields.String(validate=validate.Length(1, 24)))
+    retrieve_tenants = fields.List(fields.String(validate=_tenant))
     open_tenants = Bool()
     requests_per_minute = Int(validate=validate.Range(1, 1_000_000))
     retrieve_per_minute = Int(validate=validate.Range(1, 10_000_000))
-    server_urls = fields.List(fields.String(validate=validate.Length(1, 255)))
+    server_urls = fields.List(fields.String(validate=[validate.Length(1, 255), _server_url]))
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> TmsV1:

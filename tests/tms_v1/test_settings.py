@@ -5,15 +5,14 @@ import json
 
 import pytest
 
-from tests.api.stores import query, snapshot
+from tests.api.stores import query
 from tests.tms_v1.test_clients import BODY
 from tests.tms_v1.wire import Tms
-from tests.world import basic
 from tms_ca.core.errors import TooMany
 from tms_ca.http.tms_v1.rates import Rates
 from tms_ca.http.tms_v1.serve import begin
 from tms_ca.observe import Log
-from tms_ca.settings_tms_v1 import NewClients, TmsV1
+from tms_ca.settings_tms_v1 import NewClients, TmsV1, TmsV1Schema
 
 KNOWN = {"X-TMS-TENANT": "test", "X-TMS-CLIENT-ID": "testclient1", "X-TMS-CLIENT-SECRET": "secret1"}
 LOOSE = {
@@ -29,6 +28,25 @@ def test_the_defaults_are_the_safe_ones():
         assert list(said) == [f"tms_v1.{name}"]
         assert said[f"tms_v1.{name}"].startswith(f"tms_v1.{name} is ")
     assert len(TmsV1(enabled=True, **LOOSE).loosened()) == len(LOOSE)
+    on_approval = TmsV1(enabled=True, new_clients=NewClients.ON_APPROVAL).loosened()
+    assert "an admin must enable" in on_approval["tms_v1.new_clients"]
+
+
+@pytest.mark.parametrize(
+    ("section", "good"),
+    [
+        ({"retrieve_tenants": ["default", "t-1"]}, True),
+        ({"retrieve_tenants": ["Default"]}, False),
+        ({"retrieve_tenants": [""]}, False),
+        ({"server_urls": ["https://tms.example/v1", "http://[::1]:8443/v1"]}, True),
+        ({"server_urls": ["tms.example/v1"]}, False),
+        ({"server_urls": ["javascript:alert(1)"]}, False),
+        ({"server_urls": ["https://[::1/v1"]}, False),
+    ],
+)
+def test_names_of_tenants_and_addresses_of_servers_are_such(section, good):
+    errors = TmsV1Schema().validate(section)
+    assert (errors == {}) is good, errors
 
 
 class _Stream:
@@ -67,81 +85,18 @@ async def test_what_is_safe_says_nothing(tms):
     assert not [check for check in checks if check["name"].startswith("tms_v1")]
 
 
-async def test_the_test_tenant_has_what_the_old_install_put_into_it(started):
-    async with started(test_tenant="true") as tms:
-        shown = await tms.good("GET", "client/testclient1", KNOWN)
-        assert (shown["app_name"], shown["app_version"], shown["enabled"]) == ("testapp1", "1.0", True)
-        admin = await tms.new_admin("boss", "test")
-        never = "9999-12-31T23:59:59+00:00"
-        user = (await tms.good("GET", "usermfa/list", admin))["users"][0]
-        assert (user["tms_user_id"], user["expires_at"], user["enabled"]) == ("testuser1", never, 1)
-        link = (await tms.good("GET", "userhosts/list", admin))["users"][0]
-        assert [link[name] for name in ("tms_user_id", "host", "host_account", "expires_at")] == [
-            "testuser1", "testhost1", "testhostaccount1", never,
-        ]  # fmt: skip
-        delegation = (await tms.good("GET", "delegations/list", admin))["users"][0]
-        assert [delegation[name] for name in ("client_id", "client_user_id", "expires_at")] == [
-            "testclient1", "testuser1", never,
-        ]  # fmt: skip
-        assert (await tms.good("GET", "hosts/list", admin))["num_mappings"] == 0
-        assert (await tms.good("GET", "pubkeys/list", admin))["num_pubkeys"] == 0
-        names = "SELECT admin_id FROM admins WHERE tenant = 'test' ORDER BY admin_id"
-        assert await query(tms.world, names) == [("boss",), ("~~admin",)]
-        body = {
-            "client_user_id": "testuser1", "host": "testhost1", "host_account": "testhostaccount1", "num_uses": -1,
-            "ttl_minutes": -1,
-        }  # fmt: skip
-        made = await tms.good("POST", "pubkeys/creds", KNOWN, body, 201)
-        assert made["private_key"].startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
-        # The twins: the secret opens nothing elsewhere, and a start that finds all of this changes none of it.
-        assert (await tms.call("GET", "client/list", KNOWN | {"X-TMS-TENANT": "default"})).status == 401
-        before = await snapshot(tms.world)
-        assert [line["message"].split()[0] for line in await _begun(tms)] == ["tms_v1.test_tenant"]
-        assert await snapshot(tms.world) == before
+async def test_a_tenant_to_narrow_retrieval_to_which_is_not_there_is_said(started):
+    async with started(retrieve_tenants='["default", "nowhere"]') as tms:
+        said = "tms_v1.retrieve_tenants names 'nowhere', and there is no such tenant"
+        assert [line["message"] for line in await _begun(tms)] == [said]
 
+        async def checked():
+            checks = (await tms.call("GET", "/readyz")).json["checks"]
+            return [check["detail"] for check in checks if check["name"] == "tms_v1.retrieve_tenants"]
 
-async def test_unwanted_it_is_disabled_at_the_start_and_wanted_again_enabled(started):
-    async with started(test_tenant="true") as tms:
-        settle = tms.world.context.seeded_tenant.settle
-        await tms.good("GET", "client/list", KNOWN)
-        assert await settle(wanted=False) == ""
-        assert await tms.no("GET", "client/list", KNOWN, None, 400) == "Tenant not enabled."
-        auth = basic("testclient1", "secret1")
-        reply = await tms.world.call("GET", "clients", auth=auth, tenant="test")
-        assert (reply.status, reply.code) == (403, "tenant_disabled")
-        assert await settle(wanted=True) == ""
-        await tms.good("GET", "client/list", KNOWN)
-        # Kept as SHA-256 by now, the secret is still the well-known one; one that was rotated is not.
-        await tms.good("PATCH", "client/secret/testclient1", KNOWN)
-        assert await settle(wanted=False) == ""
-        assert await query(tms.world, "SELECT tenant FROM tenants WHERE enabled ORDER BY 1") == [
-            ("default",),
-            ("test",),
-        ]
-
-
-@pytest.mark.parametrize("enabled", ["true", "false"])
-async def test_a_tenant_of_that_name_which_is_not_the_test_tenant_is_left_alone(started, enabled):
-    async with started() as tms:
-        await tms.world.good("POST", "/api/v1/tenants", auth=tms.world.operator, json={"tenant": "test"})
-        await tms.world.good(
-            "PATCH", "/api/v1/tenants/test", auth=tms.world.operator, json={"enabled": enabled == "true"}
-        )
-        settle, before = tms.world.context.seeded_tenant.settle, await snapshot(tms.world)
-        assert await settle(wanted=True) == "there is a tenant 'test' already, and it is not the test tenant"
-        assert await settle(wanted=False) == ""
-        assert await snapshot(tms.world) == before
-
-
-async def test_a_secret_that_is_another_s_stops_the_test_tenant_and_not_the_service(started):
-    from tests.tms_v1.test_credentials import give
-    from tms_ca.core.access import Role
-
-    async with started() as tms:
-        await give(tms, Role.CLIENT, "portal", "secret1")
-        said = await tms.world.context.seeded_tenant.settle(wanted=True)
-        assert said.startswith("the tenant 'test' cannot be made: the secret of client 'testclient1' is another's, too")
-        assert await query(tms.world, "SELECT tenant FROM tenants") == [("default",)]
+        assert await checked() == [said]
+        await tms.good("POST", "tenants/nowhere", tms.admin, None, 201)
+        assert (await _begun(tms), await checked()) == ([], [])
 
 
 async def test_open_calls_and_wrong_credentials_are_bounded_and_good_ones_are_not(started):

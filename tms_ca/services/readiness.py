@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from tms_ca.core.chain import head_mac
 from tms_ca.core.errors import TmsError
 from tms_ca.core.model import Tenant
@@ -25,6 +27,7 @@ PATIENCE_SECONDS = 4.0  # for all of it: whoever asks has a patience of its own
 LITTLE_BYTES = 512 * 1024 * 1024  # of the disk under SQLite: someone should come
 NOTHING_BYTES = 16 * 1024 * 1024  # soon no commit succeeds
 CLOCK_SECONDS = 5
+_RETRIEVE = "tms_v1.retrieve_tenants"
 CLOCK_BLOCKING_SECONDS = 60  # from here on certificates would be dated wrongly beyond their default backdating
 
 
@@ -77,6 +80,7 @@ class Readiness:
         vault: Vault,
         clock: Clock,
         loosened: Mapping[str, str] | None = None,  # settings less safe than they could be: name and sentence
+        retrieve_tenants: Sequence[str] = (),  # of the settings: each should be there
     ) -> None:
         self._database = database
         self._keys = keys
@@ -84,7 +88,8 @@ class Readiness:
         self._krls = krls
         self._vault = vault
         self._clock = clock
-        self._loosened = [_wrong(name, said, blocking=False) for name, said in (loosened or {}).items()]
+        self._loosened = {name: _wrong(name, said, blocking=False) for name, said in (loosened or {}).items()}
+        self._retrieve_tenants = retrieve_tenants
         self._looking: asyncio.Task[Look] | None = None
         self._heads: dict[str, int] = {}
         self.ending = False  # set when the service is being stopped: whoever asks first goes elsewhere
@@ -105,6 +110,7 @@ class Readiness:
                     tenants, _ = await rows.TENANTS.page(connection, {"enabled": True}, None, MOST_TENANTS)
                     anybody = tenants or (await rows.TENANTS.page(connection, {}, None, 1))[0]
                     state = await watch.state(connection, sqlite=self._database.is_sqlite)
+                    unknown = await self._unknown(connection)
                 found += [
                     self._database_check(state, anybody=bool(anybody)),
                     self._chain(state),
@@ -113,11 +119,30 @@ class Readiness:
                 found += [await self._master_key(), *await self._ca_keys(tenants)]
                 for tenant in tenants:
                     found.append(await self._krl(tenant))
+                if unknown:
+                    found.append(_wrong(_RETRIEVE, "; ".join(unknown), blocking=False))
         except TimeoutError:
             found.append(_wrong("database", f"no answer within {PATIENCE_SECONDS:.0f} s", blocking=True))
         except TmsError as error:
             found.append(_wrong("database", error.detail, blocking=True))
-        return Look(found + self._loosened)
+        return Look([*found, *self._loosened.values()])
+
+    def say_instead(self, name: str, said: str) -> None:
+        """Say something else of a setting than that it is less safe than it could be: it has no effect."""
+        self._loosened[name] = _wrong(name, said, blocking=False)
+
+    async def unknown_tenants(self) -> list[str]:
+        """Return a sentence for each of `retrieve_tenants` that is not there; nothing while nobody can tell."""
+        try:
+            async with self._database.read() as connection:
+                return await self._unknown(connection)
+        except TmsError:
+            return []
+
+    async def _unknown(self, connection: AsyncConnection) -> list[str]:
+        names = self._retrieve_tenants
+        there = [name for name in names if await rows.TENANTS.get(connection, name) is not None]
+        return [f"{_RETRIEVE} names {name!r}, and there is no such tenant" for name in names if name not in there]
 
     def _disk(self) -> Path | None:
         name = self._database.url.database

@@ -1,5 +1,6 @@
 """Put the wire API into the application, where the settings enable it."""
 
+import asyncio
 import re
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from tms_ca.http.tms_v1.routes import ENDPOINTS
 from tms_ca.http.tms_v1.routes.spec import SPEC, SPEC_PATH, SPEC_YAML_PATH
 from tms_ca.http.tms_v1.specification import document
 from tms_ca.observe import Log
+from tms_ca.services.test_tenant import TENANT
 from tms_ca.settings_tms_v1 import TmsV1
 
 
@@ -31,15 +33,42 @@ def add_routes(app: web.Application, settings: TmsV1, public_url: str) -> None:
     app[SPEC] = document(ENDPOINTS, settings.server_urls or (f"{public_url}/v1",))
 
 
-async def begin(context: Context, settings: TmsV1, log: Log) -> None:
-    """Settle the test tenant, and say in the log what is set less safely than it could be."""
-    said = settings.loosened()
+async def begin(context: Context, settings: TmsV1, log: Log) -> bool:
+    """Settle the test tenant, and say in the log what is set less safely than it could be.
+
+    Returns whether the tenant could be looked at; where not, `settle_later` does.
+    """
+    said, settled = settings.loosened(), True
     try:
-        wrong = await context.seeded_tenant.settle(wanted=settings.enabled and settings.test_tenant)
+        wrong = await _settle(context, settings)
     except TmsError as error:  # the service starts, and /readyz says what is wrong with the database
-        wrong = f"the test tenant could not be looked at: {error.detail}"
-    for message in filter(None, (wrong, *said.values())):
+        wrong, settled = f"the test tenant could not be looked at: {error.detail}; it is tried again", False
+    if wrong and settled:
+        said.pop(f"tms_v1.{_TEST_TENANT}", None)  # its secret is good nowhere
+    for message in filter(None, (wrong, *said.values(), *await context.readiness.unknown_tenants())):
         log.write(level="warning", message=message)
+    return settled
+
+
+async def settle_later(context: Context, settings: TmsV1, log: Log, seconds: float = 10.0) -> None:
+    """Settle the test tenant as soon as the database answers, asked every `seconds`."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            wrong = await _settle(context, settings)
+        except TmsError:
+            continue
+        message = wrong or f"the tenant {TENANT!r} is as {_TEST_TENANT} says"
+        log.write(level="warning" if wrong else "info", message=message)
+        return
+
+
+async def _settle(context: Context, settings: TmsV1) -> str:
+    """Have the test tenant as the settings want it; what cannot be is said by /readyz, too."""
+    wrong = await context.seeded_tenant.settle(wanted=settings.enabled and settings.test_tenant)
+    if wrong:
+        context.readiness.say_instead(f"tms_v1.{_TEST_TENANT}", wrong)
+    return wrong
 
 
 async def _not_there(request: web.Request) -> web.StreamResponse:
@@ -49,6 +78,7 @@ async def _not_there(request: web.Request) -> web.StreamResponse:
     return answers.plain(404, "not found")
 
 
+_TEST_TENANT = "test_tenant"
 _SLASHES = ("", "/")  # some scripts write BASE//v1/tms/...
 _PART = re.compile(r"{(\w+)}")
 _PATHS = [re.compile("/?" + _PART.sub("[^/]+", endpoint.path)) for endpoint in ENDPOINTS]

@@ -136,6 +136,7 @@ async def update_client(call: Call) -> Said:
 async def rotate_secret(call: Call) -> Said:
     """Give a client a new secret, shown once; whatever it had stops working at once."""
     client_id = _named(call)
+    await _not_everybody(call, "rotate its secret")
     secret = await call.context.registration.rotate(call.caller, call.tenant, client_id)
     members = {"client_id": client_id, "tenant": call.tenant, "client_secret": secret}
     return Said(members, f"Secret updated for client {client_id}")
@@ -146,9 +147,22 @@ async def rotate_secret(call: Call) -> Said:
 async def delete_client(call: Call) -> Said:
     """Delete a client with its delegations, keys and reservations; its certificates are revoked."""
     client_id = call.path["client_id"]
+    await _not_everybody(call, "delete itself")
     gone = valid_client_id(client_id) and await call.context.registration.remove(call.caller, call.tenant, client_id)
     message = f"Client {client_id} deleted" if gone else f"Client {client_id} NOT FOUND - Nothing deleted"
     return Said({"num_deleted": int(gone)}, message)
+
+
+async def _not_everybody(call: Call, what: str) -> None:
+    """Return unless the caller is the client whose secret everybody knows.
+
+    Raises:
+        Refused: it is
+
+    """
+    if await call.context.seeded_tenant.is_everybody(call.caller):
+        text = f"ERROR: FORBIDDEN - The client {call.caller.id} of the test tenant cannot {what}: everybody could."
+        raise Refused(403, text, "not_yours")
 
 
 def _named(call: Call) -> str:

@@ -15,6 +15,7 @@ from tms_ca.http.tms_v1.names import require_tenant
 from tms_ca.http.tms_v1.rates import bound
 from tms_ca.http.tms_v1.shown import numbered
 from tms_ca.services.tenants import FIRST_ADMIN, FOUNDATION
+from tms_ca.services.test_tenant import TENANT as TEST_TENANT
 from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store import rows
 from tms_ca.store.tms_v1 import Number
@@ -104,6 +105,12 @@ async def update_tenant(call: Call) -> Said:
             f"ERROR: FORBIDDEN - Admin users in the '{FOUNDATION}' tenant can enable tenant {tenant}, not disable it."
         )
         raise Refused(403, text, "tenant_mismatch")
+    unwanted = tenant == TEST_TENANT and enabled and not call.settings.test_tenant
+    if unwanted and await call.context.seeded_tenant.made_here():
+        text = (
+            f"ERROR: FORBIDDEN - The test tenant {tenant} is enabled while tms_v1.test_tenant is true, and not by this."
+        )
+        raise Refused(403, text, "tenant_disabled")
     done = valid_tenant(tenant) and await call.context.tenants.enable(call.caller, tenant, enabled=enabled)
     message = f"{int(done)} update(s) to tenant {tenant} completed, enabled = {str(enabled).lower()}"
     return Said({"fields_updated": int(done)}, message)
