@@ -44,6 +44,29 @@ async def test_a_number_that_is_taken_is_not_taken_away(tms: Tms, old: Old, brin
     assert (await tms.good("GET", "usermfa/alice", tms.admin))["id"] > taken + 1000
 
 
+async def test_a_tenant_that_is_here_takes_the_number_that_it_had(tms: Tms, old: Old, bring: Bring, old_url):
+    before = (await tms.good("GET", "tenants/default", tms.admin))["id"]
+    old.add("tenants", tenant="default", enabled=True, id=before + 76)
+    old.add("tenants", tenant="physics", enabled=True, id=before + 7)
+    url = old_url()
+    for _ in range(2):
+        assert not (await bring(url)).remarks
+        assert (await tms.good("GET", "tenants/default", tms.admin))["id"] == before + 76
+    await tms.good("POST", "tenants/chemistry", tms.admin, None, 201)
+    listed = (await tms.good("GET", "tenants/list", tms.admin))["tenants"]
+    assert len({one["id"] for one in listed}) == len(listed) == 3
+
+
+async def test_a_tenant_does_not_take_the_number_of_another(tms: Tms, old: Old, bring: Bring, old_url):
+    await tms.good("POST", "tenants/chemistry", tms.admin, None, 201)
+    listed = (await tms.good("GET", "tenants/list", tms.admin))["tenants"]
+    ids = {one["tenant"]: one["id"] for one in listed}
+    old.add("tenants", tenant="default", enabled=True, id=ids["chemistry"])
+    (note,) = (await bring(old_url())).as_object()["notes"]
+    assert note["reason"] == f"the id {ids['chemistry']} is another's here; it has a new one"
+    assert (await tms.good("GET", "tenants/default", tms.admin))["id"] == ids["default"]
+
+
 async def test_a_tenant_keeps_its_number(tms: Tms, old: Old, bring: Bring, old_url):
     old.add("tenants", tenant="physics", enabled=True, id=77)
     old.admin(tenant="physics")

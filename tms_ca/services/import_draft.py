@@ -48,6 +48,7 @@ class Draft:
     adopted: frozenset[str]  # clients that are here and are the old server's, whatever tells against it
     items: list[Item] = field(default_factory=list)
     hosts: dict[str, int] = field(default_factory=dict)  # that the plan makes: since when they count as registered
+    renumbered: Kept | None = None  # the tenant, where it is here under another number than it had
     keys: list[tuple[OldKey, str]] = field(default_factory=list)  # that come, with how they are named in the report
     clients: set[str] = field(default_factory=set)  # that come, or are here and are the old server's
 
@@ -81,20 +82,20 @@ class Draft:
     ) -> None:
         """Let a row come; `name` is what it is numbered by here, `said` is how it is named in the report."""
         self.report.tables[table].came += 1
-        kept: Kept | None = None
-        if number_of is not None:
-            shown = self.numbers.setdefault(number_of, set())
-            if not 1 <= row.id <= HIGHEST_KEPT:
-                self.remark(
-                    Came.NOTED, table, row, said, f"the id {row.id} is not 1 to {HIGHEST_KEPT}; it has a new one"
-                )  # fmt: skip
-            elif row.id in shown:
-                self.remark(Came.NOTED, table, row, said, f"the id {row.id} is another's here; it has a new one")
-            else:
-                shown.add(row.id)
-                changed = row.updated if row.updated > row.created else None
-                kept = Kept(number_of, name, row.id, changed)
+        kept = None if number_of is None else self.kept(table, row, number_of, name, said)
         self.items.append(Item(tuple(rows), tuple(deeds), kept))
+
+    def kept(self, table: str, row: OldRow, number_of: NumberOf, name: str, said: str) -> Kept | None:
+        """Return the number that a row had, where it can have it here; otherwise name it."""
+        shown = self.numbers.setdefault(number_of, set())
+        if not 1 <= row.id <= HIGHEST_KEPT:
+            self.remark(Came.NOTED, table, row, said, f"the id {row.id} is not 1 to {HIGHEST_KEPT}; it has a new one")
+        elif row.id in shown:
+            self.remark(Came.NOTED, table, row, said, f"the id {row.id} is another's here; it has a new one")
+        else:
+            shown.add(row.id)
+            return Kept(number_of, name, row.id, row.updated if row.updated > row.created else None)
+        return None
 
     def is_here(self, table: str, row: OldRow, name: str, differences: Sequence[str] = ()) -> None:
         """Say that there is one of this name already, and in what it differs."""

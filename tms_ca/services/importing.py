@@ -24,7 +24,7 @@ from tms_ca.services.import_report import Came, ImportReport, Remark
 from tms_ca.services.journal import OK, event
 from tms_ca.services.tenants import CA_ALGORITHM
 from tms_ca.services.tms_v1_numbers import NumberOf
-from tms_ca.store import imports, rows
+from tms_ca.store import imports, rows, tms_v1
 from tms_ca.store.engine import Database
 from tms_ca.store.imports import Kept
 from tms_ca.store.tms_source_rows import TABLES, OldReservation, OldTenant, Source
@@ -123,6 +123,7 @@ class Importing:
         async with self._database.read() as connection:
             here = await imports.here(connection, name)
             numbers = await imports.numbers_shown(connection)
+            own = (await tms_v1.known(connection, ALL_TENANTS, NumberOf.TENANT, [name])).get(name)
             taken = await imports.known_digests(connection, digests_of(of_table["admin"] + of_table["clients"]))
         now = self._clock.now()
         elsewhere = {host for host, _, owner in hosts if owner != name}
@@ -139,6 +140,8 @@ class Importing:
             differs = f"is {words[tenant.enabled]} on the old server, {words[here.enabled]} here"
             same = here.enabled is tenant.enabled
             draft.is_here("tenants", tenant, named(tenant=name), [] if same else [differs])
+            if own is None or own.number != tenant.id:
+                draft.renumbered = draft.kept("tenants", tenant, NumberOf.TENANT, name, named(tenant=name))
         of_table["reservations"].sort(key=_parents_first)
         for table, plan in _PLANS.items():
             for row in of_table[table]:
@@ -150,6 +153,10 @@ class Importing:
         if draft.here.enabled is None and items:
             await self._make_tenant(caller, tenant, items[0], highest)
             items = items[1:]
+        if draft.renumbered is not None:
+            async with self._database.change(draft.tenant) as transaction:
+                await tms_v1.forget(transaction.connection, ALL_TENANTS, NumberOf.TENANT, draft.tenant)
+                await imports.keep_numbers(transaction.connection, ALL_TENANTS, [draft.renumbered], highest)
         for at in range(0, len(items), AT_ONCE):
             await self._write_some(caller, draft.tenant, items[at : at + AT_ONCE], highest)
 

@@ -9,12 +9,13 @@ from tms_ca.core.keylogin import KeyFacts, KeyGrant, KeyRequest, decide_escrow, 
 from tms_ca.core.model import Caller, PublicKeyRecord
 from tms_ca.core.publickey import PublicKey, parse_public_key
 from tms_ca.core.record import record
+from tms_ca.core.tms_v1 import NumberOf
 from tms_ca.services.authentication import ChangedMeanwhile, require_epoch
 from tms_ca.services.clock import Clock
 from tms_ca.services.directory import own_filter
 from tms_ca.services.ids import new_id
 from tms_ca.services.journal import event, refusal
-from tms_ca.store import plainkeys
+from tms_ca.store import plainkeys, tms_v1
 from tms_ca.store.engine import Database, Transaction
 from tms_ca.store.hot import Entry, GroupCommit
 from tms_ca.store.memory import RememberedFacts
@@ -262,6 +263,7 @@ class PlainKeys:
             found = await KEYS.get(transaction.connection, tenant, fingerprint)
             gone = _visible(caller, own, found, fingerprint)
             await KEYS.remove(transaction.connection, tenant, fingerprint)
+            await tms_v1.forget(transaction.connection, tenant, NumberOf.KEY, fingerprint)
             transaction.record(
                 event(self._clock, caller, tenant, REMOVE, gone.key_id, user=gone.user, account=gone.account,
                       host=gone.host, key=fingerprint)

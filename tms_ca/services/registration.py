@@ -97,7 +97,6 @@ class Registration:
                 await remove_in(transaction, self._clock, caller, rows.CLIENTS, tenant, client_id)
             except NotFound:
                 return False
-            await tms_v1.forget(transaction.connection, tenant, NumberOf.CLIENT, client_id)
         return True
 
     async def _app_is_free(

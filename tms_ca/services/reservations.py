@@ -17,12 +17,13 @@ from tms_ca.core.keymode import ended_at
 from tms_ca.core.model import Caller, Reservation
 from tms_ca.core.policy import RESERVATION_ENDED, decide
 from tms_ca.core.record import record
+from tms_ca.core.tms_v1 import NumberOf
 from tms_ca.services.authentication import ChangedMeanwhile, require_epoch
 from tms_ca.services.clock import Clock
 from tms_ca.services.directory import own_filter
 from tms_ca.services.issuance import with_reservation
 from tms_ca.services.journal import event, refusal
-from tms_ca.store import plainkeys
+from tms_ca.store import plainkeys, tms_v1
 from tms_ca.store import reservations as store
 from tms_ca.store.engine import Database, Transaction
 from tms_ca.store.hot import Entry, GroupCommit
@@ -275,6 +276,7 @@ class Reservations:
                 removed = int(await RESERVATIONS.remove(connection, tenant, reservation_id))
                 ended = await store.end_children(connection, tenant, reservation_id, self._clock.now())
             if removed:
+                await tms_v1.forget(connection, tenant, NumberOf.RESERVATION, reservation_id)
                 transaction.record(
                     event(self._clock, caller, tenant, REMOVE, reservation_id, user=found.user, account=found.account,
                           host=found.host, removed=removed, children_ended=ended)

@@ -11,9 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from tms_ca.core.access import Role
 from tms_ca.core.errors import Conflict, NotFound
 from tms_ca.core.model import Caller, Selector
+from tms_ca.core.tms_v1 import NumberOf
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import OK, event
-from tms_ca.store import credentials, enrolment, revocations, rows
+from tms_ca.store import credentials, enrolment, revocations, rows, tms_v1
 from tms_ca.store.engine import Transaction
 from tms_ca.store.rows import Shelf
 
@@ -23,6 +24,12 @@ _SELECTORS: Mapping[str, Selector] = {
     "user": Selector.USER,
     "host": Selector.HOST,
     "delegation": Selector.DELEGATION,
+}
+_NUMBERED: Mapping[str, NumberOf] = {
+    "client": NumberOf.CLIENT,
+    "user": NumberOf.MFA,
+    "account link": NumberOf.LINK,
+    "delegation": NumberOf.DELEGATION,
 }
 _ROLES: Mapping[str, Sequence[Role]] = {
     "client": [Role.CLIENT],
@@ -94,6 +101,8 @@ async def remove_in(transaction: Transaction, clock: Clock, caller: Caller, shel
         )
     for role in _ROLES.get(shelf.noun, ()):
         await credentials.remove_all(connection, key[0], role, key[-1])
+    if shelf.noun in _NUMBERED:  # upkeep takes back those of what goes with it
+        await tms_v1.forget(connection, key[0], _NUMBERED[shelf.noun], key[-1])
     await shelf.remove(connection, *key)
     transaction.record(event(clock, caller, key[0], f"{plural(shelf)}.delete", key[-1], certificates=ended))
     return ended

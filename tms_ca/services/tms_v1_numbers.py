@@ -1,25 +1,14 @@
 """Numbers and times of change that only the TMS wire API shows."""
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 
+from tms_ca.core.tms_v1 import NumberOf
 from tms_ca.services.clock import Clock
 from tms_ca.store import tms_v1
 from tms_ca.store.engine import Database
 from tms_ca.store.tms_v1 import Number
 
-
-class NumberOf(StrEnum):
-    """What has a number; a name is what identifies it within its tenant here."""
-
-    TENANT = "tenant"  # its own name
-    CLIENT = "client"  # client_id
-    MFA = "mfa"  # user
-    LINK = "link"  # link_id
-    DELEGATION = "delegation"  # delegation_id
-    HOST = "host"  # host and addr, as a JSON list
-    KEY = "key"  # fingerprint
-    RESERVATION = "reservation"  # reservation_id
+__all__ = ["NumberOf", "TmsV1Numbers"]
 
 
 class TmsV1Numbers:
@@ -48,8 +37,3 @@ class TmsV1Numbers:
         """Note that a thing was changed now."""
         async with self._database.transaction() as transaction:
             await tms_v1.touch(transaction.connection, tenant, kind, name, self._clock.now())
-
-    async def forget(self, tenant: str, kind: NumberOf, name: str) -> None:
-        """Take a number back, of what was deleted."""
-        async with self._database.transaction() as transaction:
-            await tms_v1.forget(transaction.connection, tenant, kind, name)

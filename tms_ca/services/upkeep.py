@@ -92,6 +92,7 @@ class Upkeep:
         yield retention.reservations_ended(now)
         yield retention.sightings_old(now)
         yield retention.throttles_done()
+        yield retention.numbers_of_nothing()
 
     async def _sweep(self, sweep: Sweep, *, dry: bool) -> int:
         found, after = 0, None

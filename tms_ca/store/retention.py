@@ -11,9 +11,12 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Table, and_, case, cast, delete, exists, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tms_ca.core.model import NO_CERTIFICATE, DelegationStatus, Selector
+from tms_ca.core.model import ALL_TENANTS, NO_CERTIFICATE, DelegationStatus, Selector
+from tms_ca.core.tms_v1 import NumberOf
 from tms_ca.store.tables import (
+    account_links,
     certificates,
+    clients,
     credentials,
     delegations,
     host_certificates,
@@ -26,7 +29,9 @@ from tms_ca.store.tables import (
     revocations,
     revoked_certificates,
     sessions,
+    tenants,
     throttles,
+    tms_v1_numbers,
     users,
 )
 
@@ -217,6 +222,29 @@ def sightings_old(now: int) -> Sweep:
     c = krl_sightings.c
     old = c.first_ms < (now - SIGHTINGS_KEPT_DAYS * DAY) * 1000
     return Sweep("KRL sightings", krl_sightings, (c.first_ms, c.tenant, c.host, c.node, c.krl_version), old, old)
+
+
+def numbers_of_nothing() -> Sweep:
+    """Return numbers of the TMS wire API whose thing is gone with what it rested on.
+
+    Not those of addresses, which are deleted one by one, or with their tenant and its numbers.
+    """
+    c = tms_v1_numbers.c
+    things: dict[NumberOf, ColumnElement[bool]] = {
+        NumberOf.CLIENT: exists().where(clients.c.tenant == c.tenant, clients.c.client_id == c.name),
+        NumberOf.MFA: exists().where(
+            users.c.tenant == c.tenant, users.c.user == c.name, users.c.mfa_until.is_not(None)
+        ),
+        NumberOf.LINK: exists().where(account_links.c.tenant == c.tenant, account_links.c.link_id == c.name),
+        NumberOf.DELEGATION: exists().where(delegations.c.tenant == c.tenant, delegations.c.delegation_id == c.name),
+        NumberOf.KEY: exists().where(public_keys.c.tenant == c.tenant, public_keys.c.fingerprint == c.name),
+        NumberOf.RESERVATION: exists().where(
+            reservations.c.tenant == c.tenant, reservations.c.reservation_id == c.name
+        ),
+        NumberOf.TENANT: (c.tenant != ALL_TENANTS) | exists().where(tenants.c.tenant == c.name),
+    }
+    gone = or_(*(and_(c.kind == kind, ~there) for kind, there in things.items()))
+    return Sweep("numbers", tms_v1_numbers, (c.number,), gone)
 
 
 def throttles_done() -> Sweep:

@@ -65,11 +65,6 @@ async def touch(connection: AsyncConnection, tenant: str, kind: str, name: str, 
     )  # fmt: skip
 
 
-async def forget(connection: AsyncConnection, tenant: str, kind: str, name: str) -> None:
-    """Take a number back: what is made anew under an old name has a new one."""
-    await connection.execute(delete(tms_v1_numbers).where(_N.tenant == tenant, _N.kind == kind, _N.name == name))
-
-
-async def forget_tenant(connection: AsyncConnection, tenant: str) -> None:
-    """Take back every number in a tenant."""
-    await connection.execute(delete(tms_v1_numbers).where(_N.tenant == tenant))
+async def forget(connection: AsyncConnection, tenant: str, kind: str, *names: str) -> None:
+    """Take numbers back: what is made anew under an old name has a new one."""
+    await connection.execute(delete(tms_v1_numbers).where(_N.tenant == tenant, _N.kind == kind, _N.name.in_(names)))
