@@ -129,16 +129,10 @@ ENDED = {
     "second factor reset": (_reset, "reservation_unknown"),
     "link ended": (_end_link, "account_link_expired"),
     "link deleted and made anew": (_drop_link, "reservation_unknown"),
-    "delegation revoked": (lambda w: _revoke(w, delegation_id=w.delegation["id"]), "delegation_revoked"),
+    "delegation revoked": (lambda w: _revoke(w, delegation_id=w.delegation["id"]), "reservation_unknown"),
 }
-LIFTED = {
-    "client_disabled": "clients/portal",
-    "user_disabled": "users/alice",
-    "host_disabled": "hosts/h1",
-    "client_revoked": {"client_id": "portal"},
-    "user_revoked": {"user": "alice"},
-    "host_revoked": {"host": "h1"},
-}
+DISABLED = {"client_disabled": "clients/portal", "user_disabled": "users/alice", "host_disabled": "hosts/h1"}
+REVOKED = {"client_revoked": {"client_id": "portal"}, "user": {"user": "alice"}, "host": {"host": "h1"}}
 
 
 async def _both(world, reserved, certificate) -> tuple[Reply, Reply]:
@@ -155,20 +149,29 @@ async def test_it_carries_past_the_window_and_not_past_what_it_rests_on(world, r
     assert (asked.status, asked.code, login.status) == (403, code, 403)
 
 
-async def test_it_carries_nobody_who_is_disabled_or_revoked(world, reserved):
-    for code, what in LIFTED.items():
+async def test_it_carries_nobody_who_is_disabled(world, reserved):
+    for code, what in DISABLED.items():
         issued = (await world.issue(reservation_id=reserved)).json["certificate"]
         assert [one.status for one in await _both(world, reserved, issued)] == [201, 200]
-        if isinstance(what, str):
-            await _patch(world, what, enabled=False)
-        else:
-            revoked = await world.good("POST", "revocations", auth=world.operator, json={**what, "reason": "test"})
+        await _patch(world, what, enabled=False)
         asked, login = await _both(world, reserved, issued)
         assert (asked.status, asked.code, login.status) == (403, code, 403)
-        if isinstance(what, str):
-            await _patch(world, what, enabled=True)
-        else:
-            await world.good("POST", f"revocations/{revoked['id']}/lift", auth=world.operator)
+        await _patch(world, what, enabled=True)
+        assert [one.status for one in await _both(world, reserved, issued)] == [201, 200]
+
+
+@pytest.mark.parametrize("whose", REVOKED)
+async def test_it_goes_with_who_is_revoked_and_does_not_come_back(world, reserved, whose):
+    issued = (await world.issue(reservation_id=reserved)).json["certificate"]
+    assert [one.status for one in await _both(world, reserved, issued)] == [201, 200]
+    what = {**REVOKED[whose], "reason": "test"}
+    revoked = await world.good("POST", "revocations", auth=world.operator, json=what)
+    asked, login = await _both(world, reserved, issued)
+    code = whose if whose == "client_revoked" else "reservation_unknown"  # the client is looked at first
+    assert (asked.status, asked.code, login.status) == (403, code, 403)
+    await world.good("POST", f"revocations/{revoked['id']}/lift", auth=world.operator)
+    asked, login = await _both(world, reserved, issued)
+    assert (asked.status, asked.code, login.status) == (403, "reservation_unknown", 403)
 
 
 async def test_it_is_made_only_where_everything_stands(world, reserved):
