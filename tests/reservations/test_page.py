@@ -13,8 +13,10 @@ async def test_my_page_shows_what_is_reserved_and_ends_it(world):
     assert "Reserved" not in (await (await verified(world, "mallory")).get("/t/default/")).text
     alice = await verified(world)
     page = await alice.get("/t/default/")
-    for words in ("Reserved", "portal", "a long <run>", "part of another"):
+    for words in ("Reserved", "portal", "a long <run>", f"{child[:8]} , part of {parent[:8]} ,"):
         assert words in page.text, words
+    assert page.text.count("part of") == 1  # the other two are nobody's
+    assert all(f"{name[:8]} ," in page.text for name in (parent, other, child))
     ends = [form for form in page.read().forms if form.action.endswith("/end")]
     assert {form.action.split("/")[4] for form in ends} == {parent, child, other}
     page = await alice.submit(page.form(f"/{parent}/end"))

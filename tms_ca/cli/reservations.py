@@ -11,7 +11,8 @@ RESERVATIONS = Noun(
     "what lets workflows go on past the end of the MFA window",
     (
         Verb(name="list", does=reservations.list_reservations,
-             columns=("id", "parent_id", "user", "client_id", "account", "host", "purpose", "expires_at"),
+             columns=("id", "parent_id", "user", "client_id", "account", "host", "public_key_fingerprint", "purpose",
+                      "expires_at"),
              arguments=(option("--user", "user", "only of this user"),
                         option("--client", "client_id", "only of this client", metavar="CLIENT"),
                         option("--parent", "parent_id", "only children of this one", metavar="RESERVATION"))),
