@@ -96,7 +96,6 @@ class Grants:
             if found is None or found.mfa_until is None:
                 return False
             await grants.forget_numbers(connection, tenant, user, NumberOf.LINK, NumberOf.DELEGATION)
-            await tms_v1.forget(connection, tenant, NumberOf.MFA, user)
             if not await grants.has_more_than_a_name(connection, found):
                 await remove_in(transaction, self._clock, caller, rows.USERS, tenant, user)
                 return True
@@ -105,6 +104,7 @@ class Grants:
             )
             links, delegations = await grants.remove_of(connection, tenant, user)
             await rows.USERS.update(connection, (tenant, user), mfa_until=None)
+            await tms_v1.forget(connection, tenant, NumberOf.MFA, user)
             counted = {"account_links": links, "delegations": delegations, "certificates": ended}
             transaction.record(event(self._clock, caller, tenant, "mfa.retract", f"user:{user}", OK, **counted))
         return True
@@ -172,7 +172,6 @@ class Grants:
             if found is None:
                 return False
             await remove_in(transaction, self._clock, caller, rows.LINKS, tenant, found.link_id)
-            await tms_v1.forget(transaction.connection, tenant, NumberOf.LINK, found.link_id)
         return True
 
     async def delegate(self, caller: Caller, tenant: str, client_id: str, user: str, until: int) -> Delegation:
@@ -235,7 +234,6 @@ class Grants:
             found = await grants.wide(transaction.connection, tenant, client_id, user)
             for one in found:
                 await remove_in(transaction, self._clock, caller, rows.DELEGATIONS, tenant, one.delegation_id)
-                await tms_v1.forget(transaction.connection, tenant, NumberOf.DELEGATION, one.delegation_id)
         return len(found)
 
     @asynccontextmanager

@@ -9,6 +9,7 @@ from tms_ca.core.keymode import decide_key_mode, ended_at, lifetime
 from tms_ca.core.model import Caller, PublicKeyRecord
 from tms_ca.core.publickey import parse_public_key
 from tms_ca.core.record import record
+from tms_ca.core.tms_v1 import MOST_INT
 from tms_ca.keypairs import KeyPair, KeyPairs, OnePair
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
@@ -20,7 +21,6 @@ from tms_ca.store.engine import Database, Transaction
 from tms_ca.store.plainkeys import KEYS
 
 UPDATE = "public-keys.update"
-_MOST_KEPT = 2**31 - 1  # seconds that the column of the wished lifetime holds; a longer wish is kept as none
 
 
 @record
@@ -87,7 +87,7 @@ class KeyMode:
         ends, limited_by = lifetime(now, wish.ttl_seconds, delegation.constraints, client_most)
         kept = await self._keys.keep(
             caller,
-            replace(request, ttl_seconds=wish.ttl_seconds if wish.ttl_seconds <= _MOST_KEPT else None),
+            replace(request, ttl_seconds=wish.ttl_seconds if wish.ttl_seconds <= MOST_INT else None),
             KeyWish(pair.public_key, wish.max_uses),
             parse_public_key(pair.public_key),
             replace(verdict, valid_before=ends, limited_by=limited_by),

@@ -12,7 +12,6 @@ from tms_ca.core.times import LAST_SECOND
 from tms_ca.http.problems import status_of
 
 NOT_FOUND = "NOT_FOUND"
-MOST_INT = 2**31 - 1  # what stands for "any number" in members that are 32 bits wide
 
 
 @record

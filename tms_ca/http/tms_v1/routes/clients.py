@@ -8,6 +8,7 @@ from tms_ca.core.appversion import check_version_requirement
 from tms_ca.core.errors import Denied, Invalid, NotFound, Unauthenticated
 from tms_ca.core.model import Caller, Client
 from tms_ca.core.names import valid_client_id
+from tms_ca.core.tms_v1 import MOST_APP_NAME, MOST_APP_VERSION
 from tms_ca.http.tms_v1 import callers, reading
 from tms_ca.http.tms_v1.answers import Refused, Said
 from tms_ca.http.tms_v1.declare import Call, Kind, v1
@@ -25,7 +26,6 @@ _DISALLOWED = (
     "Client creation is disallowed due either to running in MVP mode or by explicit assignment of the new_clients "
     "configuration parameter."
 )
-_MOST_NAME, _MOST_VERSION = 100, 255  # characters
 
 
 def _shown(found: Client, number: Number) -> dict[str, Any]:
@@ -66,8 +66,8 @@ async def create_client(call: Call) -> Said:
         check_version_requirement(body["app_version"])
     except Invalid as error:
         raise Refused(400, error.detail, error.code) from error
-    require_text(body["app_version"], "app_version", _MOST_VERSION)
-    require_text(body["app_name"], "app_name", _MOST_NAME)
+    require_text(body["app_version"], "app_version", MOST_APP_VERSION)
+    require_text(body["app_name"], "app_name", MOST_APP_NAME)
     secret = await call.context.registration.create(
         admin or call.caller,
         body["tenant"],
@@ -123,7 +123,7 @@ async def update_client(call: Call) -> Said:
     if not values:
         return Said({"fields_updated": 0}, "No updates specified")
     if "app_version" in values:
-        require_text(check_version_requirement(values["app_version"]), "app_version", _MOST_VERSION)
+        require_text(check_version_requirement(values["app_version"]), "app_version", MOST_APP_VERSION)
     there = valid_client_id(client_id) and await call.context.registration.change(
         call.caller, call.tenant, client_id, **values
     )

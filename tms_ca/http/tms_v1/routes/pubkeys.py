@@ -12,7 +12,8 @@ from tms_ca.core.keymode import key_type_and_bits
 from tms_ca.core.model import PublicKeyRecord
 from tms_ca.core.publickey import decode_base64
 from tms_ca.core.times import LAST_SECOND
-from tms_ca.http.tms_v1.answers import MOST_INT, NOT_FOUND, Refused, Said, date
+from tms_ca.core.tms_v1 import MOST_INT
+from tms_ca.http.tms_v1.answers import NOT_FOUND, Refused, Said, date
 from tms_ca.http.tms_v1.declare import DIFFERS, Call, D, K, Kind, P, v1
 from tms_ca.http.tms_v1.dependencies import missing
 from tms_ca.http.tms_v1.listing import listing

@@ -9,6 +9,7 @@ from tms_ca.core.access import Action
 from tms_ca.core.errors import Conflict, Denied, NotFound
 from tms_ca.core.facts import LONGEST_RESERVATION_SECONDS
 from tms_ca.core.model import Caller, PublicKeyRecord, Reservation
+from tms_ca.core.tms_v1 import PURPOSE
 from tms_ca.http.tms_v1.answers import NOT_FOUND, Refused, Said, date
 from tms_ca.http.tms_v1.declare import Call, K, Kind, v1
 from tms_ca.http.tms_v1.dependencies import missing
@@ -17,7 +18,6 @@ from tms_ca.http.tms_v1.shown import numbered
 from tms_ca.services.reservations import ReservationWish
 from tms_ca.services.tms_v1_numbers import NumberOf
 
-PURPOSE = "TMS v1"
 _MISMATCH = "Credential mismatch for client {client_id} in tenant {tenant}."
 _ANOTHER = "Path client_id parameter ({client_id}) differs from the client_id in the request header."
 _BOTH = (Kind.CLIENT, Kind.ADMIN)

@@ -8,8 +8,9 @@ from tms_ca.core.access import Action, Role
 from tms_ca.core.errors import Denied, NotFound, Unauthenticated
 from tms_ca.core.model import ALL_TENANTS, Caller, Tenant
 from tms_ca.core.names import valid_tenant
+from tms_ca.core.tms_v1 import MOST_INT
 from tms_ca.http.tms_v1 import callers, reading
-from tms_ca.http.tms_v1.answers import MOST_INT, Refused, Said
+from tms_ca.http.tms_v1.answers import Refused, Said
 from tms_ca.http.tms_v1.declare import Call, Kind, Step, v1
 from tms_ca.http.tms_v1.names import require_tenant
 from tms_ca.http.tms_v1.rates import bound
