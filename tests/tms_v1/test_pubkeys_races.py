@@ -111,3 +111,19 @@ async def test_many_at_once_make_one_of_each_thing_that_is_missing(started):
         said = await asyncio.gather(*(keys.ask(**{**BOB, "client_user_id": f"user{number}"}) for number in range(12)))
         assert Counter(reply.status for reply in said) == {201: 12}
         assert len((await rows(keys))["mfa"]["users"]) == 13
+
+
+async def test_a_key_is_taken_back_once_whoever_asks(keys):
+    world, tms = keys.world, keys.tms
+    for _ in range(5):
+        made = await keys.make()
+        name = made["public_key_fingerprint"]
+        path = f"public-keys/{name.replace('/', '%2F').replace('+', '%2B')}"
+        body = {**PLACE, "host": "h1", "public_key_fingerprint": name}
+        said = await asyncio.gather(
+            *(world.call("DELETE", path, auth=world.operator) for _ in range(4)),
+            *(tms.call("DELETE", "pubkeys/del", tms.client, body) for _ in range(2)),
+        )
+        assert {reply.status for reply in said[:4]} <= {204, 404}
+        taken = [reply.status == 204 for reply in said[:4]] + [reply.json["num_deleted"] for reply in said[4:]]
+        assert sum(taken) == 1, taken

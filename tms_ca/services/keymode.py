@@ -14,9 +14,8 @@ from tms_ca.keypairs import KeyPair, KeyPairs, OnePair
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
 from tms_ca.services.mvp import MISSING, Mvp
-from tms_ca.services.plainkeys import REMOVE, KeyWish, PlainKeys
-from tms_ca.services.tms_v1_numbers import NumberOf
-from tms_ca.store import plainkeys, rows, tms_v1
+from tms_ca.services.plainkeys import KeyWish, PlainKeys
+from tms_ca.store import plainkeys, rows
 from tms_ca.store.engine import Database, Transaction
 from tms_ca.store.plainkeys import KEYS
 
@@ -132,18 +131,11 @@ class KeyMode:
 
     async def remove(self, caller: Caller, place: KeyPlace) -> bool:
         """Take a key back: from the next login on it opens nothing; False where there is none."""
-        async with self._database.transaction() as transaction:
-            try:
-                gone = await self._found(transaction, caller, place)
-            except NotFound:
-                return False
-            if not await KEYS.remove(transaction.connection, place.tenant, place.fingerprint):
-                return False  # another was quicker
-            await tms_v1.forget(transaction.connection, place.tenant, NumberOf.KEY, place.fingerprint)
-            transaction.record(
-                event(self._clock, caller, place.tenant, REMOVE, gone.key_id, user=gone.user, account=gone.account,
-                      host=gone.host, key=gone.fingerprint)
-            )  # fmt: skip
+        named = {"client_id": place.client_id, "host": place.host}
+        try:
+            await self._keys.remove(caller, "client_id", place.tenant, place.fingerprint, **named)
+        except NotFound:
+            return False
         return True
 
     def close(self) -> None:

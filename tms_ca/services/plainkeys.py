@@ -236,7 +236,7 @@ class PlainKeys:
         """
         async with self._database.read() as connection:
             found = await KEYS.get(connection, tenant, fingerprint)
-        return _visible(caller, own, found, fingerprint)
+        return _visible(caller, own, found, fingerprint, {})
 
     async def page(
         self,
@@ -252,8 +252,8 @@ class PlainKeys:
         async with self._database.read() as connection:
             return await KEYS.page(connection, wanted, after, limit)
 
-    async def remove(self, caller: Caller, own: str, tenant: str, fingerprint: str) -> None:
-        """Take a key back: from the next login on it opens nothing.
+    async def remove(self, caller: Caller, own: str, tenant: str, fingerprint: str, **place: str) -> None:
+        """Take a key back: from the next login on it opens nothing. `place` are columns that it must have besides.
 
         Raises:
             NotFound: there is none, or it is another's
@@ -261,8 +261,9 @@ class PlainKeys:
         """
         async with self._database.transaction() as transaction:
             found = await KEYS.get(transaction.connection, tenant, fingerprint)
-            gone = _visible(caller, own, found, fingerprint)
-            await KEYS.remove(transaction.connection, tenant, fingerprint)
+            gone = _visible(caller, own, found, fingerprint, place)
+            if not await KEYS.remove(transaction.connection, tenant, fingerprint):
+                raise _unknown(fingerprint)  # another was quicker
             await tms_v1.forget(transaction.connection, tenant, NumberOf.KEY, fingerprint)
             transaction.record(
                 event(self._clock, caller, tenant, REMOVE, gone.key_id, user=gone.user, account=gone.account,
@@ -270,7 +271,14 @@ class PlainKeys:
             )  # fmt: skip
 
 
-def _visible(caller: Caller, own: str, found: PublicKeyRecord | None, fingerprint: str) -> PublicKeyRecord:
-    if found is None or any(getattr(found, name) != is_ for name, is_ in own_filter(caller, own).items()):
-        raise NotFound("public_key_unknown", f"there is no public key {fingerprint!r} that you may see")
+def _visible(
+    caller: Caller, own: str, found: PublicKeyRecord | None, fingerprint: str, place: Mapping[str, str]
+) -> PublicKeyRecord:
+    wanted = (*own_filter(caller, own).items(), *place.items())
+    if found is None or any(getattr(found, name) != is_ for name, is_ in wanted):
+        raise _unknown(fingerprint)
     return found
+
+
+def _unknown(fingerprint: str) -> NotFound:
+    return NotFound("public_key_unknown", f"there is no public key {fingerprint!r} that you may see")
