@@ -277,3 +277,10 @@ _PATH: Mapping[str, tuple[Callable[[str], bool], str]] = {
 }
 PATH_NAMES = {name: valid for name, (valid, _) in _PATH.items()}
 PATH_PATTERNS = {name: pattern for name, (_, pattern) in _PATH.items()}
+
+
+def misnamed(name: str, value: str) -> str | None:
+    """Return what is said of a part of a path that cannot be what it should be; None where it can."""
+    if name not in PATH_NAMES or PATH_NAMES[name](value):
+        return None
+    return f"{value[:100]!r} cannot be the {name} of anything; expected {PATH_PATTERNS[name]}"

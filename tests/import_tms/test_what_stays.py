@@ -216,10 +216,21 @@ async def test_the_url_is_one_of_an_old_database(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+async def test_what_is_said_where_the_old_database_cannot_be_reached(tmp_path: Path):
+    for more, said in ((f"?password_file={tmp_path}/none", "the password_file of the database cannot be read"),
+                       ("", "no PostgreSQL server: 127.0.0.1:1: ")):  # fmt: skip
+        with pytest.raises(OSError, match=r".") as error:
+            await read_source(f"postgresql://tms@127.0.0.1:1/tmsdb{more}")
+        assert str(error.value).startswith(said)
+        assert "takes writes" not in str(error.value)
+
+
 def test_times_of_the_old_server():
     assert old_time("2026-05-05T12:34:56Z") == old_time("2026-05-05T12:34:56.987654Z") == 1777984496
     assert old_time("2026-05-05T14:34:56+02:00") == old_time("2026-05-05 12:34:56") == 1777984496
     assert old_time("9999-12-31T23:59:59Z") == old_time("+262142-12-31T23:59:59Z") == 253402300799
+    assert old_time("9999-12-31T23:59:59-23:59") == 253402300799
+    assert old_time("0001-01-01T00:00:00+23:59") == 0
     for wrong in ("", "2026-05-05", "2026-13-05T12:34:56Z", "yesterday", "-0001-01-01T00:00:00Z"):
         with pytest.raises(ValueError, match=r"."):
             old_time(wrong)

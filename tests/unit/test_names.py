@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.base import PATH_PATTERNS, misnamed
 from tms_ca.core import names
 from tms_ca.core.errors import Invalid
 
@@ -347,3 +348,10 @@ def test_B_11_extensions_are_sorted_known_and_once():
 def test_B_10_a_flag_has_no_value():
     assert names.valid_option_value("verify-required", "")
     assert not names.valid_option_value("verify-required", "yes")
+
+
+def test_what_is_wrong_in_a_path_says_what_was_expected():
+    for name, pattern in PATH_PATTERNS.items():
+        assert misnamed(name, "no\nname") == f"'no\\nname' cannot be the {name} of anything; expected {pattern}"
+    assert misnamed("host", "h1") is None
+    assert misnamed("anything else", "no\nname") is None

@@ -14,7 +14,7 @@ from typing import Any
 
 from marshmallow import Schema
 
-from schemas.base import PATH_NAMES
+from schemas.base import misnamed
 from tms_ca.app import open_context
 from tms_ca.cli import show
 from tms_ca.cli.init import FIRST_TENANT, local_operator
@@ -104,9 +104,9 @@ async def _within_service(does: Endpoint, data: Path, options: argparse.Namespac
         names = re.findall(r"\{(\w+)\}", does.path)
         path = {name: values.pop(name) for name in names if name in values}
         for name, value in path.items():
-            valid = PATH_NAMES.get(name)
-            if valid is not None and not valid(value):
-                raise NotFound(f"{name}_unknown", f"{value[:100]!r} cannot be the name of a {name}")
+            wrong = misnamed(name, value)
+            if wrong is not None:
+                raise NotFound(f"{name}_unknown", wrong)
         tenant = path.get("tenant", options.tenant)
         if tenant != ALL_TENANTS:
             await context.directory.get(rows.TENANTS, tenant)

@@ -31,7 +31,7 @@ here; do it again. 75 the service's own database does not answer.
 _EXAMPLES = """\
 examples:
   tms-ca import-tms --from sqlite:////home/tms/.tms/database/tms.db --dry-run
-  tms-ca import-tms --from 'postgresql://tms@localhost/tmsdb?password_file=/root/tms-password'
+  tms-ca import-tms --from 'postgresql://tms@localhost/tmsdb?password_file=/etc/tms-ca/tms-password'
 """
 _HEADINGS = {
     Came.NOT: "left behind",

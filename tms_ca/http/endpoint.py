@@ -12,7 +12,7 @@ import orjson
 from aiohttp import hdrs, web
 from marshmallow import Schema, ValidationError
 
-from schemas.base import PATH_NAMES
+from schemas.base import misnamed
 from schemas.reading import NOT_PLAIN, Reading
 from tms_ca.core.access import Action
 from tms_ca.core.errors import Denied, Invalid, NotFound, Unauthenticated, Unavailable, UnsupportedMedia
@@ -279,6 +279,6 @@ def _check_path(path: Mapping[str, str]) -> None:
     if isinstance(path, KnownPath):
         return  # it was checked when it was learnt
     for name, value in path.items():
-        valid = PATH_NAMES.get(name)
-        if valid is not None and not valid(value):
-            raise NotFound(f"{name}_unknown", f"{value[:100]!r} cannot be the name of a {name}")
+        wrong = misnamed(name, value)
+        if wrong is not None:
+            raise NotFound(f"{name}_unknown", wrong)

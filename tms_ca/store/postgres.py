@@ -118,7 +118,7 @@ def hosts_of(url: URL) -> list[tuple[str, int]]:
 
 
 class Unreachable(ConnectionError):
-    """No host of the URL has a server that takes writes; the text says why, for each."""
+    """No host of the URL has a server that will do; the text says why, for each."""
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no type hints
@@ -136,39 +136,49 @@ class Connector:
         self._hosts = hosts_of(url)
         query = {name: str(value) for name, value in url.query.items() if name not in {"host", "port"}}
         file = query.pop(PASSWORD_FILE, None)
-        query.setdefault("target_session_attrs", "read-write")  # a standby is of no use to us
+        wanted = query.setdefault("target_session_attrs", "read-write")  # a standby is of no use to us
+        self._wanted = " that takes writes" if wanted in {"read-write", "primary"} else ""
         plain = url.set(drivername="postgresql", host=None, port=None, query=query)
         self._arguments: dict[str, Any] = {"dsn": plain.render_as_string(hide_password=False)}
-        if file is not None:
-            # Read anew for each connection: a changed password needs no restart.
-            self._arguments["password"] = lambda: Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+        self._password_file = None if file is None else Path(file)
+
+    def _password(self) -> dict[str, str]:
+        """Return what the file of the password says, read anew for each connection: a change needs no restart."""
+        if self._password_file is None:
+            return {}
+        try:
+            return {"password": self._password_file.read_text(encoding="utf-8").rstrip("\r\n")}
+        except (OSError, ValueError) as error:
+            raise Unreachable(f"the {PASSWORD_FILE} of the database cannot be read: {error}") from error
 
     async def connect(self, **settings: str) -> "asyncpg.Connection[Any]":
         """Return a connection to a server that takes writes; `settings` are the server's, beside SERVER_SETTINGS.
 
         Raises:
-            Unreachable: no host will do
+            Unreachable: no host will do, or the password cannot be read
 
         """
+        password = self._password()
         failures: list[tuple[str, Exception]] = []
         for place in tuple(self._hosts):
             host, port = place
             try:
                 connection = await asyncpg.connect(
                     **self._arguments,
+                    **password,
                     **({"host": host, "port": port} if host else {}),
                     connection_class=_Connection,
                     timeout=CONNECT_SECONDS,
                     command_timeout=self._answer_seconds,
                     server_settings={**SERVER_SETTINGS, **settings},
                 )
-            except (*ERRORS, ValueError) as error:  # ValueError: a file of TLS or of the password that is none
+            except (*ERRORS, ValueError) as error:  # ValueError: a file of TLS that is none
                 failures.append((f"{host}:{port}", error))
             else:
                 self._hosts.sort(key=lambda one: one != place)
                 return connection
         reasons = "; ".join(f"{where}: {str(error) or type(error).__name__}" for where, error in failures)
-        raise Unreachable(f"no PostgreSQL server that takes writes: {reasons}") from failures[-1][1]
+        raise Unreachable(f"no PostgreSQL server{self._wanted}: {reasons}") from failures[-1][1]
 
 
 async def hang_up(connection: "asyncpg.Connection[Any]") -> None:
