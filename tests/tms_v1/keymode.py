@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.tms_v1.wire import Headers, Tms
-from tests.world import Reply, World
+from tests.world import Reply, World, _rfc3339
 
 WISH = {"client_user_id": "ada", "host": "h1", "host_account": "ada", "num_uses": -1, "ttl_minutes": -1}
 PLACE = {"tenant": "default", "client_id": "portal"}
@@ -35,6 +35,12 @@ class KeyMode:
     async def link(self, user: str, account: str, minutes: int = -1, host: str = "h1") -> None:
         body = {"tenant": "default", "tms_user_id": user, "host": host, "host_account": account, "ttl_minutes": minutes}
         await self.tms.good("POST", "userhosts", self.tms.admin, body, 201)
+
+    async def link_reserved(self, user: str, account: str, host: str = "h1") -> None:
+        """Link a user to an account of the system, which takes an operator and the other API."""
+        until = _rfc3339(self.tms.clock.now() + 86400)
+        link = {"user": user, "host": host, "account": account, "expires_at": until, "allow_reserved": True}
+        await self.world.good("POST", "account-links", auth=self.world.operator, json=link)
 
     async def delegate(self, client_id: str, user: str, minutes: int = -1) -> None:
         body = {"tenant": "default", "client_id": client_id, "client_user_id": user, "ttl_minutes": minutes}

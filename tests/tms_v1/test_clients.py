@@ -5,7 +5,9 @@ import re
 import pytest
 
 from tests.api.stores import events
+from tests.tms_v1.keymode import KeyMode
 from tests.tms_v1.wire import Tms
+from tests.world import basic
 
 SECRET = re.compile(r"[0-9a-f]{48}")
 BODY = {"client_id": "gate", "tenant": "default", "app_name": "gateway", "app_version": "1.2"}
@@ -224,3 +226,22 @@ async def test_a_client_called_list_is_there_and_its_path_is_the_list(tms):
     assert (await tms.good("PATCH", "client/upd/list?app_version=2", mine))["fields_updated"] == 1
     assert (await tms.good("DELETE", "client/del/list", mine))["num_deleted"] == 1
     assert (await tms.good("GET", "client/list", tms.admin))["num_clients"] == 1
+
+
+@pytest.mark.parametrize("new_clients", ["allow", "on_approval"])
+async def test_nobody_takes_the_name_of_a_client_that_is_gone_and_its_history(started, new_clients):
+    async with started(new_clients=f'"{new_clients}"') as tms:
+        mode = KeyMode(tms)
+        await mode.furnish()
+        body = tms.world.issue_body(user="ada", account="ada")
+        auth = basic("portal", tms.client["X-TMS-CLIENT-SECRET"])
+        await tms.world.good("POST", "certificates", auth=auth, json=body)
+        await tms.good("DELETE", "client/del/portal", tms.admin)
+        again = {"client_id": "portal", "tenant": "default", "app_name": "other", "app_version": "1.0"}
+        said = await tms.no("POST", "client", {}, again, 409)
+        assert said.startswith("ERROR: there was a client 'portal', whose certificates and logins")
+        # The twins: a name that has none, and an admin.
+        await tms.good("POST", "client", {}, {**again, "client_id": "fresh", "app_name": "fresh"}, 201)
+        await tms.good("DELETE", "client/del/fresh", tms.admin)
+        await tms.good("POST", "client", {}, {**again, "client_id": "fresh", "app_name": "fresh"}, 201)
+        await tms.good("POST", "client", tms.admin, again, 201)

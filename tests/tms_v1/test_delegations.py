@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from tests.api.stores import events, query
 from tests.tms_v1.admins import escrow, grant, issue, reserve, revoked
+from tests.tms_v1.keymode import KeyMode
 from tests.tms_v1.wire import NEVER
 
 PAIR = {"tenant": "default", "client_id": "portal", "client_user_id": "ada"}
@@ -36,8 +37,7 @@ async def test_an_admin_grants_what_a_plain_key_can_carry_and_no_more(tms):
 async def test_it_lets_certificates_be_issued_but_none_for_the_accounts_of_the_system(tms):
     await grant(tms)
     assert (await issue(tms)).status == 201
-    root = {"tenant": "default", "tms_user_id": "ada", "host": "h7", "host_account": "root", "ttl_minutes": 60}
-    await tms.good("POST", "userhosts", tms.admin, root, 201)
+    await KeyMode(tms).link_reserved("ada", "root", "h7")
     assert (await issue(tms, account="root")).code == "delegation_other_account"
     await tms.good("PATCH", "delegations/upd", tms.admin, {**WIDE, "ttl_minutes": 0})
     assert (await issue(tms)).code == "delegation_expired"

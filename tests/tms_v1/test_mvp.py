@@ -76,7 +76,8 @@ async def test_an_account_of_the_system_is_never_provided_for(keys):
         assert said.startswith("Required delegation record not found")
         assert (await rows(keys))["mfa"]["users"] == []
     await keys.make(**BOB)
-    assert (await keys.refused(**{**BOB, "host_account": "root"})).startswith("Required delegation record not found")
+    said = await keys.refused(**{**BOB, "host_account": "root"})
+    assert said == "the user's delegation for host 'h9' is for another account than 'root'."
     assert len((await rows(keys))["hosts"]["users"]) == 1
 
 

@@ -144,9 +144,9 @@ async def test_what_is_disabled_gets_no_key(keys):
 
 
 async def test_an_account_of_the_system_needs_a_delegation_that_names_it(keys):
-    await keys.link("ada", "root")
+    await keys.link_reserved("ada", "root")
     said = await keys.refused(host_account="root")
-    assert said.startswith("Required delegation record not found")
+    assert said == "the user's delegation for host 'h1' is for another account than 'root'."
     assert await keys.listed() == []
 
 

@@ -7,6 +7,7 @@ import pytest
 from tests.api.stores import events, query
 from tests.tms_v1.wire import Tms
 from tests.world import basic
+from tms_ca.store.tables import metadata
 
 SECRET = re.compile(r"[0-9a-f]{48}")
 
@@ -196,7 +197,8 @@ async def test_a_wiped_tenant_leaves_nothing_but_history_and_nothing_of_it_comes
     assert (await tms.call("GET", "client/list", theirs)).status == 400
 
     # Under the same name, with everything made anew, the old certificate opens nothing.
-    anew = await new_tenant(tms)
+    assert (await tms.call("POST", "tenants/t1", tms.admin)).status == 409
+    anew = admin_of(await tms.good("POST", "tenants/t1", operator(tms, "default"), None, 201))
     assert anew != theirs
     assert (await tms.call("GET", "client/list", theirs)).status == 401
     old_client, old_host = world.clients["portal"], world.hosts["h1"]
@@ -219,3 +221,35 @@ async def test_only_its_own_admins_and_operators_end_a_tenant(tms, path):
     ):
         await tms.no("DELETE", path, headers, None, status)
     await tms.good("DELETE", "tenants/wipe/t1", operator(tms, "t1"))
+
+
+async def test_a_name_with_a_history_is_made_anew_by_operators_alone(tms):
+    theirs = await new_tenant(tms)
+    await tms.good("DELETE", "tenants/del/t1", theirs)
+    before = await query(tms.world, "SELECT count(*) FROM tenants")
+    said = await tms.no("POST", "tenants/t1", tms.admin, None, 409)
+    assert said.startswith("ERROR: there was a tenant 't1', whose certificates, logins and audit events")
+    assert said.endswith("an operator can make it: tms-ca tenants create t1")
+    assert await query(tms.world, "SELECT count(*) FROM tenants") == before
+    # What strangers had refused under a name is no history of it.
+    reply = await tms.world.call("GET", "clients", auth="tms_c_" + "x" * 43, tenant="t2")
+    assert reply.status == 401
+    await new_tenant(tms, "t2")
+    await tms.good("POST", "tenants/t1", operator(tms, "default"), None, 201)
+
+
+async def test_history_alone_keeps_a_name(tms):
+    """Also where the audit events of its time were deleted."""
+    for table, tenant in (("certificates", "t5"), ("logins", "t6")):
+        async with tms.world.context.directory._database.transaction() as transaction:
+            await transaction.connection.exec_driver_sql(_row_of(table, tenant))
+        await tms.no("POST", f"tenants/{tenant}", tms.admin, None, 409)
+
+
+def _row_of(name, tenant):
+    """Return the SQL of a row with the least that the table takes."""
+    kinds = {"TEXT": "'[]'", "BIGINT": "7", "INTEGER": "7", "BOOLEAN": "true", "JSON": "'[]'"}
+    columns = [c for c in metadata.tables[name].c if not c.nullable and not c.primary_key]
+    values = [f"'{tenant}'" if c.name == "tenant" else kinds.get(str(c.type), "'00'") for c in columns]
+    names = ", ".join(f'"{c.name}"' for c in columns)
+    return f"INSERT INTO {name} ({names}) VALUES ({', '.join(values)})"

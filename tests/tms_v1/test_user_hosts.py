@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from tests.api.stores import events, query
 from tests.tms_v1.admins import escrow, grant, issue, reserve, revoked
+from tests.tms_v1.keymode import KeyMode
 from tests.tms_v1.wire import NEVER
 
 PLACE = {"tenant": "default", "tms_user_id": "ada", "host": "h7", "host_account": "ada"}
@@ -25,7 +26,7 @@ async def test_a_link_is_made_with_its_host_from_now_on(tms):
     assert await query(tms.world, "SELECT * FROM credentials WHERE role = 'host'") == []
     made = (await events(tms.world, action="account-links.create"))[0]
     assert all(f'"{word}"' in made["detail"] for word in ("ada", "h7")), made
-    await tms.good("POST", "userhosts", tms.admin, {**LINK, "host_account": "root", "ttl_minutes": -1}, 201)
+    await tms.good("POST", "userhosts", tms.admin, {**LINK, "host_account": "other", "ttl_minutes": -1}, 201)
     assert len(await query(tms.world, "SELECT * FROM hosts")) == 1
 
 
@@ -133,3 +134,25 @@ async def test_deleting_takes_the_keys_and_certificates_of_that_place_alone(tms)
     assert await tms.no("GET", f"userhosts/{number}", tms.admin, None, 404) == "NOT_FOUND"
     said = await tms.good("DELETE", "userhosts/del", tms.admin, PLACE)
     assert (said["num_deleted"], said["result_msg"]) == (0, "Host h7 NOT FOUND for user ada - Nothing deleted")
+
+
+async def test_an_account_of_the_system_is_linked_by_an_operator_alone(tms):
+    mode = KeyMode(tms)
+    await mode.furnish()
+    body = {"tenant": "default", "tms_user_id": "ada", "host": "h1", "host_account": "root", "ttl_minutes": -1}
+    before = await query(tms.world, "SELECT count(*) FROM account_links")
+    said = await tms.no("POST", "userhosts", tms.admin, body, 400)
+    command = "tms-ca links create ada root@h1 --days N --allow-reserved --tenant default"
+    assert said == f"ERROR: host_account: 'root' is an account of the system, which an operator links: {command}"
+    assert await query(tms.world, "SELECT count(*) FROM account_links") == before
+    # Linked so, the delegation that is there does not reach it, and is not said to be missing.
+    await mode.link_reserved("ada", "root")
+    refused = await mode.refused(host_account="root")
+    assert refused == "the user's delegation for host 'h1' is for another account than 'root'."
+    # The twins: an account that is not the system's, and a user who has delegated nothing.
+    await mode.make()
+    await mode.mfa("bob")
+    await mode.link("bob", "bob")
+    assert await mode.refused(client_user_id="bob", host_account="bob") == (
+        "Required delegation record not found for client portal and client_user_id bob in tenant default."
+    )

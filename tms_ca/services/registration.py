@@ -31,7 +31,8 @@ class Registration:
         """Register a client; return its secret.
 
         Raises:
-            Conflict: there is one of this name, or of this application and version
+            Conflict: there is one of this name, or of this application and version; or there was one of this name, and
+                the caller is nobody
             NotFound: no such tenant
 
         """
@@ -46,6 +47,7 @@ class Registration:
                 "app_version": app_version,
             }
             await self._app_is_free(transaction.connection, tenant, app_name, app_version)
+            await self._is_new(transaction.connection, caller, tenant, client_id)
             app = f"{app_name} {app_version}"
             await add_in(transaction, self._clock, caller, rows.CLIENTS, tenant, values, app=app)
             return await add_tms_secret(transaction, self._clock, caller, Role.CLIENT, tenant, client_id)
@@ -98,6 +100,17 @@ class Registration:
             except NotFound:
                 return False
         return True
+
+    async def _is_new(self, connection: AsyncConnection, caller: Caller, tenant: str, client_id: str) -> None:
+        """Return where somebody without a credential may register a client: it reads what its name has on record."""
+        if caller.role is not Role.ANYONE or await rows.CLIENTS.get(connection, tenant, client_id) is not None:
+            return
+        if await tenants.client_has_history(connection, tenant, client_id):
+            raise Conflict(
+                "name_has_history",
+                f"there was a client {client_id!r}, whose certificates and logins a new one would be given; an admin "
+                "can register it",
+            )
 
     async def _app_is_free(
         self, connection: AsyncConnection, tenant: str, app_name: str | None, app_version: str

@@ -2,7 +2,8 @@
 
 A tenant that is deleted takes everything with it but history: certificates, logins and audit events stay on record.
 Its certificates stay refused, also where a tenant of the same name is made anew: their CA keys are gone with it, are
-never made again, and no check trusts a CA key that its tenant does not have.
+never made again, and no check trusts a CA key that its tenant does not have. A name that has such a history is made
+anew by operators alone.
 """
 
 from sqlalchemy import true
@@ -36,15 +37,27 @@ class Tenants:
         """Make a tenant with CA keys and its admin FIRST_ADMIN; return the admin's secret.
 
         Raises:
-            Conflict: there is one of this name
+            Conflict: there is one of this name; or there was, and the caller is no operator
 
         """
         signers = new_signers(CA_ALGORITHM)
         async with self._database.change(tenant) as transaction:
+            await self._is_new(transaction, caller, tenant)
             await self._directory.create_tenant_in(transaction, caller, tenant, signers)
             values = {"admin_id": FIRST_ADMIN, "display_name": "", "enabled": True}
             await add_in(transaction, self._clock, caller, rows.ADMINS, tenant, values)
             return await add_tms_secret(transaction, self._clock, caller, Role.ADMIN, tenant, FIRST_ADMIN)
+
+    async def _is_new(self, transaction: Transaction, caller: Caller, tenant: str) -> None:
+        """Return where an admin may make a tenant: with its credentials, all that is on record of its name is read."""
+        if caller.role is Role.OPERATOR or await rows.TENANTS.get(transaction.connection, tenant) is not None:
+            return
+        if await tenants.has_history(transaction.connection, tenant):
+            raise Conflict(
+                "name_has_history",
+                f"there was a tenant {tenant!r}, whose certificates, logins and audit events a new one would be given; "
+                f"an operator can make it: tms-ca tenants create {tenant}",
+            )
 
     async def enable(self, caller: Caller, tenant: str, *, enabled: bool) -> bool:
         """Enable or disable a tenant; False where there is none."""

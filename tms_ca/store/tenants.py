@@ -1,6 +1,6 @@
 """What is in a tenant, and what goes with it though no foreign key takes it along."""
 
-from sqlalchemy import ColumnElement, Table, delete, func, select
+from sqlalchemy import ColumnElement, Table, delete, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.access import Role
@@ -40,6 +40,31 @@ async def client_of(connection: AsyncConnection, tenant: str, app_name: str, app
     query = select(c.client_id).where(c.tenant == tenant, c.app_name == app_name, c.app_version == app_version)
     found: str | None = (await connection.execute(query)).scalar_one_or_none()
     return found
+
+
+async def has_history(connection: AsyncConnection, tenant: str) -> bool:
+    """Tell whether there are records of a tenant, whether or not it is there itself.
+
+    A stranger's refusals are none: anybody can have some written under any name.
+    """
+    events = tables.audit_events.c
+    return (
+        await _any(connection, _of(tables.certificates, tenant))
+        or await _any(connection, _of(tables.logins, tenant))
+        or await _any(connection, (events.tenant == tenant) & (events.actor != "anyone"))
+    )
+
+
+async def client_has_history(connection: AsyncConnection, tenant: str, client_id: str) -> bool:
+    """Tell whether there are certificates or logins of a client, whether or not it is there itself."""
+    for table in (tables.certificates, tables.logins):
+        if await _any(connection, _of(table, tenant) & (table.c["client_id"] == client_id)):
+            return True
+    return False
+
+
+async def _any(connection: AsyncConnection, which: ColumnElement[bool]) -> bool:
+    return (await connection.execute(select(literal_column("1")).where(which).limit(1))).first() is not None
 
 
 def _of(table: Table, tenant: str) -> ColumnElement[bool]:

@@ -7,12 +7,8 @@ from tms_ca.http.tms_v1.declare import Call
 
 _USERS = {DenialReason.USER_UNKNOWN, DenialReason.MFA_NEVER, DenialReason.MFA_EXPIRED, DenialReason.USER_DISABLED}
 _HOSTS = {DenialReason.HOST_UNKNOWN, DenialReason.LINK_MISSING, DenialReason.LINK_EXPIRED}
-_DELEGATIONS = {
-    DenialReason.DELEGATION_MISSING,
-    DenialReason.DELEGATION_OTHER_HOST,
-    DenialReason.DELEGATION_OTHER_ACCOUNT,
-    DenialReason.DELEGATION_EXPIRED,
-}
+# Not where one is there and does not reach so far: those have words of their own.
+_DELEGATIONS = {DenialReason.DELEGATION_MISSING, DenialReason.DELEGATION_EXPIRED}
 
 
 def missing(call: Call, error: Denied, account: str) -> Refused:

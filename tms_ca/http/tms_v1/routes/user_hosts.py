@@ -6,8 +6,8 @@ from schemas.tms_v1.user_hosts import ReqCreateUserHost, ReqDeleteUserHost, ReqU
 from tms_ca.core.access import Action
 from tms_ca.core.errors import NotFound
 from tms_ca.core.model import AccountLink
-from tms_ca.core.names import valid_account, valid_host, valid_user
-from tms_ca.http.tms_v1.answers import Said, date, until
+from tms_ca.core.names import RESERVED_ACCOUNTS, valid_account, valid_host, valid_user
+from tms_ca.http.tms_v1.answers import Refused, Said, date, until
 from tms_ca.http.tms_v1.declare import Call, Kind, v1
 from tms_ca.http.tms_v1.listing import listing
 from tms_ca.http.tms_v1.names import referring, require_account, require_host, require_user
@@ -47,10 +47,14 @@ def _shown(link: AccountLink, number: Number) -> dict[str, object]:
 @v1("POST", "userhosts", needs=Action.LINK_WRITE, kinds=_ADMIN, body=ReqCreateUserHost(), status=201,
     unauthorised="to add a user host record in tenant {tenant}.")  # fmt: skip
 async def create_user_host(call: Call) -> Said:
-    """Link a user to an account on a host, for a time."""
+    """Link a user to an account on a host, for a time; accounts of the system are linked with tms-ca only."""
     body = call.body
     user, host = require_user(body["tms_user_id"]), require_host(body["host"])
     account, end = require_account(body["host_account"]), until(call.context.clock.now(), body["ttl_minutes"])
+    if account in RESERVED_ACCOUNTS:
+        command = f"tms-ca links create {user} {account}@{host} --days N --allow-reserved --tenant {call.tenant}"
+        text = f"ERROR: host_account: {account!r} is an account of the system, which an operator links: {command}"
+        raise Refused(400, text, "account_reserved")
     with referring():
         await call.context.grants.link(call.caller, call.tenant, user, host, account, end)
     return Said({"tms_user_id": user, "host": host, "host_account": account, "expires_at": date(end)})
