@@ -26,7 +26,7 @@ from tms_ca.services.clock import Clock
 from tms_ca.services.delegations import delegation_row
 from tms_ca.services.ids import new_id, new_user_code
 from tms_ca.services.journal import OK, event
-from tms_ca.services.shelved import add_in, remove_in, there
+from tms_ca.services.shelved import add_in, remove_in, there, update_in
 from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store import grants, revocations, rows, tms_v1
 from tms_ca.store.engine import Database, Transaction
@@ -73,14 +73,10 @@ class Grants:
     async def enable(self, caller: Caller, tenant: str, user: str, *, enabled: bool) -> bool:
         """Enable or disable a user for whom an admin's word stands; False where there is none."""
         async with self._change(tenant) as transaction:
-            connection = transaction.connection
-            found = await rows.USERS.get(connection, tenant, user)
+            found = await rows.USERS.get(transaction.connection, tenant, user)
             if found is None or found.mfa_until is None:
                 return False
-            await rows.USERS.update(connection, (tenant, user), enabled=enabled)
-            await tms_v1.touch(connection, tenant, NumberOf.MFA, user, self._clock.now())
-            changes = {"enabled": [found.enabled, enabled]}
-            transaction.record(event(self._clock, caller, tenant, "users.update", user, changes=changes))
+            await update_in(transaction, self._clock, caller, rows.USERS, found, enabled=enabled)
         return True
 
     async def retract_mfa(self, caller: Caller, tenant: str, user: str) -> bool:
@@ -153,16 +149,10 @@ class Grants:
     async def move_link(self, caller: Caller, tenant: str, user: str, host: str, account: str, until: int) -> bool:
         """Set when a link ends; False where there is none."""
         async with self._change(tenant) as transaction:
-            connection = transaction.connection
-            found = await grants.link_of(connection, tenant, user, host, account)
+            found = await grants.link_of(transaction.connection, tenant, user, host, account)
             if found is None:
                 return False
-            await rows.LINKS.update(connection, (tenant, found.link_id), expires_at=until)
-            await tms_v1.touch(connection, tenant, NumberOf.LINK, found.link_id, self._clock.now())
-            changes = {"expires_at": [found.expires_at, until]}
-            transaction.record(
-                event(self._clock, caller, tenant, "account-links.update", found.link_id, changes=changes)
-            )
+            await update_in(transaction, self._clock, caller, rows.LINKS, found, expires_at=until)
         return True
 
     async def unlink(self, caller: Caller, tenant: str, user: str, host: str, account: str) -> bool:
@@ -214,15 +204,9 @@ class Grants:
         No other of the kind outlasts it.
         """
         async with self._change(tenant) as transaction:
-            connection = transaction.connection
-            found = await grants.wide(connection, tenant, client_id, user)
+            found = await grants.wide(transaction.connection, tenant, client_id, user)
             for one in [*found[:1], *(other for other in found[1:] if (other.expires_at or 0) > until)]:
-                await rows.DELEGATIONS.update(connection, (tenant, one.delegation_id), expires_at=until)
-                await tms_v1.touch(connection, tenant, NumberOf.DELEGATION, one.delegation_id, self._clock.now())
-                changes = {"expires_at": [one.expires_at, until]}
-                transaction.record(
-                    event(self._clock, caller, tenant, "delegations.update", one.delegation_id, changes=changes)
-                )
+                await update_in(transaction, self._clock, caller, rows.DELEGATIONS, one, expires_at=until)
         return bool(found)
 
     async def undelegate(self, caller: Caller, tenant: str, client_id: str, user: str) -> int:

@@ -1,4 +1,4 @@
-"""What every change of a named thing shares, within a transaction that its caller opened: added, removed, found.
+"""What every change of a named thing shares, in a transaction that its caller opened: added, changed, removed, found.
 
 So several changes can be one transaction. Whatever is removed takes its certificates with it, for good.
 """
@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tms_ca.core.access import Role
 from tms_ca.core.errors import Conflict, NotFound
-from tms_ca.core.model import Caller, Selector
+from tms_ca.core.model import ALL_TENANTS, Caller, Selector
 from tms_ca.core.tms_v1 import NumberOf
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import OK, event
@@ -26,6 +26,7 @@ _SELECTORS: Mapping[str, Selector] = {
     "delegation": Selector.DELEGATION,
 }
 _NUMBERED: Mapping[str, NumberOf] = {
+    "tenant": NumberOf.TENANT,
     "client": NumberOf.CLIENT,
     "user": NumberOf.MFA,
     "account link": NumberOf.LINK,
@@ -106,6 +107,19 @@ async def remove_in(transaction: Transaction, clock: Clock, caller: Caller, shel
     await shelf.remove(connection, *key)
     transaction.record(event(clock, caller, key[0], f"{plural(shelf)}.delete", key[-1], certificates=ended))
     return ended
+
+
+async def update_in(
+    transaction: Transaction, clock: Clock, caller: Caller, shelf: Shelf[R], found: R, **values: object
+) -> None:
+    """Change what was found, and note when: the TMS wire API shows that of what it changed."""
+    connection = transaction.connection
+    key = [str(getattr(found, name)) for name in shelf.key]
+    await shelf.update(connection, key, **values)
+    within = ALL_TENANTS if shelf is rows.TENANTS else key[0]
+    await tms_v1.touch(connection, within, _NUMBERED[shelf.noun], key[-1], clock.now())
+    changes = {name: [getattr(found, name), value] for name, value in sorted(values.items())}
+    transaction.record(event(clock, caller, key[0], f"{plural(shelf)}.update", key[-1], changes=changes))
 
 
 def plural(shelf: Shelf[R]) -> str:
