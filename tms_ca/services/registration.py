@@ -12,7 +12,7 @@ from tms_ca.core.model import Caller
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_id, new_tms_secret, secret_digest
 from tms_ca.services.journal import event
-from tms_ca.services.shelved import add_in, remove_in, there
+from tms_ca.services.shelved import add_in, remove_in, there, update_in
 from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store import credentials, rows, tenants, tms_v1
 from tms_ca.store.engine import Database, Transaction
@@ -66,10 +66,7 @@ class Registration:
                 return False
             if "app_version" in values and values["app_version"] != before.app_version:
                 await self._app_is_free(connection, tenant, before.app_name, str(values["app_version"]))
-            await rows.CLIENTS.update(connection, (tenant, client_id), **values)
-            await tms_v1.touch(connection, tenant, NumberOf.CLIENT, client_id, self._clock.now())
-            changes = {name: [getattr(before, name), value] for name, value in sorted(values.items())}
-            transaction.record(event(self._clock, caller, tenant, "clients.update", client_id, changes=changes))
+            await update_in(transaction, self._clock, caller, rows.CLIENTS, before, **values)
         return True
 
     async def rotate(self, caller: Caller, tenant: str, client_id: str) -> str:

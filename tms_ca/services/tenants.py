@@ -15,7 +15,7 @@ from tms_ca.services.clock import Clock
 from tms_ca.services.directory import Directory, new_signers
 from tms_ca.services.journal import OK, event
 from tms_ca.services.registration import add_tms_secret
-from tms_ca.services.shelved import add_in
+from tms_ca.services.shelved import add_in, update_in
 from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store import revocations, rows, tenants, tms_v1
 from tms_ca.store.engine import Database, Transaction
@@ -62,14 +62,10 @@ class Tenants:
     async def enable(self, caller: Caller, tenant: str, *, enabled: bool) -> bool:
         """Enable or disable a tenant; False where there is none."""
         async with self._database.change(tenant) as transaction:
-            connection = transaction.connection
-            before = await rows.TENANTS.get(connection, tenant)
+            before = await rows.TENANTS.get(transaction.connection, tenant)
             if before is None:
                 return False
-            await rows.TENANTS.update(connection, (tenant,), enabled=enabled)
-            await tms_v1.touch(connection, ALL_TENANTS, NumberOf.TENANT, tenant, self._clock.now())
-            changes = {"enabled": [before.enabled, enabled]}
-            transaction.record(event(self._clock, caller, tenant, "tenants.update", tenant, changes=changes))
+            await update_in(transaction, self._clock, caller, rows.TENANTS, before, enabled=enabled)
         return True
 
     async def delete(self, caller: Caller, tenant: str) -> int:
