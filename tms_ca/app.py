@@ -208,7 +208,7 @@ def _services(
         host_certificates=host_certificates,
         trust=Trust(database, TrustReader(driver), ring, krls, clock),
         reports=MeteredReports(metrics, database, krls, clock),
-        numbers=TmsV1Numbers(database, clock),
+        numbers=TmsV1Numbers(database),
         registration=Registration(database, clock),
         tenants=Tenants(database, directory, clock),
         seeded_tenant=SeededTenant(database, directory, grants, clock),

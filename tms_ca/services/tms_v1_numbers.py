@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from tms_ca.core.tms_v1 import NumberOf
-from tms_ca.services.clock import Clock
 from tms_ca.store import tms_v1
 from tms_ca.store.engine import Database
 from tms_ca.store.tms_v1 import Number
@@ -14,12 +13,11 @@ __all__ = ["NumberOf", "TmsV1Numbers"]
 class TmsV1Numbers:
     """See store.tms_v1."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
 
     async def of(self, tenant: str, kind: NumberOf, names: Sequence[str]) -> Mapping[str, Number]:
-        """Return the number of each of `names`."""
+        """Return the number of each of `names`, a few hundred at most: those that have none are written at once."""
         async with self._database.read() as connection:
             found = await tms_v1.known(connection, tenant, kind, names)
         fresh = [name for name in names if name not in found]
@@ -32,8 +30,3 @@ class TmsV1Numbers:
         """Return whose number it is; None for nobody's."""
         async with self._database.read() as connection:
             return await tms_v1.name_of(connection, tenant, kind, number)
-
-    async def touch(self, tenant: str, kind: NumberOf, name: str) -> None:
-        """Note that a thing was changed now."""
-        async with self._database.transaction() as transaction:
-            await tms_v1.touch(transaction.connection, tenant, kind, name, self._clock.now())
