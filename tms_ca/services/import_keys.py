@@ -13,7 +13,7 @@ from tms_ca.services.import_draft import Deed, Draft, named, other_end
 from tms_ca.services.import_report import Came
 from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store import tables
-from tms_ca.store.imports import HereKey, HereReservation
+from tms_ca.store.imports import HereHost, HereKey, HereReservation
 from tms_ca.store.tms_source_rows import OldKey, OldReservation
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -103,20 +103,21 @@ def _opens_nothing(draft: Draft, row: OldKey) -> str:
     return next((fault for fault, is_so in faults.items() if is_so), "")
 
 
-def note_hosts_of_others(drafts: Sequence[Draft], before: Sequence[tuple[str, int, str]]) -> None:
-    """Name the keys for hosts that are another tenant's, too, and were first; `before` is what there was of hosts."""
-    owners: dict[str, tuple[int, str]] = {}
-    made = [(host, at, draft.tenant) for draft in drafts for host, at in draft.hosts.items()]
-    for host, at, tenant in [*before, *made]:
-        owners[host] = min((at, tenant), owners.get(host, (at, tenant)))
+def note_hosts_of_others(drafts: Sequence[Draft], before: Sequence[HereHost]) -> None:
+    """Name the keys for hosts that stand for another tenant; `before` is what there was of hosts."""
+    owners: dict[str, HereHost] = {}
+    made = [HereHost(host, draft.tenant, at, proved=False) for draft in drafts for host, at in draft.hosts.items()]
+    for one in [*before, *made]:
+        owners[one.host] = min(one, owners.get(one.host, one), key=lambda host: host.rank)
     for draft in drafts:
         for row, name in draft.keys:
-            owner = owners[row.host][1]
+            owner = owners[row.host].tenant
             if owner != draft.tenant:
                 draft.remark(
                     Came.NOTED, "pubkeys", row, name,
-                    f"opens nothing over /v1/tms: the host {row.host!r} was first in tenant {owner!r}, and only its "
-                    "keys are given out, unless tms_v1.retrieve_tenants leaves that tenant out",
+                    f"opens nothing over /v1/tms: the host {row.host!r} is that of tenant {owner!r}, where it proved "
+                    "itself or was first, and only its keys are given out, unless tms_v1.retrieve_tenants leaves that "
+                    "tenant out",
                 )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from tms_ca.services.tenants import CA_ALGORITHM
 from tms_ca.services.tms_v1_numbers import NumberOf
 from tms_ca.store import imports, rows, tms_v1
 from tms_ca.store.engine import Database
-from tms_ca.store.imports import Kept
+from tms_ca.store.imports import HereHost, Kept
 from tms_ca.store.tms_source_rows import TABLES, OldReservation, OldTenant, Source
 
 AT_ONCE = 500  # rows in one transaction: it must end before others wait for long
@@ -95,12 +95,7 @@ class Importing:
                     continue
                 report.tables[table].found += 1
                 if row.tenant not in known:
-                    reason = (
-                        f"{row.tenant[:100]!r} cannot be the name of a tenant here (lower-case letters, digits and "
-                        "hyphens); rename it on the old server, which renames it in every row: UPDATE tms.tenants"
-                        if isinstance(row.tenant, str)
-                        else "it belongs to no tenant; the old server never shows it to anybody"
-                    )
+                    reason = _of_no_tenant(row.tenant)
                     report.tables[table].left += 1
                     report.remarks.append(Remark(Came.NOT, table, row.id, row.tenant, _name(row), reason))
         for one in source.unreadable:
@@ -116,7 +111,7 @@ class Importing:
         report: ImportReport,
         of_table: Mapping[str, list[Any]],
         tenant: OldTenant,
-        hosts: Sequence[tuple[str, int, str]],
+        hosts: Sequence[HereHost],
         adopted: frozenset[str],
     ) -> Draft:
         name = str(tenant.tenant)
@@ -126,7 +121,7 @@ class Importing:
             own = (await tms_v1.known(connection, ALL_TENANTS, NumberOf.TENANT, [name])).get(name)
             taken = await imports.known_digests(connection, digests_of(of_table["admin"] + of_table["clients"]))
         now = self._clock.now()
-        elsewhere = {host for host, _, owner in hosts if owner != name}
+        elsewhere = {one.host for one in hosts if one.tenant != name}
         begun: dict[str, int] = {}
         for link in of_table["user_hosts"]:
             begun[link.host] = min(link.created, now, begun.get(link.host, now))
@@ -177,6 +172,17 @@ class Importing:
             for item in items:
                 for deed in item.deeds:
                     transaction.record(event(self._clock, caller, tenant, deed.action, deed.target, OK, **deed.detail))
+
+
+def _of_no_tenant(tenant: str | None) -> str:
+    if tenant is None:
+        return "it belongs to no tenant; the old server never shows it to anybody"
+    if valid_tenant(tenant):
+        return "its tenant has not come; see tenants"
+    return (
+        f"{tenant[:100]!r} cannot be the name of a tenant here (lower-case letters, digits and hyphens); rename it on "
+        "the old server, which renames it in every row: UPDATE tms.tenants"
+    )
 
 
 def _by_tenant(source: Source) -> Mapping[str | None, Mapping[str, list[Any]]]:

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, Table, func, insert, or_, select, text
+from sqlalchemy import Select, Table, exists, func, insert, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tms_ca.core.access import Role
 from tms_ca.core.model import ALL_TENANTS, DelegationStatus
 from tms_ca.core.record import record
 from tms_ca.store import tables
@@ -27,6 +28,21 @@ class HereClient:
     enabled: bool
     app_name: str | None
     created_at: int
+
+
+@record
+class HereHost:
+    """A host in any tenant; `proved` says whether it has a credential or has said something."""
+
+    host: str
+    tenant: str
+    created_at: int
+    proved: bool
+
+    @property
+    def rank(self) -> tuple[bool, int, str]:
+        """Return what the lowest of is whose keys are given out, as in store.retrieval."""
+        return not self.proved, self.created_at, self.tenant
 
 
 @record
@@ -152,10 +168,13 @@ async def numbers_shown(connection: AsyncConnection) -> dict[str, set[int]]:
     return found
 
 
-async def hosts_everywhere(connection: AsyncConnection) -> list[tuple[str, int, str]]:
-    """Return name, time of registration and tenant of every host of every tenant."""
-    h = tables.hosts.c
-    return [(host, at, tenant) for host, at, tenant in await _all(connection, select(h.host, h.created_at, h.tenant))]
+async def hosts_everywhere(connection: AsyncConnection) -> list[HereHost]:
+    """Return every host of every tenant."""
+    h, c, n = tables.hosts.c, tables.credentials.c, tables.host_nodes.c
+    secret = exists().where(c.tenant == h.tenant, c.role == Role.HOST, c.subject == h.host)
+    machine = exists().where(n.tenant == h.tenant, n.host == h.host)
+    query = select(h.host, h.tenant, h.created_at, or_(secret, machine))
+    return [HereHost(host, tenant, at, bool(proved)) for host, tenant, at, proved in await _all(connection, query)]
 
 
 async def insert_rows(connection: AsyncConnection, rows: Iterable[tuple[Table, Mapping[str, object]]]) -> None:
