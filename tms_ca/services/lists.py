@@ -1,4 +1,4 @@
-"""Whole lists, as the TMS wire API has them: of any length, read so that nothing else waits for one.
+"""Whole lists, as the TMS wire API has them: of any length, read so that others go on meanwhile.
 
 A list is read a batch at a time, each in a transaction of its own, and put in order a batch at a time. So what is made
 or deleted while it is read may be in it or not; everything else is, once.

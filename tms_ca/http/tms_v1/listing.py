@@ -1,4 +1,7 @@
-"""Answers that are lists: numbered, shown and written a batch at a time, so that no other request waits for a list."""
+"""Answers that are lists: numbered, shown and written a batch at a time, so that other requests go on meanwhile.
+
+What is left in one piece is to put the batches together and to send them: copies of the whole text.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +27,7 @@ async def listing(
     shown: Callable[[R, Number], Mapping[str, object]],
 ) -> Said:
     """Return an answer with how many there are, and all of them; `members` are what the two are called."""
-    parts, count = [], 0
+    parts, count = [b"["], 0
     for at in range(0, len(found), BATCH):
         batch = found[at : at + BATCH]
         numbers = await call.context.numbers.of(call.tenant, kind, [name(one) for one in batch])
@@ -32,7 +35,7 @@ async def listing(
         listed = [shown(one, numbers[name(one)]) for one in batch if name(one) in numbers]
         count += len(listed)
         if listed:
-            parts.append(orjson.dumps(listed, option=orjson.OPT_SORT_KEYS)[1:-1])
+            parts += [b"," if len(parts) > 1 else b"", orjson.dumps(listed, option=orjson.OPT_SORT_KEYS)[1:-1]]
         await asyncio.sleep(0)
     counted, called = members
-    return Said({counted: count, called: orjson.Fragment(b"[" + b",".join(parts) + b"]")})
+    return Said({counted: count, called: orjson.Fragment(b"".join([*parts, b"]"]))})
