@@ -64,8 +64,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     summary, _, rest = cleandoc(endpoint.text).partition("\n")
     roles = [role for role in ACCESS[endpoint.needs] if role is not Role.ANYONE]
     public = endpoint.needs is Action.PUBLIC
-    # A credential that is not good is refused even where none is needed.
-    statuses = {*endpoint.problems, 401, 403, 414, 431, 500, 503}
+    # A credential that is not good is refused even where none is needed, and so is one word too many.
+    statuses = {*endpoint.problems, 401, 403, 414, 429, 431, 500, 503}
     if endpoint.body is not None:
         statuses |= {400, 413, 415}
     if endpoint.query is not None:
