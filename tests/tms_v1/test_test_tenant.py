@@ -108,6 +108,8 @@ async def test_where_the_test_tenant_is_another_s_nothing_says_that_its_secret_i
 
 
 async def test_where_the_database_is_away_at_the_start_the_test_tenant_is_settled_later(started, database_kind):
+    if database_kind != "sqlite":
+        pytest.skip("SQLite alone says of a table that is gone what it says of a database that does not answer")
     async with started() as tms:
         context, wire = tms.world.context, TmsV1(enabled=True, test_tenant=True)
         stream = _Stream()
