@@ -5,6 +5,7 @@ import time
 
 import asyncpg
 import pytest
+from alembic import command
 
 from tms_ca.core.errors import Unavailable
 from tms_ca.store import migrate
@@ -71,8 +72,6 @@ async def test_a_session_that_holds_a_table_is_waited_for_and_holds_nobody_else_
 
 
 async def migrate_to(url: str, revision: str) -> None:
-    from alembic import command
-
     def act(connection):
         config = migrate._config()
         config.attributes["connection"] = connection
@@ -87,7 +86,7 @@ async def test_a_statement_that_takes_too_long_is_ended(empty, monkeypatch):
     def slow(connection, *_):
         connection.exec_driver_sql("SELECT pg_sleep(30)")
 
-    monkeypatch.setattr(migrate.command, "upgrade", lambda config, _: slow(config.attributes["connection"]))
+    monkeypatch.setattr(command, "upgrade", lambda config, _: slow(config.attributes["connection"]))
     begun = time.monotonic()
     with pytest.raises(Unavailable) as refused:
         await migrate.upgrade(database_url(empty))

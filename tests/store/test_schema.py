@@ -1,6 +1,10 @@
 """The schema: migrations make what the tables say, on both databases."""
 
+import subprocess
+import sys
+
 import pytest
+from alembic.script import ScriptDirectory
 
 from tms_ca.app import open_context
 from tms_ca.core.errors import Unavailable
@@ -51,3 +55,15 @@ async def test_E_02_every_sqlite_connection_is_durable(tmp_path):
         for name, value in wanted.items():
             assert (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar() == value
     await engine.dispose()
+
+
+def test_the_revisions_are_those_that_alembic_finds():
+    scripts = ScriptDirectory.from_config(migrate._config())
+    assert migrate.head() == scripts.get_current_head()
+    assert migrate._revisions() == {script.revision for script in scripts.walk_revisions()}
+
+
+def test_a_start_imports_no_alembic():
+    code = "import sys, tms_ca.cli.main; print([name for name in sys.modules if name.startswith(('alembic', 'yaml'))])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import yaml
 from aiohttp import web
 
 from tms_ca.http.tms_v1.declare import Call, v1
@@ -22,6 +21,8 @@ async def spec(call: Call) -> web.StreamResponse:
 @v1("GET", SPEC_YAML_PATH, why_open=_WHY)
 async def spec_yaml(call: Call) -> web.StreamResponse:
     """Return this description as YAML."""
+    import yaml  # here alone, and seldom
+
     headers = {"Content-Disposition": 'inline; filename="spec.yaml"', "Content-Type": "application/x-yaml"}
     return web.Response(body=yaml.safe_dump(call.request.config_dict[SPEC], sort_keys=False).encode(), headers=headers)
 
