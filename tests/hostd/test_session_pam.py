@@ -105,7 +105,7 @@ class Place:
                         return False
                 return False
             finally:
-                ssh.terminate()
+                _end(ssh)
 
     def _stdio(self) -> bool:
         command = self.host.ssh_command(*self.alice, flags=("-W", f"127.0.0.1:{self.service.port}"))
@@ -125,8 +125,17 @@ class Place:
             except subprocess.TimeoutExpired:
                 return True
             finally:
-                ssh.terminate()
+                _end(ssh)
         return False
+
+
+def _end(ssh: "subprocess.Popen[bytes]") -> None:
+    """End a client; one that is asked at a bad moment may not."""
+    ssh.terminate()
+    try:
+        ssh.wait(5)
+    except subprocess.TimeoutExpired:
+        ssh.kill()
 
 
 def typed(command: list[str], text: str) -> tuple[int, str]:
