@@ -135,11 +135,12 @@ def decide_key(request: KeyRequest, facts: KeyFacts, limits: Limits, now: int) -
         return _NOT_COUNTED
     takes_use = key.uses_left is not None and (request.reports_logins or not _within_a_use(key, now))
     if takes_use and not key.uses_left:
-        return Denial(DenialReason.USES_EXHAUSTED, "the public key was for a number of uses, and all are used")
+        return KEY_USED_UP
     options = _options(key, as_issued)
     return options if isinstance(options, Denial) else KeyGrant(options, key.key_type, key.public_key, takes_use)
 
 
+KEY_USED_UP = Denial(DenialReason.USES_EXHAUSTED, "the public key was for a number of uses, and all are used")
 _NOT_COUNTED = Denial(
     DenialReason.LOGINS_NOT_COUNTED,
     "the delegation is for a number of logins, and those with a plain key cannot be counted; use a certificate",

@@ -64,12 +64,7 @@ class Issuance:
 
         """
         key = parse_public_key(public_key)
-        facts = await self._facts.for_issue(
-            caller.tenant, caller.id, request.user, request.host, request.account, key.fingerprint
-        )
-        if facts is None:
-            raise NotFound("tenant_unknown", "there is no such tenant")
-        require_epoch(caller, facts.epoch)
+        facts = await facts_for(self._facts, caller, request, key.fingerprint)
         if request.reservation_id is not None:
             facts = await with_reservation(self._facts, caller, facts, request.reservation_id)
         verdict = self._rules(request, facts, self._limits, self._clock.now())
@@ -193,6 +188,22 @@ class Issuance:
             **({} if record.reservation_id is None else {"reservation": record.reservation_id}),
         )
         return Entry(issued, record, facts.epoch)
+
+
+async def facts_for(remembered: RememberedFacts, caller: Caller, request: IssueRequest, fingerprint: str) -> Facts:
+    """Return what is decided on for the client `caller`; `fingerprint` is empty where there is no key yet.
+
+    Raises:
+        ChangedMeanwhile: something in the tenant changed since the credential was checked
+
+    """
+    facts = await remembered.for_issue(
+        caller.tenant, caller.id, request.user, request.host, request.account, fingerprint
+    )
+    if facts is None:
+        raise NotFound("tenant_unknown", "there is no such tenant")
+    require_epoch(caller, facts.epoch)
+    return facts
 
 
 async def with_reservation(remembered: RememberedFacts, caller: Caller, facts: Facts, reservation_id: str) -> Facts:

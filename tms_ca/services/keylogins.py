@@ -6,16 +6,16 @@ the host's session hook tells of. services.sessions is the same for certificates
 
 from sqlalchemy.exc import IntegrityError
 
-from tms_ca.core.errors import Conflict, NotFound, Unavailable
-from tms_ca.core.facts import Denial, DenialReason, Limits, LoginFacts
-from tms_ca.core.keylogin import KeyRequest, as_login, decide_key
+from tms_ca.core.errors import Conflict, NotFound
+from tms_ca.core.facts import Denial, Limits, LoginFacts
+from tms_ca.core.keylogin import KEY_USED_UP, KeyRequest, as_login, decide_key
 from tms_ca.core.model import NO_CERTIFICATE, Caller, Login
 from tms_ca.core.publickey import PublicKey, parse_public_key
 from tms_ca.core.record import record
 from tms_ca.core.restrictions import forced_command
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
-from tms_ca.services.sessions import OPEN, OpenedAnswer
+from tms_ca.services.sessions import OPEN, OpenedAnswer, Refused, told_twice
 from tms_ca.store import logins
 from tms_ca.store.engine import Database
 from tms_ca.store.hot import Entry, GroupCommit
@@ -31,14 +31,6 @@ class OpenedByKey:
     public_key: str  # TYPE BASE64
     started_at: int
     remote_address: str | None = None
-
-
-class _Refused(Exception):
-    """Undo the transaction: the login does not stand."""
-
-    def __init__(self, denial: Denial) -> None:
-        super().__init__(denial.detail)
-        self.denial = denial
 
 
 class KeyLogins:
@@ -67,18 +59,14 @@ class KeyLogins:
             return _same(known, told, key)
         try:
             return await self._record(caller, told, key, target)
-        except _Refused as refused:
+        except Refused as refused:
             denial = refused.denial
             no = event(self._clock, caller, caller.tenant, OPEN, target, denial.reason, detail=denial.detail,
                        node=told.node)  # fmt: skip
             await self._commits.submit(Entry(no))
             raise refusal(denial) from None
-        except IntegrityError as error:  # told twice at the same moment
-            async with self._database.read() as connection:
-                known = await logins.find(connection, caller.tenant, caller.id, told.login_id)
-            if known is None:
-                raise Unavailable("database_unavailable", "the login could not be recorded", retry_after=1) from error
-            return _same(known, told, key)
+        except IntegrityError as error:
+            return _same(await told_twice(self._database, caller, told.login_id, error), told, key)
 
     async def _record(self, caller: Caller, told: OpenedByKey, key: PublicKey, target: str) -> OpenedAnswer:
         async with self._database.transaction() as transaction:
@@ -93,13 +81,13 @@ class KeyLogins:
             request = KeyRequest(caller.id, told.account, key.fingerprint, key.algorithm, reports_logins=True)
             verdict = decide_key(request, facts, self._limits, self._clock.now())
             if isinstance(verdict, Denial):
-                raise _Refused(verdict)
+                raise Refused(verdict)
             assert facts.key is not None, "nothing opens without a key"
             left = None
             if verdict.takes_use:
                 left = await logins.take_key_use(connection, caller.tenant, key.fingerprint, facts.key.key_id)
                 if left is None:
-                    raise _Refused(_USED_UP)  # the statement has the last word, whatever the facts said
+                    raise Refused(KEY_USED_UP)  # the statement has the last word, whatever the facts said
             command = _command(as_login(facts.key, facts, key.fingerprint))
             answer = OpenedAnswer(told.login_id, verdict.takes_use, left, command)
             await logins.add(
@@ -141,9 +129,6 @@ class KeyLogins:
                 )
             )
         return answer
-
-
-_USED_UP = Denial(DenialReason.USES_EXHAUSTED, "the public key was for a number of uses, and all are used")
 
 
 def _same(known: Login, told: OpenedByKey, key: PublicKey) -> OpenedAnswer:

@@ -14,6 +14,7 @@ from tms_ca.services.authentication import ChangedMeanwhile, require_epoch
 from tms_ca.services.clock import Clock
 from tms_ca.services.directory import own_filter
 from tms_ca.services.ids import new_id
+from tms_ca.services.issuance import facts_for
 from tms_ca.services.journal import event, refusal
 from tms_ca.store import plainkeys, tms_v1
 from tms_ca.store.engine import Database, Transaction
@@ -77,13 +78,7 @@ class PlainKeys:
             ChangedMeanwhile: something in the tenant changed since the credential was checked
 
         """
-        facts = await self._facts.for_issue(
-            caller.tenant, caller.id, request.user, request.host, request.account, fingerprint
-        )
-        if facts is None:
-            raise NotFound("tenant_unknown", "there is no such tenant")
-        require_epoch(caller, facts.epoch)
-        return facts
+        return await facts_for(self._facts, caller, request, fingerprint)
 
     async def record_refusal(self, caller: Caller, request: IssueRequest, denial: Denial, **more: object) -> None:
         """Put on record that a key was not escrowed."""

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from tms_ca.core.errors import Conflict, Invalid, NotFound
 from tms_ca.core.facts import LONGEST_RESERVATION_SECONDS, Denial, DenialReason, IssueRequest, Limits
-from tms_ca.core.keylogin import KeyRequest, decide_key
+from tms_ca.core.keylogin import KEY_USED_UP, KeyRequest, decide_key
 from tms_ca.core.keymode import ended_at
 from tms_ca.core.model import Caller, Reservation
 from tms_ca.core.policy import RESERVATION_ENDED, decide
@@ -21,7 +21,7 @@ from tms_ca.core.tms_v1 import NumberOf
 from tms_ca.services.authentication import ChangedMeanwhile, require_epoch
 from tms_ca.services.clock import Clock
 from tms_ca.services.directory import own_filter
-from tms_ca.services.issuance import with_reservation
+from tms_ca.services.issuance import facts_for, with_reservation
 from tms_ca.services.journal import event, refusal
 from tms_ca.store import plainkeys, tms_v1
 from tms_ca.store import reservations as store
@@ -127,10 +127,7 @@ class Reservations:
         if wish.public_key_fingerprint is not None:
             return await self._key_stands(caller, wish, wish.public_key_fingerprint, rests=parent_id is not None)
         request = IssueRequest(wish.user, wish.host, wish.account, reservation_id=parent_id)
-        facts = await self._facts.for_issue(caller.tenant, caller.id, wish.user, wish.host, wish.account, "")
-        if facts is None:
-            raise NotFound("tenant_unknown", "there is no such tenant")
-        require_epoch(caller, facts.epoch)
+        facts = await facts_for(self._facts, caller, request, "")
         if parent_id is not None:
             facts = await with_reservation(self._facts, caller, facts, parent_id)
         verdict = decide(request, facts, self._limits, self._clock.now())
@@ -158,8 +155,7 @@ class Reservations:
             other = f"the public key is user {key.user!r}'s, not {wish.user!r}'s"
             await self._refuse(caller, wish, Denial(DenialReason.RESERVATION_OTHER, other))
         if key.uses_left == 0:  # the use of this moment is one that was taken before
-            used = Denial(DenialReason.USES_EXHAUSTED, "the public key was for a number of uses, and all are used")
-            await self._refuse(caller, wish, used)
+            await self._refuse(caller, wish, KEY_USED_UP)
         return facts.around.epoch, key.delegation_id
 
     def _made(self, caller: Caller, wish: ReservationWish, delegation_id: str, now: int, until: int) -> Reservation:

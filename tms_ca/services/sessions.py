@@ -52,7 +52,7 @@ class OpenedAnswer:
     force_command: str | None  # what the session must run; sshd itself forgets it under a ForceCommand of its own
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Undo the transaction: the login does not stand."""
 
     def __init__(self, denial: Denial) -> None:
@@ -104,14 +104,10 @@ class Sessions:
             await self._refuse(caller, told, serial, verdict)
         try:
             return await self._record(caller, told, serial, request, limited=_limited(facts))
-        except _Refused as refused:
+        except Refused as refused:
             await self._refuse(caller, told, serial, refused.denial)
-        except IntegrityError as error:  # told twice at the same moment
-            async with self._database.read() as connection:
-                known = await logins.find(connection, caller.tenant, caller.id, told.login_id)
-            if known is None:
-                raise Unavailable("database_unavailable", "the login could not be recorded", retry_after=1) from error
-            return _same(known, told, serial)
+        except IntegrityError as error:
+            return _same(await told_twice(self._database, caller, told.login_id, error), told, serial)
         raise AssertionError("a refusal was not raised")
 
     async def _refuse(self, caller: Caller, told: Opened, serial: int, denial: Denial) -> None:
@@ -137,10 +133,10 @@ class Sessions:
                 raise ChangedMeanwhile
             verdict = self._rules(request, facts, self._limits, self._clock.now())
             if isinstance(verdict, Denial) and not _recorded_all_the_same(told, facts, request.sha256):
-                raise _Refused(verdict)
+                raise Refused(verdict)
             left = await logins.take_use(connection, caller.tenant, facts.issued.delegation_id) if limited else None
             if limited and left is None and not told.late:
-                raise _Refused(USED_UP)  # the statement has the last word, whatever the facts said
+                raise Refused(USED_UP)  # the statement has the last word, whatever the facts said
             now = self._clock.now()
             issued = facts.issued
             answer = OpenedAnswer(
@@ -214,6 +210,20 @@ class Sessions:
             transaction.record(
                 event(self._clock, caller, caller.tenant, END, target, login=login_id, node=found.node, reason=reason)
             )
+
+
+async def told_twice(database: Database, caller: Caller, login_id: str, error: IntegrityError) -> Login:
+    """Return the login that was told of at the same moment as one that now cannot be inserted.
+
+    Raises:
+        Unavailable: there is none, so something else was wrong
+
+    """
+    async with database.read() as connection:
+        known = await logins.find(connection, caller.tenant, caller.id, login_id)
+    if known is None:
+        raise Unavailable("database_unavailable", "the login could not be recorded", retry_after=1) from error
+    return known
 
 
 def _limited(facts: LoginFacts) -> bool:

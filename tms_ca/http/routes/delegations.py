@@ -7,8 +7,8 @@ from schemas.logins import RestrictionsChange
 from tms_ca.core.access import Action
 from tms_ca.core.model import Delegation, Selector
 from tms_ca.core.record import fields_of
-from tms_ca.http.cursors import decode_cursor
 from tms_ca.http.endpoint import Call, Page, endpoint
+from tms_ca.http.routes.lists import asked
 from tms_ca.services.delegations import DelegationRequest, Narrowing
 
 
@@ -38,9 +38,7 @@ async def list_delegations(call: Call[None]) -> Page:
 
     Clients see those they asked for, users those that ask them.
     """
-    query = dict(call.query)
-    limit, cursor = query.pop("limit"), query.pop("cursor")
-    after = None if cursor is None else decode_cursor(cursor, [str, str])
+    query, after, limit = asked(call)
     found, following = await call.context.delegations.page(call.caller, call.tenant, query, after, limit)
     return Page([shown(call, one) for one in found], following)
 

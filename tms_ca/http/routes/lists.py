@@ -9,11 +9,16 @@ from tms_ca.http.endpoint import Call, Page
 from tms_ca.store.rows import Shelf
 
 
-async def page(call: Call[Any], shelf: Shelf[Any], own: Mapping[str, object]) -> Page:
-    """Return a page of `shelf` by the call's query; `own` narrows it whatever the query says."""
+def asked(call: Call[Any], words: int = 2) -> tuple[dict[str, Any], list[Any] | None, int]:
+    """Return the filters of a list's query, the key of `words` words to go on from, and how many at most."""
     query = dict(call.query)
     limit, cursor = query.pop("limit"), query.pop("cursor")
-    after = None if cursor is None else decode_cursor(cursor, [str] * len(shelf.key))
+    return query, None if cursor is None else decode_cursor(cursor, [str] * words), limit
+
+
+async def page(call: Call[Any], shelf: Shelf[Any], own: Mapping[str, object]) -> Page:
+    """Return a page of `shelf` by the call's query; `own` narrows it whatever the query says."""
+    query, after, limit = asked(call, len(shelf.key))
     return Page(*await call.context.directory.page(shelf, {**query, **own}, after, limit))
 
 

@@ -8,9 +8,9 @@ from tms_ca.core.errors import Denied
 from tms_ca.core.facts import IssueRequest
 from tms_ca.core.model import PublicKeyRecord
 from tms_ca.http.answer import TEXT, Answer
-from tms_ca.http.cursors import decode_cursor
 from tms_ca.http.endpoint import Call, Page, endpoint
 from tms_ca.http.routes.certificates import ANSWER_HEADER, own_column
+from tms_ca.http.routes.lists import asked
 from tms_ca.services.plainkeys import KeyWish
 
 
@@ -36,9 +36,7 @@ async def list_public_keys(call: Call[None]) -> Page:
 
     Clients and users see their own.
     """
-    query = dict(call.query)
-    limit, cursor = query.pop("limit"), query.pop("cursor")
-    after = None if cursor is None else decode_cursor(cursor, [str, str])
+    query, after, limit = asked(call)
     own = own_column(call.caller.role)
     return Page(*await call.context.plain_keys.page(call.caller, own, call.tenant, query, after, limit))
 

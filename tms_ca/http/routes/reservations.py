@@ -6,9 +6,9 @@ from schemas.reservations import RelatedQuery, ReservationCreate, ReservationQue
 from tms_ca.core.access import Action
 from tms_ca.core.errors import Denied, NotFound
 from tms_ca.core.model import Reservation
-from tms_ca.http.cursors import decode_cursor
 from tms_ca.http.endpoint import Call, Page, endpoint
 from tms_ca.http.routes.certificates import own_column
+from tms_ca.http.routes.lists import asked
 from tms_ca.services.reservations import ReservationWish
 
 
@@ -38,9 +38,7 @@ async def list_reservations(call: Call[None]) -> Page:
 
     Clients and users see their own.
     """
-    query = dict(call.query)
-    limit, cursor = query.pop("limit"), query.pop("cursor")
-    after = None if cursor is None else decode_cursor(cursor, [str, str])
+    query, after, limit = asked(call)
     own = own_column(call.caller.role)
     return Page(*await call.context.reservations.page(call.caller, own, call.tenant, query, after, limit))
 

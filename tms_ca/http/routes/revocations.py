@@ -3,8 +3,8 @@
 from schemas.operations import RevocationCreate, RevocationQuery, RevocationShape
 from tms_ca.core.access import Action
 from tms_ca.core.model import Revocation, Selector
-from tms_ca.http.cursors import decode_cursor
 from tms_ca.http.endpoint import Call, Page, endpoint
+from tms_ca.http.routes.lists import asked
 
 
 @endpoint("POST", "revocations", needs=Action.REVOCATION_CREATE, body=RevocationCreate(), returns=RevocationShape(),
@@ -24,9 +24,7 @@ async def revoke(call: Call[tuple[Selector, str, str]]) -> Revocation:
 @endpoint("GET", "revocations", needs=Action.REVOCATION_READ, query=RevocationQuery(), returns=RevocationShape())
 async def list_revocations(call: Call[None]) -> Page:
     """List revocations."""
-    query = dict(call.query)
-    limit, cursor = query.pop("limit"), query.pop("cursor")
-    after = None if cursor is None else decode_cursor(cursor, [str, str])
+    query, after, limit = asked(call)
     return Page(*await call.context.records.revocations(call.tenant, query, after, limit))
 
 
