@@ -125,11 +125,12 @@ async def test_A_06_what_is_remembered_of_a_holder_is_never_the_reason_for_a_ref
     secret = world.hosts["h1"]
     asked = {"name": None, "request_id": "r", "address": "a"}
     anew = {**asked, "tenant": "default"}
+    known = authentication.known_by(secret, None)
     assert (await authentication.by_secret(secret, **anew)).id == "h1"
     await world.good("PATCH", "hosts/h1", auth=world.operator, json={"enabled": False})
     with pytest.raises(Denied):
         await authentication.by_secret(secret, **anew)
-    assert authentication.remembered(secret, **asked) is None
+    assert authentication.remembered(known, None, "r", "a") is None
     await world.good("PATCH", "hosts/h1", auth=world.operator, json={"enabled": True})
     assert (await authentication.by_secret(secret, **anew, fresh=False)).id == "h1"
     for number in range(2):
@@ -138,4 +139,4 @@ async def test_A_06_what_is_remembered_of_a_holder_is_never_the_reason_for_a_ref
     await write(world, delete(t.credentials).where(t.credentials.c.subject == "h1"))
     with pytest.raises(Unauthenticated):
         await authentication.by_secret(secret, **anew)
-    assert authentication.remembered(secret, **asked) is None
+    assert authentication.remembered(known, None, "r", "a") is None

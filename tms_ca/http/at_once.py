@@ -9,12 +9,13 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 
 from tms_ca.http import heads
 from tms_ca.http.direct import Direct
 from tms_ca.http.guard import Guard, Watch
+from tms_ca.http.later import Later
 
 _now = time.monotonic
 
@@ -31,7 +32,7 @@ class AtOnce(RequestHandler):
         self._watch: Watch | None = None
         self._queued = 0  # requests that have arrived and have not begun
         self._came_at = 0.0
-        self._pending: tuple[RawRequestMessage, StreamReader] | None = None  # what is answered when it is durable
+        self._pending: bytes | None = None  # what is answered when it is durable
         self._held = b""  # what came meanwhile
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -40,8 +41,8 @@ class AtOnce(RequestHandler):
         self._held = b""
         super().connection_lost(exc)
 
-    def _begin(self, message: RawRequestMessage, payload: StreamReader) -> None:
-        """Go the long way with a request that was taken off it; Connection knows how."""
+    def _read(self, data: bytes, *, at_once: bool) -> None:
+        """Parse what came; Connection knows how."""
         raise NotImplementedError
 
     def _hold(self, data: bytes) -> None:
@@ -54,25 +55,45 @@ class AtOnce(RequestHandler):
         if not (self._reading_paused or self._buffer_paused):
             self._resume_transport_reading()
 
-    def _answered_at_once(self) -> bool:
-        """Answer the one request that has come, if that takes no waiting."""
+    def _recognised(self, data: bytes) -> bool:
+        """Answer one whole request without parsing it, if its head is known and the answer takes no waiting.
+
+        The parser stands between two messages: of one that is not whole, the rest is watched for.
+        """
+        if self._direct is None or self._watch is not None or self._force_close or self._close or self._upgraded:
+            return False
+        found = None if self._paused else self._direct.find(data)
+        return found is not None and self._answered(self._direct.answer(*found, self.peername, self._send_later), data)
+
+    def _answered_at_once(self, data: bytes) -> bool:
+        """Answer the one request that has come, if that takes no waiting; the next like it is recognised."""
         message, payload = self._messages[0]
         if type(message) is not RawRequestMessage or payload is EMPTY_PAYLOAD or not payload.is_eof():
             return False
-        if self._watch is not None or self._upgraded or self._paused or self.transport is None or self._direct is None:
+        if self._watch is not None or self._upgraded or self._paused or self._direct is None:
             return False
         if message.upgrade or heads.vet(message, self._guard.allowed_hosts) is not None:
             return False
-        answer = self._direct.answer(message, payload, self.peername, self._send_later)
-        if answer is None:
+        head = self._direct.read(message)
+        if head is None:
             return False
+        body = b"".join(payload._buffer)  # noqa: SLF001 - reading would leave nothing for the long way
+        if not self._answered(self._direct.answer(head, body, self.peername, self._send_later), data):
+            return False
+        self._direct.learn(data, message, head, body)
         self._messages.clear()
         if self._parser is not None:
             self._parser.message_consumed()
-        if isinstance(answer, bytes):
+        return True
+
+    def _answered(self, answer: bytes | Later | None, data: bytes) -> bool:
+        """Send what there is; False where nothing is said to `data` yet, and nothing will be."""
+        if answer is None or self.transport is None:
+            return False
+        if type(answer) is bytes:
             self.transport.write(answer)
         else:
-            self._pending = message, payload
+            self._pending = data
         self._live_on()
         admission = self._guard.admission
         if not admission.in_turn:
@@ -94,7 +115,7 @@ class AtOnce(RequestHandler):
             return  # the connection is lost, the certificate is on record
         self._pending = None
         if data is None:
-            self._begin(*pending)
+            self._read(pending, at_once=False)
         else:
             self.transport.write(data)
             if not keep_alive:

@@ -6,24 +6,25 @@ left for the task.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 from aiohttp import HttpVersion11, web
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
 from multidict import istr
 
 from tms_ca.core.errors import TmsError
 from tms_ca.http import problems
 from tms_ca.http.answer import Answer
-from tms_ca.http.endpoint import Asked, Endpoint, Ready
-from tms_ca.http.known import KnownPaths
+from tms_ca.http.endpoint import Ready
+from tms_ca.http.known import Head, KnownHeads, KnownPaths
 from tms_ca.http.later import Later
 from tms_ca.http.middleware import Around, new_request_id
 
-_EXPECT = istr("Expect")  # made once: a look-up by a plain word makes one
+# Made once: a look-up by a plain word makes one.
+_EXPECT, _CONTENT_LENGTH = istr("Expect"), istr("Content-Length")
+_NEEDED = (istr("Accept"), istr("X-Forwarded-For"))  # what is asked of a head after its credential
 
 # What is sent for an answer that came later, and whether the connection goes on; None: the long way must be gone.
 Send = Callable[[bytes | None, bool], None]
@@ -35,38 +36,48 @@ class Direct:
     def __init__(self, around: Around, known_paths: KnownPaths) -> None:
         self._around = around
         self._known_paths = known_paths
+        self._known_heads = KnownHeads()
+        self.find = self._known_heads.find
 
-    def answer(
-        self, message: RawRequestMessage, payload: StreamReader, peer: object, send: Send
-    ) -> bytes | Later | None:
-        """Return a whole answer; or a Later, after which `send` is called with it; or None for the long way.
-
-        `payload` is there, and stays unread.
-        """
+    def read(self, message: RawRequestMessage) -> Head | None:
+        """Return what a head says that was parsed and vetted; None where it needs the long way."""
         path = self._known_paths.find(message.method, message.path)
         if path is None or path.endpoint.at_once is None:
             return None
-        around = self._around
-        if message.should_close or message.version != HttpVersion11 or around.closing.is_set():
+        headers = message.headers
+        if message.should_close or message.version != HttpVersion11 or _EXPECT in headers:
             return None
-        begun = time.perf_counter()
-        headers, request_id = message.headers, new_request_id()
-        if _EXPECT in headers:
-            return None  # 100 Continue goes first
-        address = around.address(peer, headers)
         try:
-            body = b"".join(payload._buffer)  # noqa: SLF001 - reading would leave nothing for the long way
-            answer = path.endpoint.run_at_once(around.context, Asked(headers, body, request_id, address), path)
+            credential = path.endpoint.credential_of(self._around.context, headers)
+        except TmsError:
+            return None  # the long way meets it again, and has the words for it
+        if credential is None:
+            return None
+        fields: Mapping[str, str] = {str(name): headers[name] for name in _NEEDED if name in headers}
+        return Head(message.method, message.path, path, credential, fields)
+
+    def learn(self, data: bytes, message: RawRequestMessage, head: Head, body: bytes) -> None:
+        """Remember a head that was answered."""
+        if message.headers.getall(_CONTENT_LENGTH, []) == [str(len(body))]:
+            self._known_heads.learn(data, head, body)
+
+    def answer(self, head: Head, body: bytes, peer: object, send: Send) -> bytes | Later | None:
+        """Return a whole answer; or a Later, after which `send` is called with it; or None for the long way."""
+        around = self._around
+        if around.closing.is_set():
+            return None
+        asked = _Asked(head, time.perf_counter(), new_request_id(), around.address(peer, head.fields))
+        try:
+            answer = head.path.endpoint.run_at_once(around.context, head, body, asked.request_id, asked.address)
         except Exception:  # noqa: BLE001 - the long way meets it again, and has the words for it
             return None
-        if answer is None:
-            return None
-        asked = _Asked(message.method, message.path, path.endpoint, begun, request_id, address)
-        if isinstance(answer, Later):
+        if type(answer) is Answer:
+            return self._sent(asked, answer, keep_alive=True)
+        if type(answer) is Later:
             around.context.metrics.in_flight.inc()
             answer.deliver = lambda result, error: self._deliver(asked, send, result, error)
             return answer
-        return self._sent(asked, answer, keep_alive=True)
+        return None
 
     def _deliver(self, asked: "_Asked", send: Send, result: Any, error: TmsError | None) -> None:
         """Send what has come later."""
@@ -74,7 +85,7 @@ class Direct:
         around.context.metrics.in_flight.dec()
         keep_alive = not around.closing.is_set()
         if isinstance(result, Ready):
-            answer = Answer(asked.endpoint.status, orjson.dumps(result.fields))
+            answer = Answer(asked.head.path.endpoint.status, orjson.dumps(result.fields))
             send(self._sent(asked, answer, keep_alive=keep_alive), keep_alive)
         elif error is not None:
             response = problems.of_error(error, asked.request_id)
@@ -87,14 +98,14 @@ class Direct:
 
     def _sent(self, asked: "_Asked", answer: Answer, *, keep_alive: bool, error: TmsError | None = None) -> bytes:
         """Return the bytes of `answer`; it is counted and logged."""
-        around = self._around
+        around, head = self._around, asked.head
         around.head(answer, asked.request_id)
         sent = answer.render(keep_alive=keep_alive)
         code = "" if error is None else error.code
         cause = "" if error is None or answer.status < 500 else repr(error.__cause__ or error)
         around.note(
-            asked.method, asked.path, asked.endpoint.name, answer.status, asked.begun, asked.request_id, asked.address,
-            code, cause,
+            head.method, head.raw_path, head.path.endpoint.name, answer.status, asked.begun, asked.request_id,
+            asked.address, code, cause,
         )  # fmt: skip
         return sent
 
@@ -102,12 +113,10 @@ class Direct:
 class _Asked:
     """What is noted about a request."""
 
-    __slots__ = ("address", "begun", "endpoint", "method", "path", "request_id")
+    __slots__ = ("address", "begun", "head", "request_id")
 
-    def __init__(self, method: str, path: str, endpoint: Endpoint, begun: float, request_id: str, address: str) -> None:
-        self.method = method
-        self.path = path
-        self.endpoint = endpoint
+    def __init__(self, head: Head, begun: float, request_id: str, address: str) -> None:
+        self.head = head
         self.begun = begun
         self.request_id = request_id
         self.address = address

@@ -23,7 +23,7 @@ from tms_ca.http.body import parse, read
 from tms_ca.http.context import CONTEXT, KNOWN_PATHS, Context
 from tms_ca.http.credentials import authenticate, authorize, credential, record_refusal
 from tms_ca.http.cursors import encode_cursor
-from tms_ca.http.known import KnownPath
+from tms_ca.http.known import Head, KnownPath
 from tms_ca.http.later import Later
 from tms_ca.services.authentication import ChangedMeanwhile
 from tms_ca.store import rows
@@ -61,16 +61,6 @@ class Ready:
     """An answer in the form of its shape already: a test compares the two."""
 
     fields: Mapping[str, object]
-
-
-@record
-class Asked:
-    """A whole request that is there."""
-
-    headers: Mapping[str, str]
-    body: bytes
-    request_id: str
-    address: str
 
 
 @record
@@ -128,29 +118,31 @@ class Endpoint:
             return self._answer(result)
         raise Unavailable("changed_meanwhile", "the tenant changed again and again while deciding", retry_after=1)
 
-    def run_at_once(self, context: Context, asked: Asked, path: KnownPath) -> Answer | Later | None:
+    def credential_of(self, context: Context, headers: Mapping[str, str]) -> tuple[str | None, bytes] | None:
+        """Return whom a head names, and by what its secret is known; None where `run_at_once` is not for it."""
+        header = headers.get(_AUTHORIZATION)
+        if header is None or headers.get(_CONTENT_TYPE) != JSON or _CONTENT_ENCODING in headers:
+            return None
+        name, secret = credential(header)
+        digest = context.authentication.known_by(secret, name)
+        return None if digest is None else (name, digest)
+
+    def run_at_once(
+        self, context: Context, head: Head, raw: bytes, request_id: str, address: str
+    ) -> Answer | Later | None:
         """Return the answer where it is a plain yes that takes no waiting but, perhaps, for its commit.
 
         None says nothing: `run` has the answer.
         """
-        headers = asked.headers
-        header = headers.get(_AUTHORIZATION)
-        if header is None or headers.get(_CONTENT_TYPE) != JSON or _CONTENT_ENCODING in headers:
+        caller = context.authentication.remembered(head.digest, head.name, request_id, address)
+        if caller is None or self.at_once is None or self.reading is None:
             return None
-        if self.at_once is None or self.reading is None:
-            return None
-        name, secret = credential(header)
-        caller = context.authentication.remembered(
-            secret, name=name, request_id=asked.request_id, address=asked.address
-        )
-        if caller is None:
-            return None
-        tenant = path["tenant"]
+        tenant = head.path["tenant"]
         caller = authorize(context, caller, self.needs, tenant)
-        body = self.reading.quick(parse(asked.body))
+        body = self.reading.quick(parse(raw))
         if body is NOT_PLAIN:
             return None
-        result = self.at_once(Call(context, caller, tenant, path, {}, body, headers))
+        result = self.at_once(Call(context, caller, tenant, head.path, {}, body, head.fields))
         if isinstance(result, Ready):
             return Answer(self.status, orjson.dumps(result.fields))
         return result if isinstance(result, Answer | Later) else None

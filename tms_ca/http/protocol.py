@@ -69,24 +69,29 @@ class Connection(AtOnce):
         if self._refused:
             return  # whatever follows what was refused is not looked at
         self._came_at = _now()
-        before = self._request_count
         waiter = self._waiter
         alone = self._direct is not None and waiter is not None and not waiter.done() and not self._messages
-        if alone:
+        if not (alone and self._recognised(data)):
+            self._read(data, at_once=alone)
+
+    def _read(self, data: bytes, *, at_once: bool) -> None:
+        before = self._request_count
+        waiter = self._waiter
+        if at_once:
             self._waiter = None  # aiohttp's loop for this connection is not woken for what is answered here
         super().data_received(data)
         new = self._request_count - before
-        if alone:
+        if at_once:
             self._waiter = waiter
             if new:
-                if new == 1 and len(data) < heads.MOST_HEAD_BYTES and self._answered_at_once():
+                if new == 1 and len(data) < heads.MOST_HEAD_BYTES and self._answered_at_once(data):
                     return
-                waiter.set_result(None)  # type: ignore[union-attr] # it is there where `alone`
+                waiter.set_result(None)  # type: ignore[union-attr] # it is there where nothing else is asked
         if new:
             if self._task_handler is None:
                 self._wake()
             self._queued += new
-            admission.came(new)
+            self._guard.admission.came(new)
             message, payload = self._messages[-1]
             whole = self._watch is None and new == 1 and len(data) < heads.MOST_HEAD_BYTES
             if whole and not isinstance(message, _ErrInfo):
@@ -236,15 +241,6 @@ class Connection(AtOnce):
         self._guard.dozing.pop(self, None)
         self._guard.awake[self] = None
         self._task_handler = self._loop.create_task(self.start())
-
-    def _begin(self, message: RawRequestMessage, payload: StreamReader) -> None:
-        self._messages.append((message, payload))
-        self._queued += 1
-        self._guard.admission.came(1)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-        elif self._task_handler is None:
-            self._wake()
 
     def end(self, error: web.HTTPException | None) -> None:
         """Close the connection, saying `error` if something came and nothing else is being said."""

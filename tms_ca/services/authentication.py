@@ -95,7 +95,7 @@ class Authentication:
         if secret.startswith(SECRET_PREFIX["user"]):
             holder = await self._facts.session(digest)
         else:
-            remembered = None if fresh else self._remembered(digest, name, request_id, address)
+            remembered = None if fresh else self.remembered(digest, name, request_id, address)
             if remembered is not None:
                 return remembered
             holder = await self._facts.holder(digest)
@@ -147,13 +147,14 @@ class Authentication:
             pass  # another holder has the same secret, kept in our way already: this one stays as it is
         return caller
 
-    def remembered(self, secret: str, *, name: str | None, request_id: str, address: str) -> Caller | None:
-        """Return the client or host that `secret` belonged to when it was last asked for: see `by_secret`."""
+    def known_by(self, secret: str, name: str | None) -> bytes | None:
+        """Return what `remembered` finds the holder of `secret` by; None where it must be looked at each time."""
         if needs_a_name(secret) and (name is None or guessable(secret)):
             return None
-        return self._remembered(secret_digest(secret), name, request_id, address)
+        return secret_digest(secret)
 
-    def _remembered(self, digest: bytes, name: str | None, request_id: str, address: str) -> Caller | None:
+    def remembered(self, digest: bytes, name: str | None, request_id: str, address: str) -> Caller | None:
+        """Return the client or host that a secret belonged to when it was last asked for: see `by_secret`."""
         holder = self._facts.remembered_holder(digest)
         if holder is None:
             return None
