@@ -89,80 +89,79 @@ def _lint(tbs: bytes, intent: CertificateFields) -> None:
     algorithm, count = _SUBJECTS[kind]
     nonce, at = _next(tbs, at)
     _require(len(nonce) == 32 and nonce == intent.nonce, "the nonce must be the 32 bytes that were drawn")
-    subject = [algorithm]
+    subject, key_at = [algorithm], at
     for _ in range(count):
         part, at = _next(tbs, at)
         subject.append(part)
-    _require(subject == _strings(intent.public_key.blob), "the subject key is not the one that was meant")
+    blob = _LENGTH.pack(len(algorithm)) + algorithm + tbs[key_at:at]
+    _require(blob == intent.public_key.blob, "the subject key is not the one that was meant")
     _require(algorithm == intent.public_key.algorithm.encode(), "the subject key is of another type than was meant")
     _require_key(subject)
 
     serial, number = _SERIAL_AND_TYPE.unpack_from(tbs, at)
-    at += _SERIAL_AND_TYPE.size
     _require(serial == intent.serial and 0 < serial < 1 << 63, "the serial must be the drawn one, 1 to 2**63 - 1")
     _require(number == intent.type and number in {1, 2}, "the type must be the one meant, user (1) or host (2)")
-    key_id, at = _next(tbs, at)
+    key_id, at = _next(tbs, at + _SERIAL_AND_TYPE.size)
     _require(key_id == intent.key_id.encode(), "the key ID is not the one that was meant")
     _require(_KEY_ID.fullmatch(key_id) is not None, "the key ID must be 1 to 128 characters of printable ASCII")
+    principals, at = _next(tbs, at)
+    _require_principals(principals, number, intent.principals)
 
-    packed, at = _next(tbs, at)
-    principals = _strings(packed)
+    after, before = _VALIDITY.unpack_from(tbs, at)
     _require(
-        principals == [name.encode() for name in intent.principals], "the principals are not those that were meant"
+        after == intent.valid_after and before == intent.valid_before, "the validity is not the one that was meant"
     )
+    _require(0 < after < before < 1 << 63, "the validity must begin, and end later")
+    rest = tbs[at + _VALIDITY.size :]
+    if number != _USER:
+        _require_host(subject, before - after, intent)
+    authority = intent.ca_key
+    _require(authority.blob != blob, "the CA key must not be certified by itself")
+    room = _require_rest(rest, intent.critical_options, intent.extensions, authority.blob, authority.algorithm)
+    _require(len(tbs) + room <= MAX_CERTIFICATE_BYTES, "the certificate would be over 8 KiB")
+
+
+def _require_host(subject: list[bytes], seconds: int, intent: CertificateFields) -> None:
+    """Check what holds for hosts' certificates alone; that the options are those of `intent` is checked for all."""
+    _require(not intent.critical_options and not intent.extensions, "a host certificate has no options")
+    _require(seconds <= MAX_HOST_SECONDS, "a host certificate is valid for at most 90 days")
+    _require(not subject[0].startswith(b"sk-"), "a FIDO key cannot be a host's")
+
+
+# What is between the key ID and the validity, and what is behind it, comes again with the next certificate. Each verdict
+# is one on the bytes and on what was meant by them, and on nothing else, so that the same of both has the same verdict.
+@lru_cache(4096)
+def _require_principals(packed: bytes, number: int, meant: tuple[str, ...]) -> None:
+    principals = _strings(packed)
+    _require(principals == [name.encode() for name in meant], "the principals are not those that were meant")
     _require(1 <= len(principals) <= 64, "a certificate has 1 to 64 principals")
     _require(len(set(principals)) == len(principals), "a principal is there twice")
     grammar = _PRINCIPAL if number == _USER else _HOST_PRINCIPAL
     for principal in principals:
         _require(grammar.fullmatch(principal) is not None, "a principal has a character that is not allowed")
 
-    after, before = _VALIDITY.unpack_from(tbs, at)
-    at += _VALIDITY.size
-    _require(
-        after == intent.valid_after and before == intent.valid_before, "the validity is not the one that was meant"
-    )
-    _require(0 < after < before < 1 << 63, "the validity must begin, and end later")
 
-    packed, at = _next(tbs, at)
-    critical = _strings(packed)
-    _require_critical(critical[::2], critical[1::2], intent)
-    packed, at = _next(tbs, at)
-    extensions = _strings(packed)
-    _require_extensions(extensions[::2], extensions[1::2], intent)
-    if number != _USER:
-        _require_host(subject, before - after, critical + extensions)
-
-    reserved, at = _next(tbs, at)
+@lru_cache(1024)
+def _require_rest(
+    rest: bytes, critical: tuple[tuple[str, str], ...], extensions: tuple[str, ...], ca_blob: bytes, ca_algorithm: str
+) -> int:
+    """Check everything behind the validity; return how many bytes a signature of this CA key takes at most."""
+    packed, at = _next(rest, 0)
+    options = _strings(packed)
+    _require_critical(options[::2], options[1::2], critical)
+    packed, at = _next(rest, at)
+    options = _strings(packed)
+    _require_extensions(options[::2], options[1::2], extensions)
+    reserved, at = _next(rest, at)
     _require(not reserved, "the reserved field must be empty")
-    signature_key, at = _next(tbs, at)
-    _require(at == len(tbs), "something follows the CA key")
-    _require_authority(signature_key, subject, intent)
-    authority = _authority(signature_key)
-    room = 4 + len(authority[2]) + 20 if authority[0] == b"ssh-rsa" else 180  # the longest is that of nistp521
-    _require(len(tbs) + room <= MAX_CERTIFICATE_BYTES, "the certificate would be over 8 KiB")
-
-
-def _require_host(subject: list[bytes], seconds: int, options: list[bytes]) -> None:
-    """Check what holds for hosts' certificates alone."""
-    _require(not options, "a host certificate has no options")
-    _require(seconds <= MAX_HOST_SECONDS, "a host certificate is valid for at most 90 days")
-    _require(not subject[0].startswith(b"sk-"), "a FIDO key cannot be a host's")
-
-
-@lru_cache(64)
-def _authority(signature_key: bytes) -> list[bytes]:
-    """Return the strings of a key that may be a CA's; the same key signs again and again."""
+    signature_key, at = _next(rest, at)
+    _require(at == len(rest), "something follows the CA key")
     authority = _strings(signature_key)
     _require(not authority[0].startswith(b"sk-"), "a FIDO key cannot be a CA key")
     _require_key(authority)
-    return authority
-
-
-def _require_authority(signature_key: bytes, subject: list[bytes], intent: CertificateFields) -> None:
-    authority = _authority(signature_key)
-    _require(signature_key == intent.ca_key.blob, "the CA key is not the one that was meant")
-    _require(authority[0] == intent.ca_key.algorithm.encode(), "the CA key is of another type than was meant")
-    _require(authority != subject, "the CA key must not be certified by itself")
+    _require(signature_key == ca_blob, "the CA key is not the one that was meant")
+    _require(authority[0] == ca_algorithm.encode(), "the CA key is of another type than was meant")
+    return 4 + len(authority[2]) + 20 if authority[0] == b"ssh-rsa" else 180  # the longest is that of nistp521
 
 
 def _require_key(key: list[bytes]) -> None:
@@ -191,7 +190,7 @@ def _require_point(curve: bytes, point: bytes) -> None:
     _require(len(point) == _POINT_BYTES.get(curve) and point[0] == 4, "an ECDSA point is uncompressed")
 
 
-def _require_critical(names: list[bytes], contents: list[bytes], intent: CertificateFields) -> None:
+def _require_critical(names: list[bytes], contents: list[bytes], meant: tuple[tuple[str, str], ...]) -> None:
     _require(len(names) == len(contents), "a critical option has no data")
     _require(names == sorted(set(names)), "critical options must be sorted, each once")
     said = []
@@ -199,15 +198,15 @@ def _require_critical(names: list[bytes], contents: list[bytes], intent: Certifi
         inner = _strings(content)  # a value is a string within the string; a flag has no data at all
         _require(len(inner) <= 1 and all(inner), "a critical option has an empty value, or more than one")
         said.append((name.decode(), inner[0].decode() if inner else ""))
-    _require(tuple(said) == intent.critical_options, "the critical options are not those that were meant")
+    _require(tuple(said) == meant, "the critical options are not those that were meant")
     for option, value in said:
         _require(option in KNOWN_CRITICAL, "a critical option is not known to sshd")
         _require(valid_option_value(option, value), f"the value of {option} is not allowed")
 
 
-def _require_extensions(names: list[bytes], contents: list[bytes], intent: CertificateFields) -> None:
+def _require_extensions(names: list[bytes], contents: list[bytes], meant: tuple[str, ...]) -> None:
     _require(not any(contents) and len(names) == len(contents), "an extension has a value, or no data field")
     _require(names == sorted(set(names)), "extensions must be sorted, each once")
     said = tuple(name.decode() for name in names)
-    _require(said == intent.extensions, "the extensions are not those that were meant")
+    _require(said == meant, "the extensions are not those that were meant")
     _require(KNOWN_EXTENSIONS.issuperset(said), "an extension is not known to sshd")
