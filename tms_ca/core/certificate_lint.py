@@ -128,8 +128,8 @@ def _require_host(subject: list[bytes], seconds: int, intent: CertificateFields)
     _require(not subject[0].startswith(b"sk-"), "a FIDO key cannot be a host's")
 
 
-# What is between the key ID and the validity, and what is behind it, comes again with the next certificate. Each verdict
-# is one on the bytes and on what was meant by them, and on nothing else, so that the same of both has the same verdict.
+# The principals, and what is behind the validity, come again with the next certificate. Each verdict here rests on the
+# bytes, on what was meant by them and on nothing else, so the same of both have the same verdict.
 @lru_cache(4096)
 def _require_principals(packed: bytes, number: int, meant: tuple[str, ...]) -> None:
     principals = _strings(packed)
