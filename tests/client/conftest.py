@@ -4,17 +4,19 @@ import base64
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyotp
 import pytest
+
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse battery staple"
@@ -58,50 +60,25 @@ def ran(
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-class Warm:
-    """Runs `tms-ca`, each command in a process of its own that has imported everything: see warm.py."""
-
-    def __init__(self, place: Path) -> None:
-        self._files = [place / name for name in ("stdin", "stdout", "stderr")]
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.client.warm"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-
-    def __call__(self, *words: str | Path, stdin: str = "", env: Mapping[str, str] | None = None) -> Ran:
-        assert self._server.stdin
-        assert self._server.stdout
-        for file, text in zip(self._files, (stdin, "", ""), strict=True):
-            file.write_text(text)
-        job = {
-            "words": [str(word) for word in words],
-            "env": clean(env),
-            "cwd": str(ROOT),
-            "files": [str(file) for file in self._files],
-        }
-        self._server.stdin.write(json.dumps(job) + "\n")
-        self._server.stdin.flush()
-        code = int(self._server.stdout.readline())
-        done = Ran(code, self._files[1].read_text(), self._files[2].read_text())
-        assert "Traceback" not in done.err, done.err
-        return done
-
-    def close(self) -> None:
-        assert self._server.stdin
-        assert self._server.stdout
-        self._server.stdin.close()
-        self._server.stdout.close()
-        self._server.wait(10)
+def run_tms_ca(*words: str | Path, stdin: str = "", env: Mapping[str, str] | None = None) -> Ran:
+    """Run `tms-ca` in a process of its own that has imported everything."""
+    done = warm.run(*map(str, words), environment=clean(env), directory=ROOT, stdin=stdin)
+    assert "Traceback" not in done.stderr, done.stderr
+    return Ran(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture(scope="session")
-def tms_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    warm = Warm(tmp_path_factory.mktemp("warm"))
-    yield warm
-    warm.close()
+@contextmanager
+def serving(data: Path, log_file: Path) -> Iterator[str]:
+    """Run a real `tms-ca serve` on a port of its own; yield its address."""
+    with log_file.open("wb") as log:
+        served = warm.start("serve", "--data", str(data), "--port", "0", environment=os.environ, log=log.fileno())
+    assert served.stdout is not None
+    with served.stdout as output:
+        said = output.readline()
+    assert "answers on http" in said, log_file.read_text()
+    yield said.split()[-1]
+    served.terminate()
+    assert served.wait(20) == 0
 
 
 @dataclass(frozen=True)
@@ -109,7 +86,9 @@ class Operator:
     """Runs `tms-ca` on one data directory."""
 
     data: Path
-    run: Warm
+
+    def run(self, *words: str | Path, stdin: str = "", env: Mapping[str, str] | None = None) -> Ran:
+        return run_tms_ca(*words, stdin=stdin, env=env)
 
     def __call__(self, *words: str | Path, stdin: str = "", code: int = 0) -> Ran:
         done = self.run(*words, "--data", self.data, stdin=stdin)
@@ -124,16 +103,16 @@ class Operator:
 def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A data directory as `tms-ca init` leaves it, and what init printed; to be copied, never used."""
     data = tmp_path_factory.mktemp("template") / "data"
-    made = ran("tms_ca", "init", "--data", data, "--json")
+    made = run_tms_ca("init", "--data", data, "--json")
     assert made.code == 0, made
     return data, made.json
 
 
 @pytest.fixture
-def operator(template: tuple[Path, dict[str, str]], tmp_path: Path, tms_ca: Warm) -> Operator:
+def operator(template: tuple[Path, dict[str, str]], tmp_path: Path) -> Operator:
     """An operator with a data directory of this test's own."""
     shutil.copytree(template[0], tmp_path / "data")
-    return Operator(tmp_path / "data", tms_ca)
+    return Operator(tmp_path / "data")
 
 
 @dataclass
@@ -168,29 +147,17 @@ class Running:
 
 
 @pytest.fixture(scope="session")
-def running(
-    template: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPathFactory, tms_ca: Warm
-) -> Iterator[Running]:
+def running(template: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A real `tms-ca serve` on a port of its own."""
     home = tmp_path_factory.mktemp("service")
     shutil.copytree(template[0], home / "data")
-    with (home / "log").open("wb") as log:
-        served = subprocess.Popen(
-            [sys.executable, "-m", "tms_ca", "serve", "--data", home / "data", "--port", "0"],
-            stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT,
-        )  # fmt: skip
-    assert served.stdout is not None
-    said = served.stdout.readline()
-    assert "answers on http://" in said, (home / "log").read_text()
-    found = Running(said.split()[-1], Operator(home / "data", tms_ca), template[1]["secret"])
-    for client in ("portal", "rival"):
-        made = found.api("POST", "/api/v1/tenants/default/clients", {"client_id": client})
-        found.secrets[client] = made["secret"]
-    found.api("POST", "/api/v1/tenants/default/hosts", {"host": "h1"})
-    yield found
-    served.send_signal(signal.SIGTERM)
-    served.stdout.close()
-    assert served.wait(20) == 0
+    with serving(home / "data", home / "log") as url:
+        found = Running(url, Operator(home / "data"), template[1]["secret"])
+        for client in ("portal", "rival"):
+            made = found.api("POST", "/api/v1/tenants/default/clients", {"client_id": client})
+            found.secrets[client] = made["secret"]
+        found.api("POST", "/api/v1/tenants/default/hosts", {"host": "h1"})
+        yield found
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.conftest import PASSWORD, Operator, Running, Warm, ran
+from tests.client.conftest import PASSWORD, Operator, Running, ran, run_tms_ca
 
 
 def test_help_names_every_noun_and_a_nouns_verbs_with_examples():
@@ -17,7 +17,7 @@ def test_help_names_every_noun_and_a_nouns_verbs_with_examples():
     nouns = "tenants admins clients users identities hosts links delegations certificates revocations ca krl audit backup settings"
     assert top.code == 0
     assert all(f"\n    {noun}" in top.out for noun in nouns.split())
-    of_clients = ran("tms_ca", "clients", "--help")
+    of_clients = run_tms_ca("clients", "--help")
     assert "delete-secret" in of_clients.out
     assert "tms-ca clients create portal" in of_clients.out
 
@@ -35,8 +35,8 @@ def test_help_names_every_noun_and_a_nouns_verbs_with_examples():
         (["links", "create", "alice", "alice@h1", "--until", "2030-01-01", "--days", "3"], "not allowed with argument"),
     ],
 )  # fmt: skip
-def test_a_command_line_that_is_not_one_is_usage(tms_ca: Warm, words: list[str], says: str):
-    done = tms_ca(*words)
+def test_a_command_line_that_is_not_one_is_usage(words: list[str], says: str):
+    done = run_tms_ca(*words)
     assert done.code == 2
     assert says in done.err
     assert not done.out
@@ -48,8 +48,8 @@ def test_what_a_shape_refuses_is_the_same_sentence_as_in_the_api(operator: Opera
     assert operator.json("clients", "list") == []
 
 
-def test_a_missing_data_directory_says_how_to_make_one(tms_ca: Warm, tmp_path: Path):
-    done = tms_ca("clients", "list", env={"TMS_CA_DATA": str(tmp_path / "nowhere")})
+def test_a_missing_data_directory_says_how_to_make_one(tmp_path: Path):
+    done = run_tms_ca("clients", "list", env={"TMS_CA_DATA": str(tmp_path / "nowhere")})
     assert done.code == 2
     assert f"tms-ca init --data {tmp_path / 'nowhere'}" in done.err
 
@@ -180,7 +180,7 @@ def test_a_backup_is_whole_private_and_never_overwrites(running: Running, tmp_pa
 def test_a_backup_opens_again_with_its_master_key_and_with_no_other(operator: Operator, tmp_path: Path):
     operator("clients", "create", "portal")
     operator("backup", "create", tmp_path / "copy.db")
-    restored = Operator(tmp_path / "restored", operator.run)
+    restored = Operator(tmp_path / "restored")
     restored("init")
     own_key = (restored.data / "master.key").read_bytes()
     for left in restored.data.glob("tms.db*"):

@@ -1,15 +1,13 @@
 """`tms` and a service with TLS of its own: whom it trusts, and whom it does not."""
 
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.client.conftest import ROOT, Terminal
+from tests.client.conftest import Terminal, serving
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
 
@@ -27,18 +25,9 @@ def secured(
         check=True, capture_output=True,
     )  # fmt: skip
     (data / "settings.toml").write_text('[listen]\ntls_certificate = "tls.pem"\ntls_key = "tls.key"\n')
-    with (data / "log").open("wb") as log:
-        served = subprocess.Popen(
-            [sys.executable, "-m", "tms_ca", "serve", "--data", data, "--port", "0"],
-            stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT,
-        )  # fmt: skip
-    assert served.stdout is not None
-    said = served.stdout.readline()
-    assert "answers on https://" in said, (data / "log").read_text()
-    yield said.split()[-1], data / "tls.pem"
-    served.send_signal(signal.SIGTERM)
-    served.stdout.close()
-    assert served.wait(20) == 0
+    with serving(data, data / "log") as url:
+        assert url.startswith("https://")
+        yield url, data / "tls.pem"
 
 
 LOGIN = ("login", "nobody", "--password-stdin")

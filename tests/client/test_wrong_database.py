@@ -3,18 +3,18 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 
 def tms_ca(*arguments: object, url: str | None = None) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "TMS_CA_DATABASE_URL"}
     if url is not None:
         environment["TMS_CA_DATABASE_URL"] = url
-    command = [sys.executable, "-m", "tms_ca", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    return warm.run(*map(str, arguments), environment=environment)
 
 
 @pytest.fixture(scope="module")

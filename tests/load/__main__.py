@@ -115,7 +115,7 @@ def main(wanted: list[str]) -> int:
         if wanted and storm.__name__ not in wanted:
             continue
         with tempfile.TemporaryDirectory(prefix="tms-storm-") as made:
-            service = Service(Path(made) / "data")
+            service = Service(Path(made) / "data", fresh=True)
             service.init()
             service.start()
             with service:

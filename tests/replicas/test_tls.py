@@ -157,7 +157,7 @@ def test_settings_go_into_the_url_unless_it_says_so_itself(tmp_path, monkeypatch
 
 async def test_a_service_by_tls_and_file_shows_its_password_nowhere_and_takes_a_new_one(tls, tmp_path):
     environment = {"TMS_CA_DATABASE_URL": tls.url(password_file=tls.password)}
-    with Service(tmp_path / "data", environment=environment) as service:
+    with Service(tmp_path / "data", environment=environment, fresh=True) as service:
         await asyncio.to_thread(service.init)
         await asyncio.to_thread(service.start)
         pids = family(service.process.pid)

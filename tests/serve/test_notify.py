@@ -28,7 +28,7 @@ def test_the_service_manager_hears_of_start_restart_and_stop(initialised, reques
     with tempfile.TemporaryDirectory(prefix="tms-n-") as directory:
         manager = Manager(Path(directory) / "notify")
         request.addfinalizer(manager.line.close)
-        service = Service(Path(directory) / "data", workers=workers)
+        service = Service(Path(directory) / "data", workers=workers, fresh=True)
         service.environment = {"NOTIFY_SOCKET": str(Path(directory) / "notify")}
         service.init()
         request.addfinalizer(service.stop)

@@ -16,6 +16,8 @@ from typing import Self
 
 import pyotp
 
+from tests import warm
+
 PASSWORD = "correct horse battery staple"
 START_SECONDS = 30
 
@@ -33,33 +35,46 @@ class Answer:
 
 @dataclass
 class Service:
-    """A service process on a data directory of its own; it can be killed and started again."""
+    """A service process on a data directory of its own; it can be killed and started again.
+
+    `fresh`: by executing Python, where that is the point; otherwise forked from what has imported all of it (warm.py).
+    """
 
     data: Path
     workers: int = 1
     environment: dict[str, str] = field(default_factory=dict)
-    prefix: tuple[str, ...] = ()
+    fresh: bool = False
     url: str = ""
     operator: str = ""
-    process: "subprocess.Popen[str] | None" = None
+    process: "subprocess.Popen[str] | warm.Warm | None" = None
 
-    def tms_ca(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "tms_ca", *arguments, "--data", str(self.data)]
+    def tms_ca(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        words = [*arguments, "--data", str(self.data)]
         environment = {**os.environ, **self.environment}
-        return subprocess.run(command, check=check, capture_output=True, text=True, env=environment)
+        if self.fresh:
+            command = [sys.executable, "-m", "tms_ca", *words]
+            done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        else:
+            done = warm.run(*words, environment=environment)
+        if check:
+            assert done.returncode == 0, done
+        return done
 
     def init(self) -> None:
         made = json.loads(self.tms_ca("init", "--json").stdout)
         self.operator = basic(made["admin_id"], made["secret"])
 
     def start(self) -> None:
-        command = [*self.prefix, sys.executable, "-m", "tms_ca", "serve", "--data", str(self.data), "--port", "0"]
-        log = open(self.data / "serve.log", "ab")
-        self.process = subprocess.Popen(
-            [*command, "--workers", str(self.workers)], stdout=subprocess.PIPE, stderr=log, text=True,
-            env={**os.environ, **self.environment}, start_new_session=True,
-        )  # fmt: skip
-        log.close()
+        words = ["serve", "--data", str(self.data), "--port", "0", "--workers", str(self.workers)]
+        environment = {**os.environ, **self.environment}
+        with open(self.data / "serve.log", "ab") as log:
+            if self.fresh:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "tms_ca", *words], stdout=subprocess.PIPE, stderr=log, text=True,
+                    env=environment, start_new_session=True,
+                )  # fmt: skip
+            else:
+                self.process = warm.start(*words, environment=environment, log=log.fileno())
         line = self.process.stdout.readline()
         assert "http" in line, (self.data / "serve.log").read_text()[-2000:]
         self.url = line.split()[-1]

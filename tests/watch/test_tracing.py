@@ -156,7 +156,7 @@ def test_without_an_endpoint_nothing_of_it_is_imported():
 
 def test_without_the_libraries_the_service_says_what_to_install(initialised, tmp_path):
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
-    service = copied(initialised, tmp_path, environment=environment)
+    service = copied(initialised, tmp_path, environment=environment, fresh=True)
     blocker = tmp_path / "blocked" / "opentelemetry"
     blocker.mkdir(parents=True)
     (blocker / "__init__.py").write_text("raise ModuleNotFoundError('gone', name='opentelemetry')")
