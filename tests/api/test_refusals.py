@@ -8,6 +8,8 @@ import pytest
 from tests.api.stores import events, query
 from tests.world import _rfc3339, basic, ssh_keygen
 from tms_ca.core.facts import Limits
+from tms_ca.core.policy import decide
+from tms_ca.services.issuance import Verdicts
 
 REFUSALS = {}
 
@@ -347,7 +349,7 @@ async def _tenant_limit(world):
 
 async def _installation_limit(world):
     # As with [limits] max_ttl_seconds = 600 in settings.toml.
-    world.context.issuance._limits = Limits(max_ttl=600)
+    world.context.issuance._verdicts = Verdicts(decide, Limits(max_ttl=600))
 
 
 async def _nothing(world):

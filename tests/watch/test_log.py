@@ -78,7 +78,7 @@ async def test_every_field_of_a_line_is_on_the_page(world, stream):
     async def work():
         await world.issue()
         await world.issue(user="nobody")
-        world.context.issuance._rules = None  # a bug, as the log sees one
+        world.context.issuance._verdicts = None  # a bug, as the log sees one
         assert (await world.issue()).status == 500
 
     lines = await lines_of(world, stream, work)
@@ -99,7 +99,7 @@ async def test_every_field_of_a_line_is_on_the_page(world, stream):
     assert fields <= documented()
     (bug,) = [line for line in lines if line.get("status") == 500]
     assert (bug["level"], bug["code"]) == ("error", "internal")
-    assert "TypeError" in bug["error"]
+    assert "AttributeError" in bug["error"]
 
 
 async def test_one_request_is_one_line_and_says_nothing_of_its_body_or_query(world, stream):

@@ -23,6 +23,7 @@ from tms_ca.store.hot import Entry, GroupCommit
 from tms_ca.store.memory import RememberedFacts
 
 ISSUE = "certificates.issue"
+MOST_VERDICTS = 1_000  # each keeps the facts that it rests on
 Rules = Callable[[IssueRequest, Facts, Limits, int], Grant | Denial]
 
 
@@ -32,6 +33,30 @@ class Issued:
 
     record: CertificateRecord
     certificate: str  # as in a -cert.pub file
+
+
+class Verdicts:
+    """The last verdict on each request, for as long as nothing that it rests on is another.
+
+    The rules are a pure function of the request, the facts, the limits and the time. Who remembers facts hands out the
+    very same object while they are true, so for that object, in the same second, the rules would say the same again.
+    """
+
+    def __init__(self, rules: Rules, limits: Limits) -> None:
+        self._rules = rules
+        self._limits = limits
+        self._last: dict[IssueRequest, tuple[Facts, int, Grant | Denial]] = {}
+
+    def on(self, request: IssueRequest, facts: Facts, now: int) -> Grant | Denial:
+        """Return what the rules say at `now`, in Unix seconds."""
+        last = self._last.get(request)
+        if last is not None and last[0] is facts and last[1] == now:
+            return last[2]
+        if len(self._last) >= MOST_VERDICTS:
+            self._last.clear()
+        verdict = self._rules(request, facts, self._limits, now)
+        self._last[request] = facts, now, verdict
+        return verdict
 
 
 class Issuance:
@@ -49,9 +74,8 @@ class Issuance:
         self._facts = facts
         self._commits = commits
         self._keys = keys
-        self._limits = limits
         self._clock = clock
-        self._rules = rules  # core.policy.decide, perhaps observed
+        self._verdicts = Verdicts(rules, limits)  # of core.policy.decide, perhaps observed
 
     async def issue(self, caller: Caller, request: IssueRequest, public_key: str) -> Issued:
         """Issue to the client `caller`.
@@ -67,12 +91,13 @@ class Issuance:
         facts = await facts_for(self._facts, caller, request, key.fingerprint)
         if request.reservation_id is not None:
             facts = await with_reservation(self._facts, caller, facts, request.reservation_id)
-        verdict = self._rules(request, facts, self._limits, self._clock.now())
+        now = self._clock.now()
+        verdict = self._verdicts.on(request, facts, now)
         if isinstance(verdict, Denial):
             await self._refuse(caller, request, verdict)
         signer = await self._keys.signer(caller.tenant, verdict.ca_fingerprint)
-        draft = self._draft(caller, request, key, verdict, signer)
-        issued = self._issued(caller, request, verdict, draft, await signer.sign(draft.tbs))
+        draft = _drafted(caller, request, key, verdict, signer)
+        issued = _issued(caller, request, verdict, draft, await signer.sign(draft.tbs), now)
         if not await self._commits.submit(self._entry(caller, facts, issued.record)):
             raise ChangedMeanwhile
         return issued
@@ -104,17 +129,18 @@ class Issuance:
         )
         if facts is None or facts.epoch != caller.epoch:
             return False
-        verdict = self._rules(request, facts, self._limits, self._clock.now())
+        now = self._clock.now()
+        verdict = self._verdicts.on(request, facts, now)
         if isinstance(verdict, Denial):
             return False
         signer = self._keys.opened(verdict.ca_fingerprint)
         if signer is None:
             return False
-        draft = self._draft(caller, request, key, verdict, signer)
+        draft = _drafted(caller, request, key, verdict, signer)
         signature = signer.sign_at_once(draft.tbs)
         if signature is None:
             return False
-        issued = self._issued(caller, request, verdict, draft, signature)
+        issued = _issued(caller, request, verdict, draft, signature, now)
 
         def committed(outcome: bool | Exception) -> None:  # noqa: FBT001 - see GroupCommit.put
             if isinstance(outcome, TmsError):
@@ -124,52 +150,6 @@ class Issuance:
 
         self._commits.put(self._entry(caller, facts, issued.record), committed)
         return True
-
-    def _draft(self, caller: Caller, request: IssueRequest, key: PublicKey, grant: Grant, signer: Signer) -> "_Draft":
-        fields = CertificateFields(
-            public_key=key,
-            nonce=secrets.token_bytes(32),
-            # Random in 63 bits: unguessable, and no KRL of ours ever needs ssh-keygen's broken bitmaps. Never 0.
-            serial=secrets.randbits(63) or 1,
-            type=CertType.USER,
-            key_id=f"t={caller.tenant};c={caller.id};u={request.user};r={caller.request_id[:13]}",
-            principals=grant.principals,
-            valid_after=grant.valid_after,
-            valid_before=grant.valid_before,
-            critical_options=grant.critical_options,
-            extensions=grant.extensions,
-            ca_key=signer.public_key,
-        )
-        tbs = to_be_signed(fields)
-        lint(tbs, fields)  # nothing reaches the key that does not say, byte for byte, what was granted
-        return _Draft(fields, tbs)
-
-    def _issued(self, caller: Caller, request: IssueRequest, grant: Grant, draft: "_Draft", signature: bytes) -> Issued:
-        fields = draft.fields
-        blob = assemble(draft.tbs, signature)
-        record = CertificateRecord(
-            serial=fields.serial,
-            tenant=caller.tenant,
-            key_id=fields.key_id,
-            user=request.user,
-            client_id=caller.id,
-            host=request.host,
-            account=request.account,
-            delegation_id=grant.delegation_id,
-            public_key_fingerprint=fields.public_key.fingerprint,
-            ca_fingerprint=grant.ca_fingerprint,
-            principals=grant.principals,
-            critical_options=grant.critical_options,
-            extensions=grant.extensions,
-            valid_after=grant.valid_after,
-            valid_before=grant.valid_before,
-            limited_by=grant.limited_by,
-            issued_at=self._clock.now(),
-            sha256=hashlib.sha256(blob).digest(),
-            request_id=caller.request_id,
-            reservation_id=request.reservation_id,
-        )
-        return Issued(record, certificate_line(blob))
 
     def _entry(self, caller: Caller, facts: Facts, record: CertificateRecord) -> Entry:
         """Return what is made durable, unless something in the tenant changed since the facts were read."""
@@ -225,3 +205,54 @@ class _Draft:
 
     fields: CertificateFields
     tbs: bytes
+
+
+def _drafted(caller: Caller, request: IssueRequest, key: PublicKey, grant: Grant, signer: Signer) -> _Draft:
+    drawn = secrets.token_bytes(40)
+    fields = CertificateFields(
+        public_key=key,
+        nonce=drawn[:32],
+        # Random in 63 bits: unguessable, and no KRL of ours ever needs ssh-keygen's broken bitmaps. Never 0.
+        serial=int.from_bytes(drawn[32:], "big") >> 1 or 1,
+        type=CertType.USER,
+        key_id=f"t={caller.tenant};c={caller.id};u={request.user};r={caller.request_id[:13]}",
+        principals=grant.principals,
+        valid_after=grant.valid_after,
+        valid_before=grant.valid_before,
+        critical_options=grant.critical_options,
+        extensions=grant.extensions,
+        ca_key=signer.public_key,
+    )
+    tbs = to_be_signed(fields)
+    lint(tbs, fields)  # nothing reaches the key that does not say, byte for byte, what was granted
+    return _Draft(fields, tbs)
+
+
+def _issued(
+    caller: Caller, request: IssueRequest, grant: Grant, draft: _Draft, signature: bytes, decided_at: int
+) -> Issued:
+    fields = draft.fields
+    blob = assemble(draft.tbs, signature)
+    record = CertificateRecord(
+        serial=fields.serial,
+        tenant=caller.tenant,
+        key_id=fields.key_id,
+        user=request.user,
+        client_id=caller.id,
+        host=request.host,
+        account=request.account,
+        delegation_id=grant.delegation_id,
+        public_key_fingerprint=fields.public_key.fingerprint,
+        ca_fingerprint=grant.ca_fingerprint,
+        principals=grant.principals,
+        critical_options=grant.critical_options,
+        extensions=grant.extensions,
+        valid_after=grant.valid_after,
+        valid_before=grant.valid_before,
+        limited_by=grant.limited_by,
+        issued_at=decided_at,
+        sha256=hashlib.sha256(blob).digest(),
+        request_id=caller.request_id,
+        reservation_id=request.reservation_id,
+    )
+    return Issued(record, certificate_line(blob))
