@@ -5,6 +5,7 @@ and one that its pid and, in the end, its exit code are written to. Nothing here
 what is forked is a process like any other: of its own pid and session, with the signals and descriptors of a fresh one.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -14,6 +15,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 
 MOST_BYTES = 1 << 20
 MOST_DESCRIPTORS = 4
@@ -99,7 +101,16 @@ def main() -> int:
     become(*given)
     from tms_ca.cli.main import main as run
 
-    return run()
+    try:
+        code = run()
+    except SystemExit as end:  # of argparse
+        code = int(end.code or 0)
+    # As multiprocessing ends what it forks: taking a whole interpreter to pieces costs as much as a small command.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
