@@ -46,14 +46,18 @@ class Log:
 
     def write(self, **fields: object) -> None:
         """Add a line."""
+        self.add(json_line(fields))
+
+    def add(self, line: bytes) -> None:
+        """Add a line that is JSON in printable ASCII, with its end."""
         if not self._lines:
             try:
                 asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
             except RuntimeError:
-                self._lines.append(json_line(fields))
+                self._lines.append(line)
                 self.flush()
                 return
-        self._lines.append(json_line(fields))
+        self._lines.append(line)
 
     def flush(self) -> None:
         """Write what has gathered."""

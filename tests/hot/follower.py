@@ -6,9 +6,8 @@ from pathlib import Path
 
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import Database, database_url
-from tms_ca.store.facts import FactsReader
 from tms_ca.store.hot_sqlite import SqliteDriver
-from tms_ca.store.memory import RememberedFacts
+from tms_ca.store.snapshot import Snapshot
 
 
 @contextmanager
@@ -45,12 +44,12 @@ class Follower:
     """Believes in an epoch for as long as the version is the same."""
 
     def __init__(self, driver: SqliteDriver) -> None:
-        self.facts = RememberedFacts(FactsReader(driver))
+        self.seen = Snapshot(driver.version)
         self.driver = driver
         self.kept = self.asked = 0
 
     def check(self) -> None:
-        before = self.facts._version
-        assert self.facts._standing_at_once("default", "SHA256:none")[0] == truth(self.driver)
+        before = self.seen.version
+        assert self.seen.get("epoch", truth, self.driver) == truth(self.driver)
         self.asked += 1
-        self.kept += self.facts._version == before
+        self.kept += self.seen.version == before

@@ -10,9 +10,8 @@ from aiohttp.helpers import rfc822_formatted_time
 
 Fields = Mapping[str, str] | None
 JSON = "application/json"
-TEXT = b"text/plain; charset=utf-8"
-_JSON = JSON.encode()
-_END, _LAST_END = b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"
+TEXT = "text/plain; charset=utf-8"
+_END, _LAST_END = "\r\n\r\n", "\r\nConnection: close\r\n\r\n"
 
 
 class Answer(web.StreamResponse):
@@ -23,7 +22,7 @@ class Answer(web.StreamResponse):
     """
 
     def __init__(
-        self, status: int, body: bytes, media_type: bytes = _JSON, fields: Mapping[str, str] | None = None
+        self, status: int, body: bytes, media_type: str = JSON, fields: Mapping[str, str] | None = None
     ) -> None:
         # Without StreamResponse's own: nothing of what it prepares is needed here.
         self._status = status
@@ -32,7 +31,7 @@ class Answer(web.StreamResponse):
         self.media_type = media_type
         self.content = body
         self.fields = fields
-        self.head = b""
+        self.head = ""
 
     @property
     def status(self) -> int:
@@ -41,14 +40,11 @@ class Answer(web.StreamResponse):
 
     def render(self, *, keep_alive: bool) -> bytes:
         """Return all of it, as it goes on the wire."""
-        parts = [
-            status_line(self._status), self.head, b"Content-Type: ", self.media_type, b"\r\nContent-Length: ",
-            b"%d" % len(self.content), b"\r\nDate: ", rfc822_formatted_time().encode(),
-        ]  # fmt: skip
-        if self.fields:
-            parts += [field_line(name, value) for name, value in self.fields.items()]
-        parts += (_END if keep_alive else _LAST_END, self.content)
-        return b"".join(parts)
+        fields = "".join([field_line(*one) for one in self.fields.items()]) if self.fields else ""
+        return (
+            f"{status_line(self._status)}{self.head}Content-Type: {self.media_type}\r\nContent-Length: "
+            f"{len(self.content)}\r\nDate: {rfc822_formatted_time()}{fields}{_END if keep_alive else _LAST_END}"
+        ).encode() + self.content
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """Send it."""
@@ -64,7 +60,7 @@ class Answer(web.StreamResponse):
         assert not data
 
 
-def field_line(name: str, value: str) -> bytes:
+def field_line(name: str, value: str) -> str:
     """Return a field of a head, with the end of the line before it.
 
     Raises:
@@ -73,10 +69,10 @@ def field_line(name: str, value: str) -> bytes:
     """
     if not (value.isascii() and value.isprintable()):
         raise ValueError(f"{name} has a value that cannot stand in a head")
-    return f"\r\n{name}: {value}".encode()
+    return f"\r\n{name}: {value}"
 
 
 @lru_cache(64)
-def status_line(status: int) -> bytes:
+def status_line(status: int) -> str:
     """Return the first line (RFC 9112 section 4)."""
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"

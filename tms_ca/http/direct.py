@@ -91,7 +91,7 @@ class Direct:
             response = problems.of_error(error, asked.request_id)
             fields = {name: response.headers[name] for name in ("Retry-After",) if name in response.headers}
             assert isinstance(response.body, bytes)
-            answer = Answer(response.status, response.body, problems.MEDIA_TYPE.encode(), fields)
+            answer = Answer(response.status, response.body, problems.MEDIA_TYPE, fields)
             send(self._sent(asked, answer, keep_alive=keep_alive, error=error), keep_alive)
         else:
             send(None, keep_alive)
@@ -101,12 +101,14 @@ class Direct:
         around, head = self._around, asked.head
         around.head(answer, asked.request_id)
         sent = answer.render(keep_alive=keep_alive)
-        code = "" if error is None else error.code
-        cause = "" if error is None or answer.status < 500 else repr(error.__cause__ or error)
-        around.note(
-            head.method, head.raw_path, head.path.endpoint.name, answer.status, asked.begun, asked.request_id,
-            asked.address, code, cause,
-        )  # fmt: skip
+        if error is None:
+            around.note_yes(head, answer.status, asked.begun, asked.request_id, asked.address)
+        else:
+            cause = repr(error.__cause__ or error) if answer.status >= 500 else ""
+            around.note(
+                head.method, head.raw_path, head.path.endpoint.name, answer.status, asked.begun, asked.request_id,
+                asked.address, error.code, cause,
+            )  # fmt: skip
         return sent
 
 

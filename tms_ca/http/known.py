@@ -50,7 +50,7 @@ class KnownPaths:
 class Head:
     """What a head says that was answered; of its fields, only those that matter later."""
 
-    __slots__ = ("body_bytes", "digest", "fields", "method", "name", "path", "raw_path")
+    __slots__ = ("body_bytes", "digest", "fields", "line", "method", "name", "path", "raw_path")
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class Head:
         self.name, self.digest = credential  # who is named, and the digest of the secret; whether it is good, is asked
         self.fields = fields
         self.body_bytes = 0
+        self.line: str | None = None  # what the log's lines about a yes have in common
 
 
 class KnownHeads:

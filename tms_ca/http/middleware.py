@@ -15,8 +15,9 @@ from tms_ca.http import problems
 from tms_ca.http.answer import Answer
 from tms_ca.http.context import ADDRESS, CAUSE, CONTEXT, KNOWN_PATHS, PROBLEM, REQUEST_ID, Context
 from tms_ca.http.endpoint import Endpoint
+from tms_ca.http.known import Head
 from tms_ca.http.tms_v1.declare import V1Endpoint
-from tms_ca.observe import Log
+from tms_ca.observe import Log, json_line
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -107,7 +108,23 @@ class Around:
 
     def head(self, answer: Answer, request_id: str) -> None:
         """Give `answer` the constant part of its head."""
-        answer.head = f"{self._head}{request_id}\r\n".encode()
+        answer.head = f"{self._head}{request_id}\r\n"
+
+    def note_yes(self, head: Head, status: int, begun: float, request_id: str, address: str) -> None:
+        """Do the same as `note` for a plain yes; what its line has in common with the last of its kind is kept."""
+        if self._trusted:  # a proxy wrote the address, and it may be anything
+            self.note(head.method, head.raw_path, head.path.endpoint.name, status, begun, request_id, address)
+            return
+        seconds = time.perf_counter() - begun
+        name = head.path.endpoint.name
+        self.context.metrics.answered(name, status, seconds)
+        if head.line is None:
+            known = {"method": head.method, "path": head.raw_path, "endpoint": name, "status": status}
+            head.line = json_line(known).decode()[1:-2]
+        self._log.add(
+            f'{{"level":"info","at":{time.time():.3f},"request_id":"{request_id}",{head.line},"ms":{seconds * 1e3:.2f},'
+            f'"address":"{address}"}}\n'.encode()
+        )
 
     def note(
         self,

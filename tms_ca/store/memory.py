@@ -12,6 +12,7 @@ from typing import Any
 from tms_ca.core.access import Role
 from tms_ca.core.facts import Facts, IssuedFacts, LoginFacts
 from tms_ca.store.facts import FactsReader, Holder, IssuedNow, ReservedNow, StandingNow
+from tms_ca.store.snapshot import Snapshot
 
 MOST_TENANTS = 1_000
 MOST_ENTRIES = 50_000  # of a tenant, and of holders: some 25 MB each when full
@@ -46,8 +47,7 @@ class RememberedFacts:
         self._reader = reader
         self._tenants: dict[str, _Tenant] = {}
         self._holders: dict[bytes, Holder] = {}
-        self._standings: dict[tuple[str, str], StandingNow] = {}  # at this version of the database
-        self._version: bytes | None = None
+        self._now = Snapshot(reader.version)
 
     def remembered_holder(self, digest: bytes) -> Holder | None:
         """Return whose credential this digest was when it was last asked for, by a client or a host.
@@ -124,9 +124,13 @@ class RememberedFacts:
         """Return the facts for a login check where that takes no waiting; None says nothing."""
         if serial > MOST_SERIAL:
             return None
+        known: LoginFacts | None = self._now.get((tenant, host, serial), self._login_at_once, tenant, host, serial)
+        return known
+
+    def _login_at_once(self, tenant: str, host: str, serial: int) -> LoginFacts | None:
         before = self._asked_before(tenant, host, serial)
         if before is not None:
-            known = self._still(tenant, host, serial, self._standing_at_once(tenant, before))
+            known = self._still(tenant, host, serial, self._reader.standing_at_once(tenant, before))
             if known is not None:
                 return known
         now = self._reader.issued_at_once(tenant, serial)
@@ -137,20 +141,6 @@ class RememberedFacts:
         known = self._tenants.get(tenant)
         facts: LoginFacts | None = None if known is None else known.entries.get((host, serial))
         return None if facts is None or facts.issued is None else facts.issued.public_key_fingerprint
-
-    def _standing_at_once(self, tenant: str, fingerprint: str) -> StandingNow | None:
-        version = self._reader.version()  # before the rest: a commit between the two is seen the next time
-        if version is None:
-            return self._reader.standing_at_once(tenant, fingerprint)
-        if version != self._version or len(self._standings) >= MOST_ENTRIES:
-            self._version = version
-            self._standings.clear()
-        standing = self._standings.get((tenant, fingerprint))
-        if standing is None:
-            standing = self._reader.standing_at_once(tenant, fingerprint)
-            if standing is not None:
-                self._standings[tenant, fingerprint] = standing
-        return standing
 
     def _still(self, tenant: str, host: str, serial: int, now: StandingNow | None) -> LoginFacts | None:
         """Return what is remembered of a certificate if it is all true at the epoch and with the standing of now."""
