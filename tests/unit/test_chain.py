@@ -3,6 +3,9 @@
 import hashlib
 import json
 from dataclasses import fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -98,6 +101,60 @@ def test_detail_is_the_same_text_whatever_the_order():
     assert (
         canonical_detail({"b": 1, "a": "é\n"}) == canonical_detail({"a": "é\n", "b": 1}) == '{"a":"\\u00e9\\n","b":1}'
     )
+
+
+def documented(value) -> str:
+    return json.dumps(value, sort_keys=isinstance(value, dict), separators=(",", ":"))
+
+
+def agrees(detail, **fields) -> None:
+    """What is stored and hashed is, to the byte, what Python's json writes."""
+    text = documented(detail) if detail else ""
+    assert canonical_detail(detail) == text
+    event = Event(**{"at_ms": 1, "tenant": "t", "actor": "a", "action": "b", "outcome": "ok", "target": "", **fields})
+    values = [event.at_ms, event.tenant, event.actor, event.action, event.outcome, event.target, text]
+    array = documented(["c", 1, *values, event.request_id, event.address])
+    assert event_hash(GENESIS, "c", 1, event, text) == hashlib.sha256(GENESIS + array.encode()).digest()
+
+
+odd_texts = st.text(st.characters(), max_size=6) | st.sampled_from(
+    ["\x7f", "\ud800", "\udfff\ud800", "</script>", "\u2028"]
+)
+odd_keys = odd_texts | st.sampled_from(["a", "B", "aa", "\uffff", "\U00010000"])
+odd_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(2**63 - 2, 2**64 + 1) | st.floats() | odd_texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(odd_keys, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(odd_keys, odd_values, max_size=5), odd_texts, st.integers())
+def test_F_06_odd_values_are_written_as_the_documentation_says(detail, text, number):
+    agrees(detail, target=text, actor=text[::-1], at_ms=number)
+
+
+@pytest.mark.parametrize("first", range(0, 0x500, 0x80))
+def test_F_06_every_character_is_written_as_the_documentation_says(first):
+    for character in map(chr, range(first, first + 0x80)):
+        agrees({"a": character, character: 1}, target=character)
+
+
+class Word(StrEnum):
+    REQUESTED = "requested"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1e16, 1e-7, 1e22, -0.0, float("nan"), 2**53 + 1, 2**64, -(2**63) - 1, True, Word.REQUESTED, (1, "\x7f"), []],
+)
+def test_F_06_odd_kinds_are_written_as_the_documentation_says(value):
+    agrees({"b": value, "a": "x"})
+
+
+@pytest.mark.parametrize("value", [b"x", {1, 2}, datetime(2027, 1, 1, tzinfo=UTC), UUID(int=1), ROWS[0]])
+def test_F_06_what_json_cannot_write_is_not_written_in_another_way(value):
+    with pytest.raises(TypeError):
+        canonical_detail({"a": value})
 
 
 def test_a_seal_is_for_one_key_chain_place_and_hash():

@@ -9,17 +9,39 @@ import hmac
 import json
 from collections.abc import Iterable
 
+import orjson
+
 from tms_ca.core.model import ChainedEvent, Event
 
-# Made once: json.dumps with settings of its own makes an encoder for each call.
+# What is hashed is what these write. Made once: json.dumps with settings of its own makes an encoder for each call.
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 _sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_PLAIN = frozenset({str, int, bool, type(None)})
 GENESIS = bytes(32)  # stands before the first event of every chain
 
 
 def canonical_detail(detail: dict[str, object]) -> str:
     """Return `detail` as the JSON text that is stored and hashed; empty for no detail."""
-    return _sorted(detail) if detail else ""
+    if not detail:
+        return ""
+    if _PLAIN.issuperset(map(type, detail.values())):
+        written = _alike(detail)
+        if written is not None:
+            return written.decode()
+    return _sorted(detail)
+
+
+def _alike(plain: dict[str, object] | tuple[str | int, ...]) -> bytes | None:
+    """Return what json writes, by orjson: it takes a fifth of the time. None where the two would not write the same.
+
+    Of plain texts and numbers, those are characters beyond printable ASCII, which orjson does not escape, and what it
+    does not write at all: lone surrogates and numbers of more than 64 bits.
+    """
+    try:
+        written = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return None
+    return written if written.isascii() and b"\x7f" not in written else None
 
 
 def event_hash(previous: bytes, chain: str, seq: int, event: Event, detail: str) -> bytes:
@@ -37,7 +59,7 @@ def event_hash(previous: bytes, chain: str, seq: int, event: Event, detail: str)
         event.request_id,
         event.address,
     )
-    return hashlib.sha256(previous + _compact(fields).encode()).digest()
+    return hashlib.sha256(previous + (_alike(fields) or _compact(fields).encode())).digest()
 
 
 def append(chain: str, seq: int, previous: bytes, events: Iterable[Event]) -> list[ChainedEvent]:
