@@ -180,6 +180,7 @@ def _services(
         public_url=public_url(settings),
         vault=vault,
         commits=commits,
+        standstill=database.standstill,
         metrics=metrics,
         authentication=Authentication(database, facts, clock),
         issuance=issuance,

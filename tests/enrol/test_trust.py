@@ -155,5 +155,6 @@ async def test_A_06_a_revocation_by_one_process_is_in_the_next_bundle_of_another
         issued = (await world.issue()).json
         await world.good("POST", "revocations", auth=world.operator, json={"serial": issued["serial"], "reason": "x"})
         after = await other.trust.bundle("default")
-        assert (after.krl_version, after.epoch) == (before.krl_version + 1, before.epoch + 1)
+        assert after.krl_version == before.krl_version + 1
+        assert after.epoch > before.epoch
         assert json.loads(after.bundle) == json.loads((await trust(world))[0])

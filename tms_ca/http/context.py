@@ -43,6 +43,7 @@ from tms_ca.services.tms_v1_numbers import TmsV1Numbers
 from tms_ca.services.trust import Trust
 from tms_ca.services.upkeep import Upkeep
 from tms_ca.store.hot import GroupCommit
+from tms_ca.store.standstill import Standstill
 from tms_ca.tracing import Tracing
 from tms_ca.vault import Vault
 
@@ -56,6 +57,7 @@ class Context:
     public_url: str
     vault: Vault
     commits: GroupCommit
+    standstill: Standstill
     metrics: Metrics
     authentication: Authentication
     issuance: Issuance

@@ -15,23 +15,22 @@ from marshmallow import Schema, ValidationError
 from schemas.base import misnamed
 from schemas.reading import NOT_PLAIN, Reading
 from tms_ca.core.access import Action
-from tms_ca.core.errors import Denied, Invalid, NotFound, Unauthenticated, Unavailable, UnsupportedMedia
+from tms_ca.core.errors import Denied, Invalid, NotFound, Unauthenticated, UnsupportedMedia
 from tms_ca.core.model import ALL_TENANTS, Caller
 from tms_ca.core.record import record
 from tms_ca.http.answer import JSON, Answer
+from tms_ca.http.attempts import attempts
 from tms_ca.http.body import parse, read
 from tms_ca.http.context import CONTEXT, KNOWN_PATHS, Context
 from tms_ca.http.credentials import authenticate, authorize, credential, record_refusal
 from tms_ca.http.cursors import encode_cursor
 from tms_ca.http.known import Head, KnownPath
 from tms_ca.http.later import Later
-from tms_ca.services.authentication import ChangedMeanwhile
 from tms_ca.store import rows
 
 B = TypeVar("B")
 TENANT_PREFIX = "/api/v1/tenants/{tenant}/"
 _AUTHORIZATION, _CONTENT_TYPE, _CONTENT_ENCODING = hdrs.AUTHORIZATION, hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING
-_ATTEMPTS = 5  # each is spoiled only by a change of the same tenant that commits within the same few milliseconds
 
 
 @record
@@ -99,8 +98,9 @@ class Endpoint:
         """
         raw = await read(request) if self.body is not None else b""
         tenant = path.get("tenant", "")
-        for attempt in range(_ATTEMPTS):
-            caller = await authenticate(context, request, tenant, fresh=not self.hot or attempt > 0)
+
+        async def attempt(number: int) -> web.StreamResponse:
+            caller = await authenticate(context, request, tenant, fresh=not self.hot or number > 0)
             try:
                 caller = authorize(context, caller, self.needs, tenant)
                 _check_path(path)
@@ -109,14 +109,13 @@ class Endpoint:
                 body = self._load_body(request, raw)
                 query = self._load_query(request)
                 result = await self.handler(Call(context, caller, tenant, path, query, body, request.headers, request))
-            except ChangedMeanwhile:
-                continue
             except (Unauthenticated, Denied) as error:
                 if not error.recorded:
                     await record_refusal(context, caller, tenant, self.needs, error)
                 raise
             return self._answer(result)
-        raise Unavailable("changed_meanwhile", "the tenant changed again and again while deciding", retry_after=1)
+
+        return await attempts(attempt, context.standstill if self.hot else None, tenant)
 
     def credential_of(self, context: Context, headers: Mapping[str, str]) -> tuple[str | None, bytes] | None:
         """Return whom a head names, and by what its secret is known; None where `run_at_once` is not for it."""

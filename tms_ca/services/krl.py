@@ -71,7 +71,7 @@ class Krls:
         for _ in range(_ATTEMPTS):
             now = self._clock.now()
             if state.changes >= needed and now < state.stale_at:
-                return await self._kept(tenant, memory, state.version)
+                return await self._kept(tenant, memory, state)
             async with memory.building:
                 state = await self._state(tenant)  # whoever was in here before may have built it
                 if not state.fresh(now):
@@ -87,10 +87,11 @@ class Krls:
             raise NotFound("tenant_unknown", "there is no such tenant")
         return state
 
-    async def _kept(self, tenant: str, memory: _Memory, version: int) -> Krl:
+    async def _kept(self, tenant: str, memory: _Memory, state: krls.KrlState) -> Krl:
         """Return the KRL in the database; its bytes are read once for each version."""
         found = memory.krl
-        if found is None or found.version != version:
+        # The time, too: where a backup was put back, the numbers of forgotten versions are given once more.
+        if found is None or (found.version, found.generated_at) != (state.version, state.generated_at):
             async with self._database.read() as connection:
                 found = memory.krl = _krl(*await krls.built(connection, tenant))
         return found

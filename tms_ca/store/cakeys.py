@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tms_ca.core.facts import KeyStanding
 from tms_ca.core.model import CaKey, KeyPurpose, KeyState
 from tms_ca.core.record import fields_of
+from tms_ca.store.counts import grown
 from tms_ca.store.rows import CA_KEYS
 from tms_ca.store.tables import ca_keys, certificates, forbidden_keys, krls
 
@@ -61,9 +62,12 @@ async def unexpired(connection: AsyncConnection, tenant: str, fingerprint: str, 
 async def forbid(connection: AsyncConnection, fingerprint: str, standing: KeyStanding, tenant: str) -> None:
     """Forbid certificates for a public key; a second time changes nothing."""
     await allow(connection, fingerprint, standing, tenant)
-    # A revoked key comes into the KRL with the change that ends its certificates, in this same transaction.
-    following = select(krls.c.wanted + 1).where(krls.c.tenant == tenant).scalar_subquery()
-    change = following if standing is KeyStanding.REVOKED else None
+    change = None
+    if standing is KeyStanding.REVOKED:
+        counted = (
+            update(krls).where(krls.c.tenant == tenant).values(wanted=grown(krls.c.wanted)).returning(krls.c.wanted)
+        )
+        change = (await connection.execute(counted)).scalar_one_or_none()
     await connection.execute(
         insert(forbidden_keys).values(fingerprint=fingerprint, standing=standing, tenant=tenant, change=change)
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event, update
+from sqlalchemy import Connection, event, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -30,11 +30,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import Event
+from tms_ca.store import again
 from tms_ca.store.chainwriter import ChainWriter
+from tms_ca.store.counts import grown
 from tms_ca.store.postgres import ANSWER_SECONDS, Connector, postgres_url
+from tms_ca.store.standstill import Standstill, StandstillFile
 from tms_ca.store.tables import tenants
 
 BUSY_SECONDS = 5.0  # how long a statement waits for another process's lock before the request is refused
+
+# Pages of the write-ahead log, 64 MB, at which SQLite itself brings them home, within a commit: store.checkpoints does
+# long before.
+MOST_LOG_PAGES = 16_000
 
 # synchronous=FULL: a commit is on the disk when it returns. WAL: readers never wait for the writer.
 PRAGMAS = (
@@ -42,6 +49,7 @@ PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}",
+    f"PRAGMA wal_autocheckpoint={MOST_LOG_PAGES}",
 )
 
 
@@ -138,6 +146,8 @@ class Database:
         self.engine = make_engine(url)
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.write_lock = asyncio.Lock()
+        self.standstill = Standstill(self._keep_still)
+        self._others = StandstillFile(Path(url.database or "").parent / ".standstill.lock") if self.is_sqlite else None
 
     def exclusive(self) -> AbstractAsyncContextManager[object]:
         """Return what a writer holds: the queue for the one writer of SQLite, nothing on PostgreSQL."""
@@ -160,6 +170,8 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
+        if self._others is not None:
+            self._others.close()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -183,17 +195,38 @@ class Database:
                         with self.chain.committing():
                             await connection.commit()
                         self.chain.moved(placed)
+            again.note_commit()
             for act in transaction.after_commit:
                 act()
 
     @asynccontextmanager
     async def change(self, tenant: str) -> AsyncIterator[Transaction]:
         """Yield a transaction that changes `tenant`: its epoch grows first."""
+        await self._pass(tenant)
         async with self.transaction() as transaction:
             await transaction.connection.execute(
-                update(tenants).where(tenants.c.tenant == tenant).values(epoch=tenants.c.epoch + 1)
+                update(tenants).where(tenants.c.tenant == tenant).values(epoch=grown(tenants.c.epoch))
             )
             yield transaction
+
+    async def _pass(self, tenant: str) -> None:
+        if self.standstill:
+            await self.standstill.passed(tenant)
+        elif self._others is not None:
+            await self._others.passed()
+
+    @asynccontextmanager
+    async def _keep_still(self, tenant: str) -> AsyncIterator[None]:
+        if self._others is not None:
+            with self._others.held():
+                async with self.write_lock:
+                    pass  # the changes that were there before are done
+                yield
+            return
+        row = select(tenants.c.epoch).where(tenants.c.tenant == tenant).with_for_update(read=True)
+        async with self._translated(), self._connected() as connection, connection.begin():
+            await connection.execute(row)
+            yield
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
@@ -214,7 +247,7 @@ class Database:
             # A rule of the schema, which the service that knows what it inserted explains; or a bug of ours.
             raise
         except (DBAPIError, PoolTimeoutError, OSError) as error:
-            raise Unavailable(
+            raise again.undone(error) or Unavailable(
                 "database_unavailable",
                 "the database does not answer; nothing was handed out, and nobody knows whether a change was made: "
                 "try again",

@@ -14,6 +14,7 @@ from tms_ca.core.facts import KeyStanding
 from tms_ca.core.model import Host, KeyPurpose, KeyState, Selector
 from tms_ca.core.record import fields_of, record
 from tms_ca.store import rows
+from tms_ca.store.counts import grown
 from tms_ca.store.tables import (
     ca_keys,
     credentials,
@@ -226,7 +227,7 @@ async def selects_any(connection: AsyncConnection, tenant: str, selector: Select
 
 async def count_change(connection: AsyncConnection, tenant: str) -> None:
     """Count a change of what the KRL must list."""
-    await connection.execute(update(krls).where(krls.c.tenant == tenant).values(wanted=krls.c.wanted + 1))
+    await connection.execute(update(krls).where(krls.c.tenant == tenant).values(wanted=grown(krls.c.wanted)))
 
 
 async def unexpired(connection: AsyncConnection, tenant: str, ca_fingerprint: str, now: int) -> int:

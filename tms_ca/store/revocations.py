@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import CertificateRecord, Selector
 from tms_ca.store import pages, rows
+from tms_ca.store.counts import grown
 from tms_ca.store.tables import certificates, clients, hosts, krls, revoked_certificates, tenants, users
 
 MARKED = {Selector.USER: users.c.user, Selector.CLIENT: clients.c.client_id, Selector.HOST: hosts.c.host}
@@ -36,7 +37,7 @@ async def end_certificates(
 ) -> int:
     """Revoke, for good, every certificate of `tenant` that `which` selects and that has not ended; return how many."""
     # The number is taken first: whoever waits for this row reads what it covers only once it is there.
-    counted = update(krls).where(krls.c.tenant == tenant).values(wanted=krls.c.wanted + 1).returning(krls.c.wanted)
+    counted = update(krls).where(krls.c.tenant == tenant).values(wanted=grown(krls.c.wanted)).returning(krls.c.wanted)
     change = (await connection.execute(counted)).scalar_one_or_none()
     if change is None:  # no such tenant, such as the one of operators
         return 0

@@ -14,22 +14,21 @@ from aiohttp import web
 from marshmallow import Schema
 
 from tms_ca.core.access import Action, Role
-from tms_ca.core.errors import Denied, TmsError, Unauthenticated, Unavailable
+from tms_ca.core.errors import Denied, TmsError, Unauthenticated
 from tms_ca.core.model import Caller
 from tms_ca.core.record import record
+from tms_ca.http.attempts import attempts
 from tms_ca.http.context import ADDRESS, CAUSE, CONTEXT, PROBLEM, Context
 from tms_ca.http.problems import status_of
 from tms_ca.http.tms_v1 import answers, callers, reading
 from tms_ca.http.tms_v1.answers import Refused, Said
 from tms_ca.http.tms_v1.callers import Kind
 from tms_ca.http.tms_v1.rates import RATES
-from tms_ca.services.authentication import ChangedMeanwhile
 from tms_ca.services.tenants import FOUNDATION
 from tms_ca.settings_tms_v1 import TmsV1
 
 PREFIX = "/v1/tms/"
 TMS_V1: web.AppKey[TmsV1] = web.AppKey("tms_v1", TmsV1)
-_ATTEMPTS = 5  # as in http.endpoint
 __all__ = [
     "DIFFERS", "OPEN", "PREFIX", "TMS_V1", "A", "Call", "D", "K", "Kind", "P", "Step", "V1Endpoint", "v1",
 ]  # fmt: skip
@@ -136,17 +135,16 @@ class V1Endpoint:
         headers = request.headers
         words = {"client_id": reading.held(headers, reading.CLIENT_ID), **path, **query, **body}
         words["tenant"] = tenant = headers.get(reading.TENANT, "")
-        for _ in range(_ATTEMPTS):
+
+        async def attempt(_number: int) -> Said | web.StreamResponse:
             call = Call(
                 context, request.config_dict[TMS_V1], callers.nobody(request), None, tenant, path, query, body, request
             )  # fmt: skip
-            try:
-                for step in self.order:
-                    call = await self._check(step, call, words)
-                return await self.handler(replace(call, words=words))
-            except ChangedMeanwhile:
-                continue
-        raise Unavailable("changed_meanwhile", "the tenant changed again and again while deciding", retry_after=1)
+            for step in self.order:
+                call = await self._check(step, call, words)
+            return await self.handler(replace(call, words=words))
+
+        return await attempts(attempt, None, tenant)  # some of these change their tenant: no standstill
 
     async def _check(self, step: Step, call: Call, words: Mapping[str, object]) -> Call:
         headers = call.request.headers

@@ -1,0 +1,74 @@
+"""A tenant that is changed without a pause, on every process at once: certificates and logins go on, and so do changes."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import Counter
+
+import pytest
+
+from tests.hot.line import Line, request
+from tests.ssh.conftest import new_key
+from tests.ssh.service import People, Service
+
+TENANT = "/api/v1/tenants/default/"
+CHANGERS, ISSUERS, CHECKERS = 2, 16, 4  # on each process
+EACH = int(os.environ.get("TMS_TEST_ROUNDS", "8"))  # certificates, and logins, of each
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def served(request, tmp_path):
+    """People, and the ports of two services on one database; on SQLite one of them is two workers and a writer."""
+    environment = {}
+    if request.param == "postgres":
+        environment["TMS_CA_DATABASE_URL"] = await request.getfixturevalue("postgres").fresh(template="template0")
+    wanted = request.config.getoption("--db")
+    if wanted not in {"both", "usual", request.param}:
+        pytest.skip(f"--db {wanted}")
+    first = Service(tmp_path / "data", workers=2 if request.param == "sqlite" else 1, environment=environment)
+    await asyncio.to_thread(first.init)
+    second = Service(first.data, environment=environment, operator=first.operator)
+    with contextlib.ExitStack() as stack:
+        for one in (first, second):
+            stack.enter_context(one)
+            await asyncio.to_thread(one.start)
+        people = People(first, "alice")
+        await asyncio.to_thread(people.furnish)
+        await asyncio.to_thread(first.good, "POST", "users", first.operator, {"user": "bob"})
+        yield people, [int(one.url.rpartition(":")[2]) for one in (first, second)], new_key(tmp_path, "id").public
+
+
+async def test_certificates_and_logins_under_one_change_upon_another(served):
+    people, ports, public_key = served
+    issued = await asyncio.to_thread(people.issue, public_key)
+    check = {"account": "alice", "certificate": issued.json["certificate"].strip(), "nonce": "00"}
+    said: Counter[tuple[str, int, str]] = Counter()
+    late: dict[str, float] = {}
+    done = asyncio.Event()
+
+    async def keep(what: str, port: int, bytes_: bytes, times: int) -> None:
+        line = Line(port)
+        while times and not (what == "change" and done.is_set()):
+            times -= 1
+            asked = time.monotonic()
+            answer = await line.ask(bytes_)
+            late[what] = max(late.get(what, 0.0), time.monotonic() - asked)
+            said[what, answer.status, answer.code if answer.status >= 400 else ""] += 1
+        line.close()
+
+    named = request(f"{TENANT}users/bob", {"display_name": "x"}, people.service.operator, method="PATCH")
+    wish = request(f"{TENANT}certificates", people.body(public_key), people.client)
+    login = request(f"{TENANT}hosts/h1/principals", check, people.host)
+    begun = time.monotonic()
+    changing = [asyncio.create_task(keep("change", port, named, 10**9)) for port in ports for _ in range(CHANGERS)]
+    asking = [keep("issue", port, wish, EACH) for port in ports for _ in range(ISSUERS)]
+    asking += [keep("check", port, login, EACH) for port in ports for _ in range(CHECKERS)]
+    await asyncio.gather(*asking)
+    done.set()
+    await asyncio.gather(*changing)
+    took = time.monotonic() - begun
+    changes = said.pop(("change", 200, ""))
+    print(f"{dict(said)}, {changes} changes in {took:.1f} s; at most {late} s for one")
+    assert said == {("issue", 201, ""): 2 * ISSUERS * EACH, ("check", 200, ""): 2 * CHECKERS * EACH}
+    assert changes > 2 * CHANGERS * 5  # they went on all the time

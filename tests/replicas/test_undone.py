@@ -1,0 +1,101 @@
+"""What PostgreSQL undoes because two transactions met is asked again by the service, and done once."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from tests.conftest import running_world
+from tms_ca.core.errors import Unavailable
+from tms_ca.store import again
+from tms_ca.store.chainwriter import ChainWriter
+from tms_ca.store.engine import Database, database_url
+
+CHANGERS, EACH = 6, 3
+
+
+@pytest.fixture
+async def altered(postgres, request, tmp_path, clock):
+    """A service on a database with a setting of its own, and the database's URL."""
+    if request.config.getoption("--db") == "sqlite":
+        pytest.skip("PostgreSQL is not wanted")
+    url = await postgres.fresh()
+    admin = await asyncpg.connect(url)
+    await admin.execute(f'ALTER DATABASE "{await admin.fetchval("SELECT current_database()")}" SET {request.param}')
+    await admin.close()
+    async with running_world(tmp_path / "data", url, clock) as world:
+        await world.furnish()
+        yield world, url
+
+
+async def deadlock(world, url, between=None):
+    """Have a change of alice meet a transaction that locks the same two rows the other way round; return its answer."""
+    other = await asyncpg.connect(url)
+    await other.execute("SET deadlock_timeout = '10s'; BEGIN")  # so that the server's choice is the service
+    await other.execute("UPDATE users SET display_name = 'other' WHERE \"user\" = 'alice'")
+    changing = asyncio.create_task(world.call("PATCH", "users/alice", auth=world.operator, json={"display_name": "x"}))
+    async with asyncio.timeout(10):
+        while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.005)
+    await other.execute("UPDATE tenants SET display_name = 'other' WHERE tenant = 'default'")
+    await other.execute("COMMIT")
+    await other.close()
+    return await changing
+
+
+@pytest.mark.parametrize("altered", ["deadlock_timeout = '50ms'"], indirect=True)
+async def test_a_change_that_a_deadlock_undid_is_made_anew(altered):
+    world, url = altered
+    admin = await asyncpg.connect(url)
+    before = await admin.fetchval("SELECT count(*) FROM audit_events WHERE action LIKE 'users.%'")
+    said = await deadlock(world, url)
+    assert (said.status, said.json["display_name"]) == (200, "x"), said.body
+    events = await admin.fetchval("SELECT count(*) FROM audit_events WHERE action LIKE 'users.%'") - before
+    await admin.close()
+    assert events == 1, "it was done once"
+
+
+@pytest.mark.parametrize("altered", ["default_transaction_isolation = 'serializable'"], indirect=True)
+async def test_changes_at_once_all_succeed_on_a_server_that_is_serializable(altered):
+    world, _ = altered
+
+    async def rename(number):
+        for each in range(EACH):
+            wish = {"display_name": f"{number}-{each}"}
+            said = await world.call("PATCH", "users/alice", auth=world.operator, json=wish)
+            assert said.status == 200, said.body
+            assert (await world.issue()).status == 201
+
+    await asyncio.gather(*(rename(number) for number in range(CHANGERS)))
+
+
+async def crossed(database, url):
+    """Make a change whose rows another transaction locks the other way round."""
+    other = await asyncpg.connect(url)
+    await other.execute("SET deadlock_timeout = '10s'; BEGIN")
+    await other.execute("UPDATE users SET display_name = 'other' WHERE \"user\" = 'alice'")
+    crossing = None
+    try:
+        async with database.change("default") as transaction:
+            crossing = asyncio.create_task(other.execute("UPDATE tenants SET display_name = 'other'"))
+            await asyncio.sleep(0.02)
+            await transaction.connection.exec_driver_sql("UPDATE users SET display_name = 'x' WHERE \"user\" = 'alice'")
+    finally:
+        await crossing
+        await other.close()
+
+
+@pytest.mark.parametrize("altered", ["deadlock_timeout = '50ms'"], indirect=True)
+async def test_only_what_has_committed_nothing_is_begun_anew(altered):
+    _, url = altered
+    database = Database(database_url(url), ChainWriter(b"k" * 32, 1))
+    again.begin()
+    with pytest.raises(again.Undone):
+        await crossed(database, url)
+    again.begin()
+    async with database.transaction():
+        pass
+    with pytest.raises(Unavailable) as said:
+        await crossed(database, url)
+    assert type(said.value) is Unavailable
+    await database.close()

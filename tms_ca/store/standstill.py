@@ -1,0 +1,134 @@
+"""Room for decisions in a tenant that changes without a pause.
+
+A decision is void once its tenant has changed, so that under one change upon another hardly any would be made. Whoever
+was disturbed too often asks for a standstill: changes of the tenant that come later wait, those who asked decide and
+commit together. It is short, and no change waits for more than one. Nothing rests on it: the epoch is compared as
+ever, and a standstill that ends too soon costs one more try.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+from tms_ca.core.errors import TmsError
+
+MOST_SECONDS = 0.5  # of a standstill; a few milliseconds are the rule
+_LOOK_SECONDS = 0.005  # between two looks at other processes' standstill
+
+Lock = Callable[[str], AbstractAsyncContextManager[object]]  # while it is held, no process changes this tenant
+
+
+class _Held:
+    """One standstill of one tenant in this process."""
+
+    __slots__ = ("begun", "inside", "keeper", "left", "over")
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.begun, self.left, self.over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.keeper: asyncio.Task[None] | None = None
+
+
+class Standstill:
+    """The standstills of one process; `lock` makes those of the other processes wait."""
+
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
+        self._held: dict[str, _Held] = {}
+
+    @asynccontextmanager
+    async def hold(self, tenant: str) -> AsyncIterator[None]:
+        """Keep changes of `tenant` away while in here. Whoever is in here must not change it."""
+        held = self._held.get(tenant)
+        if held is None:
+            held = self._held[tenant] = _Held()
+            held.keeper = asyncio.create_task(self._keep(tenant, held))
+        held.inside += 1
+        try:
+            await held.begun.wait()
+            yield
+        finally:
+            held.inside -= 1
+            if not held.inside:
+                self._end(tenant, held)
+
+    def __bool__(self) -> bool:
+        """Tell whether there is one, of any tenant."""
+        return bool(self._held)
+
+    async def passed(self, tenant: str) -> None:
+        """Return when the standstill of `tenant` in this process that is on now, if any, is over."""
+        held = self._held.get(tenant)
+        if held is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2 * MOST_SECONDS):
+                    await held.over.wait()
+
+    async def _keep(self, tenant: str, held: _Held) -> None:
+        try:
+            async with self._lock(tenant):
+                held.begun.set()
+                try:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(MOST_SECONDS):
+                            await held.left.wait()
+                finally:
+                    self._end(tenant, held)  # who comes from here on is not in it any more
+        except TmsError:
+            pass  # whoever waits in `hold` asks the same database, and hears of it there
+        finally:
+            self._end(tenant, held)
+            held.begun.set()
+
+    def _end(self, tenant: str, held: _Held) -> None:
+        if self._held.get(tenant) is held:
+            del self._held[tenant]
+        held.left.set()
+        held.over.set()
+
+
+class StandstillFile:
+    """What processes that share a file of SQLite tell each other: a lock on a file beside it, which ends with them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._looker: int | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let the changes of other processes wait that begin from now on."""
+        mine = self._open()
+        try:
+            with suppress(BlockingIOError):  # somebody is just looking: then one change may come in between
+                fcntl.flock(mine, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(mine)
+
+    async def passed(self) -> None:
+        """Return when nobody holds it, or after a second: who holds it may have been stopped."""
+        until = asyncio.get_running_loop().time() + 2 * MOST_SECONDS
+        while self._is_held() and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - another process's
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._looker is not None:
+            os.close(self._looker)
+            self._looker = None
+
+    def _is_held(self) -> bool:
+        if self._looker is None:
+            self._looker = self._open()
+        try:
+            fcntl.flock(self._looker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self._looker, fcntl.LOCK_UN)
+        return False
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
