@@ -128,13 +128,13 @@ ReservedNow = tuple[int, ReservationFacts | None]  # the tenant's epoch, the res
 
 
 def _standing_now(row: Sequence[Any] | None) -> StandingNow | None:
-    return None if row is None else (row[2], None if row[3] is None else KeyStanding(row[3]))
+    return None if row is None else (row[0], None if row[1] is None else KeyStanding(row[1]))
 
 
 def _issued_now(row: Sequence[Any] | None) -> IssuedNow | None:
     if row is None:
         return None
-    return row[2], None if row[3] is None else KeyStanding(row[3]), _issued_facts(row[4:])
+    return row[0], None if row[1] is None else KeyStanding(row[1]), _issued_facts(row[2:])
 
 
 def login_facts(row: Sequence[Any]) -> LoginFacts:

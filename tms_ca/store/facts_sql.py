@@ -285,13 +285,13 @@ def _wanted() -> Any:
 
 
 def standing_one() -> Select[Any]:
-    """Return (fingerprint, tenant, epoch, standing of the key)."""
+    """Return (epoch, standing of the key)."""
     key, tenant = (bindparam(name, type_=Text()) for name in _KEY_AND_TENANT)
-    return select(key, tenants.c.tenant, tenants.c.epoch, _standing_of(key, tenant)).where(tenants.c.tenant == tenant)
+    return select(tenants.c.epoch, _standing_of(key, tenant)).where(tenants.c.tenant == tenant)
 
 
 def standing_many() -> Select[Any]:
-    """Return the rows of `standing_one` for arrays of keys and tenants."""
+    """Return the rows of `standing_one` for arrays of keys and tenants, each behind its own."""
     wanted = _wanted()
     return select(
         wanted.c.wanted_key, tenants.c.tenant, tenants.c.epoch, _standing_of(wanted.c.wanted_key, tenants.c.tenant)
@@ -299,25 +299,26 @@ def standing_many() -> Select[Any]:
 
 
 def issued_one() -> Select[Any]:
-    """Return (serial, tenant, epoch, standing of the key, what is known of the certificate)."""
+    """Return (epoch, standing of the key, what is known of the certificate)."""
     serial, tenant = bindparam("wanted_key", type_=BigInteger()), bindparam("wanted_tenant", type_=Text())
     return _issued().where(certificates.c.serial == serial, certificates.c.tenant == tenant)
 
 
 def issued_many() -> Select[Any]:
-    """Return the rows of `issued_one` for an array of serials; the array of tenants is for the caller to compare."""
+    """Return the rows of `issued_one` for an array of serials, each behind its serial and its tenant.
+
+    The array of tenants is for the caller to compare.
+    """
     serials = bindparam("wanted_key", type_=ARRAY(BigInteger))
-    return _issued().where(
+    return _issued(certificates.c.serial, certificates.c.tenant).where(
         certificates.c.serial == func.any(serials),
         certificates.c.tenant == func.any(bindparam("wanted_tenant", type_=ARRAY(Text))),
     )
 
 
-def _issued() -> Select[Any]:
+def _issued(*first: Any) -> Select[Any]:
     c = certificates.c
-    return select(
-        c.serial, c.tenant, tenants.c.epoch, _standing_of(c.public_key_fingerprint, c.tenant), *_ISSUED
-    ).select_from(
+    return select(*first, tenants.c.epoch, _standing_of(c.public_key_fingerprint, c.tenant), *_ISSUED).select_from(
         certificates.join(tenants, tenants.c.tenant == c.tenant).outerjoin(
             revoked_certificates, revoked_certificates.c.serial == c.serial
         )
