@@ -5,13 +5,14 @@ A point off its curve, or of small order, is a key for which others can make sig
 
 from dataclasses import dataclass
 
-from gmpy2 import jacobi
+from gmpy2 import jacobi, mpz
 
-_P = 2**255 - 19  # RFC 8032 section 5.1
+_P = mpz(2**255 - 19)  # RFC 8032 section 5.1
 _D = -121665 * pow(121666, -1, _P) % _P
 
 # The y of every point whose order divides 8: for these keys anyone can make a signature that verifies.
 _Y8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+_BELOW_TOP_BIT = (1 << 255) - 1
 _SMALL_ORDER = frozenset({0, 1, _P - 1, _Y8, _P - _Y8})
 
 
@@ -19,7 +20,7 @@ def ed25519_fault(point: bytes) -> str | None:
     """Say what is wrong with an Ed25519 public key (RFC 8032 section 5.1.3), or return None where nothing is."""
     if len(point) != 32:
         return f"an Ed25519 point has 32 bytes, not {len(point)}"
-    y = int.from_bytes(point, "little") & (1 << 255) - 1  # the top bit is the sign of x
+    y = mpz(int.from_bytes(point, "little") & _BELOW_TOP_BIT)  # the top bit is the sign of x
     if y >= _P:
         return "the Ed25519 point is not in its canonical form"
     if y in _SMALL_ORDER:

@@ -62,9 +62,11 @@ def decode_base64(text: str) -> bytes | None:
         blob = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         return None
+    if len(text) != (len(blob) + 2) // 3 * 4:
+        return None
     # Nothing but letters and padding in its place was taken, so only the bits beyond the last byte are still free.
-    tail = blob[len(blob) - (len(blob) % 3 or 3) :] if blob else b""
-    return blob if text.endswith(encode_base64(tail)) and len(text) == (len(blob) + 2) // 3 * 4 else None
+    over = len(blob) % 3
+    return blob if not over or text.endswith(encode_base64(blob[-over:])) else None
 
 
 def unverified_public_key(blob: bytes) -> PublicKey:
