@@ -89,14 +89,6 @@ SHUTDOWN_SECONDS = 8.0
 CLOSING = web.AppKey("closing", asyncio.Event)  # once set, every answer is the last on its connection
 
 
-def public_url(settings: Settings) -> str:
-    """Return how users and hosts reach the service."""
-    listen = settings.listen
-    host = f"[{listen.host}]" if ":" in listen.host else listen.host
-    scheme = "http" if listen.tls_certificate is None else "https"
-    return listen.public_url or f"{scheme}://{host}:{listen.port}"
-
-
 @asynccontextmanager
 async def open_context(
     settings: Settings, clock: Clock | None = None, writer: Path | None = None, tracing: Tracing | None = None
@@ -177,7 +169,7 @@ def _services(
     return Context(
         clock=clock,
         limits=limits,
-        public_url=public_url(settings),
+        public_url=settings.listen.address,
         vault=vault,
         commits=commits,
         standstill=database.standstill,

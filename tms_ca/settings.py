@@ -44,6 +44,13 @@ class Listen:
     allowed_hosts: tuple[str, ...] = ()  # empty: whatever name a request uses
     plain_http_on_any_address: bool = False
 
+    @property
+    def address(self) -> str:
+        """How users and hosts reach the service."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        scheme = "http" if self.tls_certificate is None else "https"
+        return self.public_url or f"{scheme}://{host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

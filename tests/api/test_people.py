@@ -6,7 +6,7 @@ import pyotp
 import pytest
 
 from tests.world import PASSWORD
-from tms_ca.services.people import FREE_FAILURES, LOCKED_FAILURES, wait_after
+from tms_ca.services.people import _HASHER, _NOBODYS_HASH, FREE_FAILURES, LOCKED_FAILURES, wait_after
 
 
 async def _verify(world, code):
@@ -136,3 +136,8 @@ async def test_a_credential_needs_its_own_name(world):
         assert (await world.call("GET", "clients/portal", auth=basic(name, secret))).status == 401
     assert (await world.call("GET", "clients/portal", auth=basic("portal", secret[:-1]))).status == 401
     assert (await world.call("GET", "clients/portal", auth=basic("portal", secret + "x"))).status == 401
+
+
+def test_nobodys_password_costs_what_everybodys_costs():
+    assert not _HASHER.check_needs_rehash(_NOBODYS_HASH)
+    assert _HASHER.check_needs_rehash(_NOBODYS_HASH.replace("t=2", "t=1"))

@@ -63,7 +63,20 @@ def test_the_revisions_are_those_that_alembic_finds():
     assert migrate._revisions() == {script.revision for script in scripts.walk_revisions()}
 
 
-def test_a_start_imports_no_alembic():
-    code = "import sys, tms_ca.cli.main; print([name for name in sys.modules if name.startswith(('alembic', 'yaml'))])"
+def imports(code: str) -> set[str]:
+    code += "; import sys; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    return set(done.stdout.split())
+
+
+def test_a_start_imports_no_alembic():
+    found = imports("import tms_ca.cli.main as main; main.parser(); import tms_ca.serving.worker")
+    assert {"aiohttp", "jinja2", "schemas"} <= found
+    assert not {"alembic", "yaml"} & found
+
+
+def test_the_supervisor_and_the_writer_import_no_web_server():
+    code = (
+        "import tms_ca.cli.main as main; main.parser('serve'); import tms_ca.serving.supervisor, tms_ca.serving.writer"
+    )
+    assert not {"aiohttp", "jinja2", "schemas", "alembic"} & imports(code)

@@ -9,8 +9,9 @@ from typing import Any
 
 from schemas.base import rfc3339, valid_serial
 from tms_ca.app import open_context
-from tms_ca.cli import frame, show
+from tms_ca.cli import show
 from tms_ca.cli.init import FIRST_TENANT
+from tms_ca.cli.usage import Help
 from tms_ca.core.certificate_lint import MAX_CERTIFICATE_BYTES
 from tms_ca.core.errors import Malformed
 from tms_ca.core.explain import GOOD
@@ -42,7 +43,7 @@ def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser(
         "explain-login", help="say whether a login would be let in now, and which rule refuses", description=_ABOUT,
-        epilog=_EXAMPLES, formatter_class=frame.Help,
+        epilog=_EXAMPLES, formatter_class=Help,
     )  # fmt: skip
     command.add_argument("host", metavar="HOST", help="the host, as it is registered")
     command.add_argument("account", metavar="ACCOUNT", help="the account on it")

@@ -19,6 +19,7 @@ from tms_ca.app import open_context
 from tms_ca.cli import show
 from tms_ca.cli.init import FIRST_TENANT, local_operator
 from tms_ca.cli.inputs import FIELD, NOTHING, Argument
+from tms_ca.cli.usage import Help
 from tms_ca.core.access import Action
 from tms_ca.core.errors import NotFound
 from tms_ca.core.model import ALL_TENANTS
@@ -39,13 +40,6 @@ Offline = Callable[[Path, Mapping[str, Any]], Any]  # a deed that needs no open 
 def succeeded(_: Any) -> int:
     """Return the exit code of a verb that either works or raises."""
     return 0
-
-
-class Help(argparse.RawDescriptionHelpFormatter):
-    """Help with room for long names, and with examples as they are written."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34, width=110)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

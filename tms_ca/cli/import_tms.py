@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tms_ca.app import open_context
-from tms_ca.cli import frame, show
+from tms_ca.cli import show
 from tms_ca.cli.init import local_operator
 from tms_ca.cli.inputs import UsageError
+from tms_ca.cli.usage import Help
 from tms_ca.services.import_report import Came, ImportReport
 from tms_ca.settings import load_settings
 from tms_ca.store import migrate
@@ -46,7 +47,7 @@ def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser(
         "import-tms", help="bring what an existing TMS server has into this service", description=_ABOUT,
-        epilog=_EXAMPLES, formatter_class=frame.Help,
+        epilog=_EXAMPLES, formatter_class=Help,
     )  # fmt: skip
     command.add_argument(
         "--from", dest="source", required=True, metavar="URL",

@@ -5,28 +5,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tms_ca import __version__
-from tms_ca.cli import (
-    directory,
-    explain,
-    frame,
-    import_tms,
-    init,
-    logins,
-    plainkeys,
-    reservations,
-    serve,
-    tidy,
-    trust,
-    upkeep,
-)
+from tms_ca.cli import serve
+from tms_ca.cli.usage import Help
 from tms_ca.core.errors import TmsError
 from tms_ca.settings import SettingsError
 
 USAGE_ERROR = 2
 FAILED = 1
 UNAVAILABLE = 75  # EX_TEMPFAIL of sysexits.h: try again
+_LIGHT = ("serve", "--version")  # need no other command; each process of the service starts here
 
 _EXAMPLES = """\
 examples:
@@ -36,26 +26,45 @@ examples:
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of every command."""
+def parser(first: str = "") -> argparse.ArgumentParser:
+    """Return the parser of every command, or of what a command line needs that begins with the word `first`."""
     top = argparse.ArgumentParser(
         prog="tms-ca",
         description="SSH certificate authority and trust manager",
         epilog=_EXAMPLES,
-        formatter_class=frame.Help,
+        formatter_class=Help,
     )
     top.add_argument("--version", action="version", version=f"tms-ca {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    init.add(commands)
-    serve.add(commands)
-    tidy.add(commands)
-    explain.add(commands)
-    import_tms.add(commands)
+    if first in _LIGHT:
+        serve.add(commands)
+    else:
+        _add_all(commands)
     for own in commands.choices.values():
         own.set_defaults(data=None)  # then TMS_CA_DATA says where
-    for noun in (*directory.NOUNS, *trust.NOUNS, *logins.NOUNS, *plainkeys.NOUNS, *reservations.NOUNS, *upkeep.NOUNS):
-        frame.add(commands, noun)
     return top
+
+
+def _add_all(commands: Any) -> None:
+    from tms_ca.cli import (
+        directory,
+        explain,
+        frame,
+        import_tms,
+        init,
+        logins,
+        plainkeys,
+        reservations,
+        tidy,
+        trust,
+        upkeep,
+    )
+
+    for one in (init, serve, tidy, explain, import_tms):
+        one.add(commands)
+    for nouns in (directory, trust, logins, plainkeys, reservations, upkeep):
+        for noun in nouns.NOUNS:
+            frame.add(commands, noun)
 
 
 def _data_directory(given: Path | None) -> Path:
@@ -64,7 +73,8 @@ def _data_directory(given: Path | None) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = parser(*words[:1]).parse_args(words)
     arguments.data = _data_directory(arguments.data)
     try:
         code: int = arguments.run(arguments)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tms_ca.app import open_context
-from tms_ca.cli import frame, show
+from tms_ca.cli import show
 from tms_ca.cli.init import local_operator
+from tms_ca.cli.usage import Help
 from tms_ca.core.errors import Conflict
 from tms_ca.services.upkeep import Report
 from tms_ca.settings import load_settings
@@ -31,7 +32,7 @@ def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser(
         "upkeep", help="delete what ended long ago; --dry-run only says what that would be", description=_ABOUT,
-        epilog=_EXAMPLES, formatter_class=frame.Help,
+        epilog=_EXAMPLES, formatter_class=Help,
     )  # fmt: skip
     command.add_argument("--data", type=Path, default=Path("tms-ca-data"), help="the data directory")
     command.add_argument("--dry-run", action="store_true", help="count, and delete nothing")

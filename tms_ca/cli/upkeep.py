@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
-from tms_ca.app import public_url
 from tms_ca.cli import files
 from tms_ca.cli.frame import Noun, Verb, deed
 from tms_ca.cli.inputs import UsageError, option, positional
@@ -125,7 +124,7 @@ def _effective(settings: Settings, database: str) -> dict[str, Any]:
         "master_key": str(settings.master_key),
         "listen.host": listen.host,
         "listen.port": listen.port,
-        "listen.public_url": public_url(settings),
+        "listen.public_url": settings.listen.address,
         "listen.tls_certificate": listen.tls_certificate and str(listen.tls_certificate),
         "listen.tls_key": listen.tls_key and str(listen.tls_key),
         "listen.trusted_proxies": [str(network) for network in listen.trusted_proxies],

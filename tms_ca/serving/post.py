@@ -27,6 +27,7 @@ class Order(StrEnum):
     RETIRE = "r"  # others have taken over: finish
 
 
+RETIRED_END_SECONDS = 25.0  # after RETIRE, whatever hangs
 READY = b"+"  # from a process: it answers
 BEAT = b"."  # from a process: it is alive
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from tms_ca.observe import Log
 from tms_ca.serving.generation import Generation, StartFailed
 from tms_ca.serving.notify import READY, STOPPING, notify, reloading
-from tms_ca.serving.post import Order
-from tms_ca.serving.worker import RETIRED_END_SECONDS, tls_context
+from tms_ca.serving.post import RETIRED_END_SECONDS, Order
+from tms_ca.serving.tls import tls_context
 from tms_ca.settings import Settings
 from tms_ca.store import migrate
 from tms_ca.store.engine import database_url

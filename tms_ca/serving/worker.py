@@ -10,7 +10,6 @@ import gc
 import os
 import signal
 import socket
-import ssl
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -20,15 +19,16 @@ from typing import Any
 
 from aiohttp import web
 
-from tms_ca.app import CLOSING, build_app, open_context, public_url
+from tms_ca.app import CLOSING, build_app, open_context
 from tms_ca.http.runner import Runner
 from tms_ca.observe import Log
 from tms_ca.services.readiness import Readiness
 from tms_ca.serving.acceptor import Acceptor
 from tms_ca.serving.notify import READY as MANAGER_READY
 from tms_ca.serving.notify import STOPPING, notify, reloading
-from tms_ca.serving.post import BEAT, READY, Leash, Order, Post, Role
+from tms_ca.serving.post import BEAT, READY, RETIRED_END_SECONDS, Leash, Order, Post, Role
 from tms_ca.serving.shares import Shares
+from tms_ca.serving.tls import tls_context
 from tms_ca.settings import Settings
 from tms_ca.tracing import open_tracing
 
@@ -38,7 +38,6 @@ BEAT_SECONDS = 1.0
 RECENT_SECONDS = 3.0  # where nobody is connected, and nobody has come for so long, the end need not wait
 FINISH_SECONDS = 4.0  # for what is in flight once nothing new is taken; aiohttp may take it twice
 END_SECONDS = 9.0  # whatever hangs: bar none, the process is gone by then
-RETIRED_END_SECONDS = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +66,6 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
     else:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main)
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return what TLS is spoken with, None for plain HTTP.
-
-    Raises:
-        OSError: certificate or key cannot be loaded
-
-    """
-    listen = settings.listen
-    if listen.tls_certificate is None or listen.tls_key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(listen.tls_certificate, listen.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise OSError(f"cannot load {listen.tls_certificate} with {listen.tls_key}: {error}") from error
-    return context
 
 
 class Worker:
@@ -149,7 +129,7 @@ class Worker:
                 self._log.flush()
 
     def _say_ready(self, leash: Leash | None) -> None:
-        address = public_url(self._settings)
+        address = self._settings.listen.address
         if self._announce:
             print(f"tms-ca answers on {address}", flush=True)  # noqa: T201 - the command's one line of output
         if leash is None:
