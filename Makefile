@@ -13,7 +13,7 @@ help:
 	@echo "make demo    watch the main job: a certificate opens a session on a real sshd, a revocation closes the door"
 	@echo "make test    set up everything and run every test      (make test ARGS='-k krl' runs some)"
 	@echo "make test-all every test on both databases, 200 logins in a row: longer than make test"
-	@echo "make restarts workers are restarted again and again for a minute, under load"
+	@echo "make restarts workers, and replicas behind a proxy, are restarted again and again for a minute, under load"
 	@echo "make scale   the tests of scale with a million certificates in the database"
 	@echo "make bench   speed against its targets, half an hour   (QUICK=1: minutes; writes bench.json, docs/performance.md)"
 	@echo "make storms  slow clients, idle ones and far too many: what each does to the service"
@@ -56,7 +56,8 @@ format: setup
 	$(VENV)/bin/ruff format .
 
 restarts: setup
-	@TMS_CA_RESTART_SECONDS=60 $(PY) -m pytest -s tests/serve/test_restart.py -k E_08
+	@sh deploy/debian-packages.sh test
+	@TMS_CA_RESTART_SECONDS=60 $(PY) -m pytest -s tests/serve/test_restart.py tests/serve/test_proxy.py -k E_08
 
 bench: setup
 	@sh deploy/debian-packages.sh bench

@@ -7,7 +7,7 @@ for group in "$@"; do
         base)  want="$want openssh-client" ;;
         venv)  want="$want python3-venv" ;;
         sshd)  want="$want openssh-client openssh-server" ;;
-        test)  want="$want postgresql openssl strace wrk faketime" ;;
+        test)  want="$want postgresql openssl strace wrk faketime nginx-light haproxy" ;;
         watch) want="$want prometheus" ;;
         storms) want="$want slowhttptest" ;;
         packages) want="$want rpm" ;;

@@ -5,14 +5,13 @@ It prints one line for each and ends with 1 where one is missed. The load shares
 
 import os
 import resource
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.load import slowhttptest
 from tests.load.slow import ask as ask_once
 from tests.load.storm import Ask, Probe, asks, press, recovery
 from tests.load.test_idle import MIB, gather, resident
@@ -23,29 +22,34 @@ IDLE = 10_000
 Verdict = tuple[bool, str]
 
 
-def slow(service: Service, _: Path) -> Verdict:
-    """Run slowhttptest with 2,000 clients that never end their heads, and ask meanwhile."""
-    if shutil.which("slowhttptest") is None:
-        return False, "slowhttptest is missing: sh deploy/debian-packages.sh storms"
-    command = ["slowhttptest", "-c", "2000", "-H", "-i", "5", "-r", "500", "-u", service.url + "/healthz", "-x", "24",
-               "-p", "3", "-l", "60"]  # fmt: skip
-    port = int(service.url.rpartition(":")[2])
-    took: list[float] = []
-    with tempfile.TemporaryFile("w+") as output:
-        running = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True)
-        while running.poll() is None:
-            took.append(ask_once(port))
-            time.sleep(0.05)
-        output.seek(0)
-        text = output.read()
-    closed = max((int(line.split()[-1]) for line in text.splitlines() if line.startswith("closed:")), default=0)
-    available = "service available:   NO" not in text and "NO" not in text.rpartition("service available:")[2][:20]
-    p99 = sorted(took)[int(len(took) * 0.99)]
-    good = closed >= 1990 and available and p99 <= 0.2
-    return (
-        good,
-        f"{closed} of 2000 closed, available to others: {available}, p99 of {len(took)} others {p99 * 1000:.0f} ms",
+def _slow(kind: str, service: Service, directory: Path) -> Verdict:
+    found = slowhttptest.run(service, kind, directory)
+    closed = found.all_closed or kind == "reads"
+    good = closed and found.left <= 10 and found.available and found.p99_seconds <= 0.2
+    return good, (
+        f"{'all' if found.all_closed else found.closed} of {slowhttptest.CLIENTS} saw their end, {found.left} connections "
+        f"left, available to others: {found.available}, p99 of {found.others} others {found.p99_seconds * 1000:.0f} ms"
     )
+
+
+def heads(service: Service, directory: Path) -> Verdict:
+    """Run slowhttptest with 2,000 clients that never end their heads."""
+    return _slow("heads", service, directory)
+
+
+def bodies(service: Service, directory: Path) -> Verdict:
+    """... that never end their bodies."""
+    return _slow("bodies", service, directory)
+
+
+def reads(service: Service, directory: Path) -> Verdict:
+    """... that hardly read their answers."""
+    return _slow("reads", service, directory)
+
+
+def ranges(service: Service, directory: Path) -> Verdict:
+    """... that ask for a thousand ranges at once."""
+    return _slow("ranges", service, directory)
 
 
 def idle(service: Service, _: Path) -> Verdict:
@@ -103,7 +107,7 @@ def logins(service: Service, directory: Path) -> Verdict:
     return _storm(asks(service, directory)[1], directory)
 
 
-STORMS: tuple[Callable[[Service, Path], Verdict], ...] = (slow, idle, issuing, logins)
+STORMS: tuple[Callable[[Service, Path], Verdict], ...] = (heads, bodies, reads, ranges, idle, issuing, logins)
 
 
 def main(wanted: list[str]) -> int:

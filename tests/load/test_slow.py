@@ -1,6 +1,8 @@
 """Who is slow is told so and loses the connection; nobody else notices."""
 
 import asyncio
+import select
+import socket
 import statistics
 import time
 
@@ -8,8 +10,10 @@ import pytest
 
 from tests.load.slow import Slow, ask
 from tests.load.wire import parse
-from tms_ca.http import guard
+from tms_ca.http import guard, unsent
 
+LONG = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = LONG[:-2] + b"Connection: close\r\n\r\n"
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /api/v1/tenants/default/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
@@ -101,3 +105,39 @@ async def test_H_03_a_slow_head_after_a_pause_ends_a_kept_connection(served, imp
     said = parse(await asyncio.wait_for(reader.read(), 10))
     writer.close()
     assert (said.status, said.code) == (408, "too_slow")
+
+
+@pytest.mark.parametrize("answers", [2, 40])  # the system takes two of these at once; of forty most wait in the service
+async def test_H_03_who_does_not_take_the_answers_loses_the_connection(served, monkeypatch, answers):
+    monkeypatch.setattr(unsent, "WINDOW_SECONDS", 1.0)
+    line = _narrow(served.base.port)
+    await asyncio.get_running_loop().sock_sendall(line, LONG * answers)
+    reset = select.poll()
+    reset.register(line, 0)  # errors alone: nothing is read
+    async with asyncio.timeout(10):
+        while not reset.poll(0):
+            await asyncio.sleep(0.1)
+    line.close()
+
+
+@pytest.mark.parametrize("answers", [2, 40])
+async def test_H_03_who_takes_them_slowly_keeps_it(served, monkeypatch, answers):
+    """The twin: the same answers, of which 10 KiB a second are read at first."""
+    monkeypatch.setattr(unsent, "WINDOW_SECONDS", 1.0)
+    line, loop = _narrow(served.base.port), asyncio.get_running_loop()
+    await loop.sock_sendall(line, LONG * (answers - 1) + LAST)
+    found, begun = 0, time.monotonic()
+    while piece := await loop.sock_recv(line, 65536 if time.monotonic() - begun > 3 else 2048):
+        found += len(piece)
+        if time.monotonic() - begun < 3:
+            await asyncio.sleep(0.2)
+    line.close()
+    assert found > answers * 200_000
+
+
+def _narrow(port: int) -> socket.socket:
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    line.connect(("127.0.0.1", port))
+    line.setblocking(False)
+    return line

@@ -19,6 +19,7 @@ from aiohttp.streams import StreamReader
 
 from tms_ca.http.admission import Admission
 from tms_ca.http.refusals import Refusals, overloaded
+from tms_ca.http.unsent import Unsent, left
 
 TICK_SECONDS = 0.05
 SWEEP_TICKS = 20
@@ -42,6 +43,8 @@ TRIM_CONNECTIONS = 1000  # what so many leave behind is worth giving back
 
 class Connection(Protocol):
     """What the guard does with a connection."""
+
+    transport: asyncio.Transport | None
 
     def idle_since(self) -> float | None:
         """Return since when nothing has been asked, None while something is."""
@@ -106,6 +109,7 @@ class Guard:
         self.most = most_connections(connections)
         self.open = 0
         self.watched: dict[Connection, Watch] = {}
+        self.unsent: dict[Connection, Unsent] = {}
         self.awake: dict[Connection, None] = {}
         self.dozing: dict[Connection, float] = {}  # and since when; the first is the one that dozes longest
         self.turned_away: dict[asyncio.Transport, float] = {}
@@ -150,6 +154,11 @@ class Guard:
             idlest = ((idle, id(c), c) for c in self._connections if (idle := c.idle_since()) is not None)
             self._victims = [connection for _, _, connection in reversed(heapq.nsmallest(MOST_VICTIMS, idlest))]
 
+    def look_whether_taken(self, connection: Connection, now: float) -> None:
+        """Watch the last answer on `connection` for as long as the other side has not taken all of it."""
+        if connection.transport is not None and left(connection.transport):
+            self.unsent[connection] = Unsent(connection.transport, now)
+
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         self.admission.tick()
@@ -170,9 +179,15 @@ class Guard:
         for connection, watch in list(self.watched.items()):
             if watch.late(now):
                 self._end_late(connection, watch)
+        for connection, unsent in list(self.unsent.items()):
+            if unsent.late(now):
+                self.refusals.note("too_slow", str((unsent.transport.get_extra_info("peername") or ("",))[0]))
+                unsent.cut_off()
+            elif not unsent.left:
+                del self.unsent[connection]
         for transport, until in list(self.turned_away.items()):
             if now > until:
-                transport.close()
+                transport.abort()
         for connection, since in list(self.dozing.items()):
             if now - since < IDLE_SECONDS:
                 break
@@ -190,6 +205,7 @@ class Guard:
                 del self.awake[connection]
                 self.dozing[connection] = now
                 connection.doze()
+                self.look_whether_taken(connection, now)
 
     def _end_late(self, connection: Connection, watch: Watch) -> None:
         if watch.payload is None:

@@ -55,8 +55,19 @@ class Connection(AtOnce):
             self._queued = 0
         guard.awake.pop(self, None)
         guard.dozing.pop(self, None)
+        guard.unsent.pop(self, None)
         self._unwatch()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Have it looked at whether what waits here is taken."""
+        super().pause_writing()
+        self._guard.look_whether_taken(self, _now())
+
+    def resume_writing(self) -> None:
+        """Look no more: it is taken."""
+        super().resume_writing()
+        self._guard.unsent.pop(self, None)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes: shed, answer at once, or leave to the task."""
@@ -239,6 +250,7 @@ class Connection(AtOnce):
 
     def _wake(self) -> None:
         self._guard.dozing.pop(self, None)
+        self._guard.unsent.pop(self, None)
         self._guard.awake[self] = None
         self._task_handler = self._loop.create_task(self.start())
 
