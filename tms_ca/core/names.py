@@ -129,9 +129,9 @@ def valid_key_application(text: str) -> bool:
 
 def matches(pattern: str, name: str) -> bool:
     """Tell whether `name` is one that `pattern` stands for: `*` is any run of characters, nothing else is special."""
-    first, *rest = pattern.split("*")
-    if not rest:
+    if "*" not in pattern:
         return pattern == name
+    first, *rest = pattern.split("*")
     *middle, last = rest
     at, end = len(first), len(name) - len(last)
     if at > end or not name.startswith(first) or not name.endswith(last):

@@ -6,6 +6,7 @@ and no active CA key are all refusals, never an absent restriction.
 """
 
 from ipaddress import ip_network
+from operator import itemgetter
 
 from tms_ca.core.facts import (
     HARD_MAX_SECONDS,
@@ -35,6 +36,8 @@ from tms_ca.core.names import RESERVED_ACCOUNTS, matches, valid_principal
 from tms_ca.core.record import record
 from tms_ca.core.restrictions import options_line
 
+_END = itemgetter(0)  # of a pair of an end and what sets it
+
 
 def decide(request: IssueRequest, facts: Facts, limits: Limits, now: int) -> Grant | Denial:
     """Decide whether, and exactly what, may be signed for `request` at `now` (Unix seconds)."""
@@ -62,6 +65,8 @@ def decide(request: IssueRequest, facts: Facts, limits: Limits, now: int) -> Gra
         return Denial(
             DenialReason.CA_KEY_MISSING, "the tenant has no active user CA key; an admin must create or activate one"
         )
+    if len(live) == 1:
+        return _grant(request, facts, live[0], limits, now)
     # Whichever gives the longest life, so that one delegation more, or a wider one, never gives less.
     verdicts = [_grant(request, facts, delegation, limits, now) for delegation in live]
     grants = [verdict for verdict in verdicts if isinstance(verdict, Grant)]
@@ -266,7 +271,7 @@ def _options(request: IssueRequest, allowed: Constraints) -> _Options | Denial:
         critical.append(("force-command", command))
     if sources:
         critical.append(("source-address", ",".join(sources)))
-    return _Options(tuple(critical), tuple(sorted(set(extensions))))
+    return _Options(tuple(critical), tuple(sorted(set(extensions))) if extensions else ())
 
 
 def options_within(request: IssueRequest, allowed: Constraints) -> Denial | None:
@@ -305,7 +310,7 @@ def _grant(request: IssueRequest, facts: Facts, found: DelegationFacts, limits: 
         else (now + request.ttl_seconds, LimitedBy.REQUESTED),
         (found.expires_at or 0, LimitedBy.DELEGATION),
         (link.expires_at, LimitedBy.ACCOUNT_LINK),
-        max((reserved_until, LimitedBy.RESERVATION), (proved_until, LimitedBy.MFA), key=lambda end: end[0]),
+        max((reserved_until, LimitedBy.RESERVATION), (proved_until, LimitedBy.MFA), key=_END),
         (valid_after + tenant.max_ttl_seconds, LimitedBy.TENANT),
         (valid_after + min(limits.max_ttl, HARD_MAX_SECONDS), LimitedBy.INSTALLATION),
     ]
@@ -317,7 +322,7 @@ def _grant(request: IssueRequest, facts: Facts, found: DelegationFacts, limits: 
         ends.append((client.expires_at, LimitedBy.CLIENT))
     if ca_key.retire_at is not None:
         ends.append((ca_key.retire_at, LimitedBy.CA_KEY))
-    valid_before, limited_by = min(ends, key=lambda end: end[0])
+    valid_before, limited_by = min(ends, key=_END)
     if valid_before - max(now, valid_after) < MIN_LIFETIME_SECONDS:
         return Denial(
             DenialReason.LIFETIME_TOO_SHORT,
