@@ -5,6 +5,7 @@ this process (docs/decisions.md). Signing is not here; `lint` must pass between 
 """
 
 from enum import IntEnum
+from functools import lru_cache
 
 from tms_ca.core.certificate_lint import MAX_CERTIFICATE_BYTES, LintError, lint
 from tms_ca.core.publickey import (
@@ -73,11 +74,6 @@ ALGORITHMS = {_certificate_type(algorithm).encode(): algorithm for algorithm in 
 def to_be_signed(fields: CertificateFields) -> bytes:
     """Write everything of a certificate but the signature, as it is given: judging it is the lint's work."""
     key = fields.public_key
-    options = [
-        string(name.encode()) + string(string(value.encode()) if value else b"")
-        for name, value in fields.critical_options
-    ]
-    extensions = [string(name.encode()) + string(b"") for name in fields.extensions]
     return b"".join(
         (
             string(_certificate_type(key.algorithm).encode()),
@@ -86,15 +82,29 @@ def to_be_signed(fields: CertificateFields) -> bytes:
             uint64(fields.serial),
             uint32(fields.type),
             string(fields.key_id.encode()),
-            string(b"".join([string(principal.encode()) for principal in fields.principals])),
+            _principals(fields.principals),
             uint64(fields.valid_after),
             uint64(fields.valid_before),
-            string(b"".join(options)),
-            string(b"".join(extensions)),
+            _options(fields.critical_options, fields.extensions),
             string(b""),  # reserved
             string(fields.ca_key.blob),
         )
     )
+
+
+# The same few come again with the next certificates.
+@lru_cache(4096)
+def _principals(names: tuple[str, ...]) -> bytes:
+    return string(b"".join([string(principal.encode()) for principal in names]))
+
+
+@lru_cache(1024)
+def _options(critical_options: tuple[tuple[str, str], ...], flags: tuple[str, ...]) -> bytes:
+    options = [
+        string(name.encode()) + string(string(value.encode()) if value else b"") for name, value in critical_options
+    ]
+    extensions = [string(name.encode()) + string(b"") for name in flags]
+    return string(b"".join(options)) + string(b"".join(extensions))
 
 
 def assemble(tbs: bytes, signature_blob: bytes) -> bytes:
