@@ -17,7 +17,8 @@ def opened(path: Path):
     try:
         yield driver
     finally:
-        driver._thread.shutdown()
+        driver._thread.close()
+        driver._checkpoints.close()
         driver._index = None
         driver._reader.close()
         driver._writer.close()

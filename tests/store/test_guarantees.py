@@ -28,9 +28,9 @@ async def test_E_02_every_connection_of_a_running_service_is_durable(world, data
     def promises(connection: sqlite3.Connection) -> dict:
         return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in wanted}
 
-    loop = asyncio.get_running_loop()
-    assert await loop.run_in_executor(driver._thread, promises, driver._writer) == wanted
+    assert await driver._thread.do(promises, driver._writer) == wanted
     assert promises(driver._reader) == wanted
+    assert promises(driver._checkpoints._connection) == wanted  # it flushes the log before the file, then the file
     async with database.read() as one, database.read() as two:
         for connection in (one, two):
             found = {name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar() for name in wanted}

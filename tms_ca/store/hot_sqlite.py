@@ -1,17 +1,17 @@
 """The hot path on SQLite: reads inline on the loop's thread, groups written by one thread."""
 
-import asyncio
 import contextlib
 import os
 import sqlite3
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.dialects import sqlite
 
+from tms_ca.store.aside import Aside
 from tms_ca.store.chainwriter import ChainWriter, Placed
+from tms_ca.store.checkpoints import Checkpoints
 from tms_ca.store.engine import Database, open_sqlite
 from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, place, standing_of, tenants_of, unavailable
 
@@ -33,18 +33,16 @@ def _open_index(database: str | None) -> int | None:
     return None
 
 
-class SqliteDriver:
-    """Reads inline on the loop's thread; a group is written by one thread, which lets go of the GIL in fsync."""
+class SqliteReader:
+    """Reads inline on the loop's thread."""
 
     def __init__(self, database: Database) -> None:
         self.dialect = sqlite.dialect(paramstyle="qmark")
         self._database = database
         self._statements = HotStatements(self.dialect)
         self._reader = open_sqlite(database.url)
-        self._writer = open_sqlite(database.url)
         self._reader.execute("SELECT 1 FROM tenants LIMIT 1").fetchall()  # opens the index
         self._index = _open_index(database.url.database)
-        self._thread = ThreadPoolExecutor(1, "commit")
 
     async def fetch(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:
         """Run a SELECT inline."""
@@ -66,12 +64,26 @@ class SqliteDriver:
         """
         return None if self._index is None else os.pread(self._index, _INDEX_HEAD_BYTES, 0)
 
+    async def close(self) -> None:
+        """Close the connection."""
+        self._index = None
+        self._reader.close()
+
+
+class SqliteDriver(SqliteReader):
+    """A group is written by one thread, which lets go of the GIL while the disk works."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._writer = open_sqlite(database.url)
+        self._checkpoints = Checkpoints(database.url)
+        self._thread = Aside("commit")
+
     async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
         """Write a group in the commit thread."""
         async with self._database.write_lock, chain.lock:
-            loop = asyncio.get_running_loop()
             try:
-                standing, placed = await loop.run_in_executor(self._thread, self._write, entries, chain)
+                standing, placed = await self._thread.do(self._write, entries, chain)
             except sqlite3.IntegrityError as error:
                 raise SpoiledGroup from error
             except sqlite3.Error as error:
@@ -81,6 +93,12 @@ class SqliteDriver:
             return standing
 
     def _write(self, entries: Sequence[Entry], chain: ChainWriter) -> tuple[list[bool], Placed | None]:
+        with self._checkpoints.turn:
+            standing, placed = self._transaction(entries, chain)
+        self._checkpoints.wrote(len(entries))
+        return standing, placed
+
+    def _transaction(self, entries: Sequence[Entry], chain: ChainWriter) -> tuple[list[bool], Placed | None]:
         writer, statements = self._writer, self._statements
         writer.execute("BEGIN IMMEDIATE")
         try:
@@ -111,7 +129,7 @@ class SqliteDriver:
 
     async def close(self) -> None:
         """Wait for the last group, then close."""
-        self._thread.shutdown()
-        self._index = None
-        self._reader.close()
+        self._thread.close()
+        self._checkpoints.close()
         self._writer.close()
+        await super().close()

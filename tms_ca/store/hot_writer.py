@@ -9,7 +9,7 @@ from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import BUSY_SECONDS, Database
 from tms_ca.store.handover import PLAIN, SPOILED, Unpacker, event_fields, pack, plain, reachable
 from tms_ca.store.hot import Entry, SpoiledGroup, unavailable
-from tms_ca.store.hot_sqlite import SqliteDriver
+from tms_ca.store.hot_sqlite import SqliteReader
 
 ANSWER_SECONDS = BUSY_SECONDS + 1.0  # the writer itself waits for the lock of a change as long as any statement does
 
@@ -48,7 +48,7 @@ class _Line(asyncio.Protocol):
             self.transport.abort()
 
 
-class WriterDriver(SqliteDriver):
+class WriterDriver(SqliteReader):
     """Reads as one worker alone does; a group goes to the writer as rows of plain values, in one message."""
 
     def __init__(self, database: Database, socket: Path) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL
 
 from tms_ca.core.model import Event
 from tms_ca.store.chainwriter import ChainWriter
+from tms_ca.store.checkpoints import Checkpoints
 from tms_ca.store.engine import open_sqlite
 from tms_ca.store.handover import FAILED, SPOILED, Unpacker, pack
 from tms_ca.store.hot import HotStatements, Prepared
@@ -37,6 +38,7 @@ class GroupWriter:
     def __init__(self, url: URL, seal_key: bytes, started_at: int, failed: Callable[[Exception], None]) -> None:
         dialect = sqlite.dialect(paramstyle="qmark")
         self._connection = open_sqlite(url)
+        self._checkpoints = Checkpoints(url)
         self._statements = HotStatements(dialect)
         self._chain = ChainWriter(seal_key, started_at)
         self._open_chain = Prepared(insert(audit_chains), dialect, list(self._chain.opening()))
@@ -46,7 +48,10 @@ class GroupWriter:
     def write(self, groups: Sequence[Group]) -> list[object]:
         """Make `groups` durable together; an answer for each: what stands of it, SPOILED or FAILED."""
         try:
-            return list(self._commit(groups))
+            with self._checkpoints.turn:
+                answers = self._commit(groups)
+            self._checkpoints.wrote(sum(map(len, groups)))
+            return list(answers)
         except sqlite3.IntegrityError:
             if len(groups) > 1:  # one bad entry does not spoil the groups of other workers
                 return [answer for group in groups for answer in self.write([group])]
@@ -57,6 +62,7 @@ class GroupWriter:
 
     def close(self) -> None:
         """Close the database."""
+        self._checkpoints.close()
         self._connection.close()
 
     def _commit(self, groups: Sequence[Group]) -> list[list[bool]]:
