@@ -233,6 +233,8 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
     app[GUARD] = Guard(Admission(context.commits), refusals, allowed_hosts=hosts, connections=settings.connections)
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.__call__)
+        if endpoint.method == "GET":  # the head alone of what GET would say (RFC 9110 section 9.3.2)
+            app.router.add_route("HEAD", endpoint.path, endpoint.__call__)
     if settings.tms_v1.enabled:
         tms_v1.add_routes(app, settings.tms_v1, context.public_url)
     pages.add_routes(app, ENDPOINTS)
