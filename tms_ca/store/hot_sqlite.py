@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.dialects import sqlite
 
 from tms_ca.store.aside import Aside
+from tms_ca.store.bulk import BulkInsert
 from tms_ca.store.chainwriter import ChainWriter, Placed
 from tms_ca.store.checkpoints import Checkpoints
 from tms_ca.store.engine import Database, open_sqlite
@@ -76,6 +77,8 @@ class SqliteDriver(SqliteReader):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._writer = open_sqlite(database.url)
+        self._certificates = BulkInsert(self._statements.certificate)
+        self._events = BulkInsert(self._statements.event)
         self._checkpoints = Checkpoints(database.url)
         self._thread = Aside("commit")
 
@@ -110,11 +113,8 @@ class SqliteDriver(SqliteReader):
             placed = place(kept, chain) if kept else None
             if placed:
                 values = statements.certificate_values
-                writer.executemany(
-                    statements.certificate.sql,
-                    [values(e.certificate) for e in kept if e.certificate is not None],
-                )
-                writer.executemany(statements.event.sql, map(statements.event_values, placed.rows))
+                self._certificates.run(writer, [values(e.certificate) for e in kept if e.certificate is not None])
+                self._events.run(writer, list(map(statements.event_values, placed.rows)))
                 writer.execute(statements.head.sql, statements.head.args(chain.head_params(placed)))
             if placed:
                 with chain.committing():

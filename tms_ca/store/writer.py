@@ -19,6 +19,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 
 from tms_ca.core.model import Event
+from tms_ca.store.bulk import BulkInsert
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.checkpoints import Checkpoints
 from tms_ca.store.engine import open_sqlite
@@ -40,6 +41,8 @@ class GroupWriter:
         self._connection = open_sqlite(url)
         self._checkpoints = Checkpoints(url)
         self._statements = HotStatements(dialect)
+        self._certificates = BulkInsert(self._statements.certificate)
+        self._events = BulkInsert(self._statements.event)
         self._chain = ChainWriter(seal_key, started_at)
         self._open_chain = Prepared(insert(audit_chains), dialect, list(self._chain.opening()))
         self._event_values = attrgetter(*self._statements.event.names)
@@ -90,8 +93,8 @@ class GroupWriter:
             if not chain.registered:
                 connection.execute(self._open_chain.sql, self._open_chain.args(chain.opening()))
             placed = chain.place(kept)
-            connection.executemany(statements.certificate.sql, certificates)
-            connection.executemany(statements.event.sql, map(self._event_values, placed.rows))
+            self._certificates.run(connection, certificates)
+            self._events.run(connection, list(map(self._event_values, placed.rows)))
             connection.execute(statements.head.sql, statements.head.args(chain.head_params(placed)))
             with chain.committing():
                 connection.execute("COMMIT")
