@@ -29,15 +29,12 @@ class Flood:
     lost: int  # connections that ended without an answer
     unanswered: int
     behind_ms: float  # how late the program that asks was itself, p99
-    answers: dict[str, int]  # by status
+    good: int  # successes while it went on
+    answers: dict[str, int]  # by status, with those that came afterwards
     p50_ms: dict[str, float]
     p99_ms: dict[str, float]
     longest_ms: dict[str, float]
     connections: int
-
-    def rate(self, status: int) -> float:
-        """Return so many answers of that status a second."""
-        return self.answers.get(str(status), 0) / self.seconds
 
 
 @dataclass
@@ -120,6 +117,7 @@ class _Flooder:
                 self.ask(start + number / rate)
             sent = max(sent, min(ready, sent + 64))
             self.read(0)
+        good = sum(len(took) for status, took in self.took.items() if status[0] == "2")
         until = time.perf_counter() + _PATIENCE
         while self.due and time.perf_counter() < until:
             self.read(0.05)
@@ -129,7 +127,7 @@ class _Flooder:
 
         late.sort()
         return Flood(
-            seconds, total, self.lost, len(self.due) + len(self.waiting), late[int(len(late) * 0.99)] * 1000,
+            seconds, total, self.lost, len(self.due) + len(self.waiting), late[int(len(late) * 0.99)] * 1000, good,
             {s: len(v) for s, v in self.took.items()}, part(0.5), part(0.99), part(1.0), len(self.sockets),
         )  # fmt: skip
 
