@@ -1,6 +1,9 @@
 """Revoke: at the next login it is refused. Whatever is revoked ends the certificates that rest on it, for good."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.access import Reach, Role
 from tms_ca.core.errors import Conflict, Denied, NotFound
@@ -20,6 +23,8 @@ _OWN: Mapping[Role, frozenset[Selector]] = {
     ),
     Role.USER: frozenset({Selector.SERIAL, Selector.KEY_ID, Selector.PUBLIC_KEY, Selector.DELEGATION, Selector.USER}),
 }
+# There is no index of these: their certificates are looked for before the tenant is held, and nobody waits for it.
+_SEARCHED = frozenset({Selector.KEY_ID, Selector.PUBLIC_KEY})
 _BLOCKING = frozenset({Selector.USER, Selector.CLIENT, Selector.HOST})
 
 
@@ -44,10 +49,15 @@ class Revocations:
 
         """
         now = self._clock.now()
+        which: revocations.Which = revocations.selected(selector, value)
+        seen: list[int] = []
+        if caller.reach is not Reach.ANY:
+            async with self._database.read() as connection:
+                await self._own(connection, caller, tenant, selector, value)
+        if selector in _SEARCHED:
+            which = seen = await self._search(tenant, selector, value, now)
         async with self._database.change(tenant) as transaction:
             connection = transaction.connection
-            if caller.reach is not Reach.ANY:
-                await self._own(transaction, caller, tenant, selector, value)
             standing = await revocations.standing_id(connection, tenant, selector, value)
             if standing:
                 raise Conflict(
@@ -55,9 +65,7 @@ class Revocations:
                 )
             revocation_id = new_id("rev")
             await self._take_effect(transaction, tenant, selector, value, revocation_id)
-            ended = await revocations.end_certificates(
-                connection, tenant, revocations.selected(selector, value), revocation_id, now
-            )
+            ended = await revocations.end_certificates(connection, tenant, which, revocation_id, now)
             ended += await enrolment.end_selected(connection, tenant, selector, value, revocation_id, now)
             ended += await plainkeys.end_selected(connection, tenant, selector, value, revocation_id, now)
             unreserved = await reservations.remove_selected(connection, tenant, selector, value)
@@ -77,9 +85,38 @@ class Revocations:
                     reservations=unreserved,
                 )
             )
+        return await self._end_late(caller, made, seen) if selector is Selector.PUBLIC_KEY else made
+
+    async def _search(self, tenant: str, selector: Selector, value: str, now: int) -> list[int]:
+        async with self._database.read() as connection:
+            return await revocations.serials(connection, tenant, revocations.selected(selector, value), now)
+
+    async def _end_late(self, caller: Caller, made: Revocation, seen: list[int]) -> Revocation:
+        """End what was issued for a key between the look at its certificates and its revocation; none comes later.
+
+        The key's own standing and place in the KRL refuse these already: nothing is lost if this does not come about.
+        """
+        now = self._clock.now()
+        serials = sorted({*await self._search(made.tenant, made.selector, made.value, now)}.difference(seen))
+        if not serials:
+            return made
+        async with self._database.change(made.tenant) as transaction:
+            connection = transaction.connection
+            late = await revocations.end_certificates(connection, made.tenant, serials, made.revocation_id, now)
+            made = replace(made, certificates=made.certificates + late)
+            await rows.REVOCATIONS.update(connection, (made.tenant, made.revocation_id), certificates=made.certificates)
+            target = f"{made.selector}:{made.value}"
+            transaction.record(
+                event(
+                    self._clock, caller, made.tenant, "revocations.create", target,
+                    revocation=made.revocation_id, reason=made.reason, certificates=late, reservations=0,
+                )
+            )  # fmt: skip
         return made
 
-    async def _own(self, transaction: Transaction, caller: Caller, tenant: str, selector: Selector, value: str) -> None:
+    async def _own(
+        self, connection: AsyncConnection, caller: Caller, tenant: str, selector: Selector, value: str
+    ) -> None:
         if selector not in _OWN.get(caller.role, frozenset()):
             raise Denied("not_yours", f"a {caller.role} cannot revoke by {selector}; ask an admin")
         missing = NotFound("revocation_target_unknown", f"there is no {selector} {value!r} of yours to revoke")
@@ -89,13 +126,12 @@ class Revocations:
                 raise missing
             return
         if selector is Selector.DELEGATION:
-            delegation = await rows.DELEGATIONS.get(transaction.connection, tenant, value)
+            delegation = await rows.DELEGATIONS.get(connection, tenant, value)
             if delegation is None or getattr(delegation, mine) != caller.id:
                 raise missing
             return
         column = rows.CERTIFICATE_COLUMNS[mine]
         which = revocations.selected(selector, value) & (column == caller.id)
-        connection = transaction.connection
         if await revocations.find_certificate(connection, tenant, which) is None and not await plainkeys.selects_any(
             connection, tenant, selector, value, **{mine: caller.id}
         ):

@@ -1,8 +1,9 @@
 """Revocations: what they end, and what a KRL must list."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import BigInteger, ColumnElement, and_, exists, func, insert, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, and_, exists, false, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import CertificateRecord, Selector
@@ -13,6 +14,10 @@ from tms_ca.store.tables import certificates, clients, hosts, krls, revoked_cert
 MARKED = {Selector.USER: users.c.user, Selector.CLIENT: clients.c.client_id, Selector.HOST: hosts.c.host}
 
 _NEWEST_FIRST = pages.Order(("id",), (("delegation_id",), ("user",), ("host",), ("client_id",)), descending=True)
+
+Which = ColumnElement[bool] | Sequence[int]  # a condition on certificates, or their serials
+_AT_A_TIME = 5000  # serials in one statement; both engines take some 32,000
+_USER_IN_KEY_ID = re.compile(r"^t=[^;]*;c=[^;]*;u=([^;]*);r=")
 
 _CERTIFICATE_COLUMN = {
     Selector.KEY_ID: certificates.c.key_id,
@@ -29,12 +34,23 @@ def selected(selector: Selector, value: str) -> ColumnElement[bool]:
     """Return the condition on `certificates` that `selector` names."""
     if selector is Selector.SERIAL:
         return certificates.c.serial == int(value)
-    return _CERTIFICATE_COLUMN[selector] == value
+    which = _CERTIFICATE_COLUMN[selector] == value
+    if selector is Selector.KEY_ID:
+        # Its user stands in it (services.issuance), and a user's certificates have an index.
+        found = _USER_IN_KEY_ID.search(value)
+        return false() if found is None else which & (certificates.c.user == found[1])
+    return which
 
 
-async def end_certificates(
-    connection: AsyncConnection, tenant: str, which: ColumnElement[bool], revocation_id: str, now: int
-) -> int:
+async def serials(connection: AsyncConnection, tenant: str, which: ColumnElement[bool], now: int) -> list[int]:
+    """Return the serials of what `which` selects of `tenant` and has not ended, revoked or not."""
+    query = select(certificates.c.serial).where(
+        certificates.c.tenant == tenant, which, certificates.c.valid_before > now
+    )
+    return list((await connection.execute(query)).scalars())
+
+
+async def end_certificates(connection: AsyncConnection, tenant: str, which: Which, revocation_id: str, now: int) -> int:
     """Revoke, for good, every certificate of `tenant` that `which` selects and that has not ended; return how many."""
     # The number is taken first: whoever waits for this row reads what it covers only once it is there.
     counted = update(krls).where(krls.c.tenant == tenant).values(wanted=grown(krls.c.wanted)).returning(krls.c.wanted)
@@ -50,17 +66,22 @@ async def end_certificates(
             literal(revocation_id),
             literal(change, BigInteger()),
         )
-        .where(certificates.c.tenant == tenant, which, certificates.c.valid_before > now)
+        .where(certificates.c.tenant == tenant, certificates.c.valid_before > now)
         .where(~exists().where(revoked_certificates.c.serial == certificates.c.serial))
     )
     names = ["serial", "tenant", "ca_fingerprint", "valid_before", "revocation_id", "change"]
-    await connection.execute(insert(revoked_certificates).from_select(names, fresh))
+    for condition in [which] if isinstance(which, ColumnElement) else map(certificates.c.serial.in_, _batches(which)):
+        await connection.execute(insert(revoked_certificates).from_select(names, fresh.where(condition)))
     count = (
         select(func.count())
         .select_from(revoked_certificates)
         .where(revoked_certificates.c.tenant == tenant, revoked_certificates.c.change == change)
     )
     return int((await connection.execute(count)).scalar_one())
+
+
+def _batches(every: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (every[begin : begin + _AT_A_TIME] for begin in range(0, len(every), _AT_A_TIME))
 
 
 async def mark(
