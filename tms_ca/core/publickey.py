@@ -118,11 +118,11 @@ def _parse(text: str, allowed: Mapping[str, _Check]) -> PublicKey:
     blob = decode_base64(encoded)
     if blob is None:
         raise _bad("the second word of the public key is not canonical base64")
-    if not blob.startswith(string(algorithm.encode())):
+    name = string(algorithm.encode())
+    if not blob.startswith(name):
         raise _mismatch(algorithm, blob)
     try:
-        reader = Reader(blob)
-        reader.string()
+        reader = Reader(blob, len(name))
         check(reader)
         reader.end()
     except WireError as error:

@@ -37,7 +37,7 @@ def mpint(number: int) -> bytes:
 
 
 class Reader:
-    """A cursor over bytes that came from elsewhere; each call takes one value and moves on.
+    """A cursor over bytes that came from elsewhere, beginning at `at`; each call takes one value and moves on.
 
     Raises:
         WireError: from every method, where the bytes run short or are not the shortest form of the value
@@ -46,9 +46,9 @@ class Reader:
 
     __slots__ = ("_at", "_bytes")
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, at: int = 0) -> None:
         self._bytes = content
-        self._at = 0
+        self._at = at
 
     def _take(self, size: int) -> bytes:
         end = self._at + size

@@ -165,8 +165,9 @@ class Issuance:
             key=record.public_key_fingerprint,
             delegation=record.delegation_id,
             until=record.valid_before,
-            **({} if record.reservation_id is None else {"reservation": record.reservation_id}),
         )
+        if record.reservation_id is not None:
+            issued.detail["reservation"] = record.reservation_id
         return Entry(issued, record, facts.epoch)
 
 
