@@ -15,7 +15,7 @@ from tms_ca.store.facts import FactsReader, Holder, IssuedNow, ReservedNow, Stan
 from tms_ca.store.snapshot import Snapshot
 
 MOST_TENANTS = 1_000
-MOST_ENTRIES = 50_000  # of a tenant, and of holders: some 25 MB each when full
+MOST_ENTRIES = 50_000  # of a tenant, and of holders: some 30 MB each when full
 MOST_SERIAL = 2**63 - 1  # a certificate may say more; no database takes it, and none of ours says it
 _NOBODYS = 0
 
