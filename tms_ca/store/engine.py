@@ -169,6 +169,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.standstill.close()
         await self.engine.dispose()
         if self._others is not None:
             self._others.close()

@@ -16,6 +16,7 @@ from pathlib import Path
 from tms_ca.core.errors import TmsError
 
 MOST_SECONDS = 0.5  # of a standstill; a few milliseconds are the rule
+_NONE = -1  # no file descriptor
 _LOOK_SECONDS = 0.005  # between two looks at other processes' standstill
 
 Lock = Callable[[str], AbstractAsyncContextManager[object]]  # while it is held, no process changes this tenant
@@ -24,12 +25,11 @@ Lock = Callable[[str], AbstractAsyncContextManager[object]]  # while it is held,
 class _Held:
     """One standstill of one tenant in this process."""
 
-    __slots__ = ("begun", "inside", "keeper", "left", "over")
+    __slots__ = ("begun", "inside", "left", "over")
 
     def __init__(self) -> None:
         self.inside = 0
         self.begun, self.left, self.over = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self.keeper: asyncio.Task[None] | None = None
 
 
 class Standstill:
@@ -38,6 +38,7 @@ class Standstill:
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
         self._held: dict[str, _Held] = {}
+        self._keepers: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def hold(self, tenant: str) -> AsyncIterator[None]:
@@ -45,7 +46,9 @@ class Standstill:
         held = self._held.get(tenant)
         if held is None:
             held = self._held[tenant] = _Held()
-            held.keeper = asyncio.create_task(self._keep(tenant, held))
+            keeper = asyncio.create_task(self._keep(tenant, held))
+            self._keepers.add(keeper)
+            keeper.add_done_callback(self._keepers.discard)
         held.inside += 1
         try:
             await held.begun.wait()
@@ -66,6 +69,10 @@ class Standstill:
             with suppress(TimeoutError):
                 async with asyncio.timeout(2 * MOST_SECONDS):
                     await held.over.wait()
+
+    async def close(self) -> None:
+        """Return when the last is over."""
+        await asyncio.gather(*self._keepers)
 
     async def _keep(self, tenant: str, held: _Held) -> None:
         try:
@@ -91,16 +98,22 @@ class Standstill:
 
 
 class StandstillFile:
-    """What processes that share a file of SQLite tell each other: a lock on a file beside it, which ends with them."""
+    """What processes that share a file of SQLite tell each other: a lock on a file beside it, which ends with them.
+
+    Where the file cannot be made (a full disk, another user's file), nobody waits.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._looker: int | None = None
+        self._looker = _NONE
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Let the changes of other processes wait that begin from now on."""
         mine = self._open()
+        if mine == _NONE:
+            yield
+            return
         try:
             with suppress(BlockingIOError):  # somebody is just looking: then one change may come in between
                 fcntl.flock(mine, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -116,13 +129,15 @@ class StandstillFile:
 
     def close(self) -> None:
         """Close it."""
-        if self._looker is not None:
+        if self._looker != _NONE:
             os.close(self._looker)
-            self._looker = None
+            self._looker = _NONE
 
     def _is_held(self) -> bool:
-        if self._looker is None:
+        if self._looker == _NONE:
             self._looker = self._open()
+            if self._looker == _NONE:
+                return False
         try:
             fcntl.flock(self._looker, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -131,4 +146,7 @@ class StandstillFile:
         return False
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return _NONE
