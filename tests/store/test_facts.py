@@ -219,3 +219,12 @@ async def test_one_statement_for_one_decision(world, reader, fingerprint):
     await reader.for_issue(**ALICE, fingerprint=fingerprint)
     await reader.for_login("default", "h1", 1)
     assert len(asked) == 2
+
+
+async def test_certificates_share_the_names_that_they_have_in_common(world, reader):
+    serials = [int((await world.issue()).json["serial"]) for _ in range(2)]
+    (_, _, one), (_, _, other) = [await reader.issued("default", serial) for serial in serials]
+    for name in ("client_id", "user", "host", "account", "delegation_id", "ca_fingerprint"):
+        assert getattr(one, name) is getattr(other, name), name
+    assert (one.user, one.host, one.client_id) == ("alice", "h1", "portal")
+    assert one.sha256 != other.sha256
