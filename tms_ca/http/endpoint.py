@@ -80,6 +80,7 @@ class Endpoint:
     name: str = ""
     text: str = field(default="", repr=False)
     hot: bool = False
+    undisturbed: bool = False
     at_once: Callable[[Call[Any]], Any] | None = None
     reading: Reading | None = field(default=None, repr=False)
 
@@ -115,7 +116,7 @@ class Endpoint:
                 raise
             return self._answer(result)
 
-        return await attempts(attempt, context.standstill if self.hot else None, tenant)
+        return await attempts(attempt, context.standstill if self.hot or self.undisturbed else None, tenant)
 
     def credential_of(self, context: Context, headers: Mapping[str, str]) -> tuple[str | None, bytes] | None:
         """Return whom a head names, and by what its secret is known; None where `run_at_once` is not for it."""
@@ -198,14 +199,16 @@ def endpoint(
     media: Sequence[str] = ("application/json",),
     problems: Sequence[int] = (),
     hot: bool = False,
+    undisturbed: bool = False,
     at_once: Callable[[Call[Any]], Any] | None = None,
 ) -> Callable[[Callable[[Call[Any]], Awaitable[Any]]], Endpoint]:
     """Declare the decorated coroutine as an endpoint; a relative path lies within a tenant.
 
     Its name is the operationId, its docstring the summary and the description. `hot`: its service compares the
-    epoch of its facts with the caller's, so that the caller's credential may come from memory. `at_once` returns
-    what the endpoint would where that takes no waiting (or a Later, where only the commit is waited for), and else
-    None; it says yes only where the endpoint would.
+    epoch of its facts with the caller's, so that the caller's credential may come from memory. `undisturbed`, as all
+    that is hot: it never changes its tenant, and its last tries make changes of it wait. `at_once` returns what the
+    endpoint would where that takes no waiting (or a Later, where only the commit is waited for), and else None; it says
+    yes only where the endpoint would.
     """
     whole = path if path.startswith("/") else TENANT_PREFIX + path
 
@@ -225,6 +228,7 @@ def endpoint(
             handler.__name__,
             handler.__doc__ or "",
             hot,
+            undisturbed,
             at_once,
             None if body is None else Reading(body),
         )

@@ -15,7 +15,7 @@ from tms_ca.services.plainkeys import KeyWish
 
 
 @endpoint("POST", "public-keys", needs=Action.PUBLIC_KEY_CREATE, body=PublicKeyCreate(), returns=PublicKeyShape(),
-          status=201, problems=(400, 409))  # fmt: skip
+          status=201, problems=(400, 409), undisturbed=True)  # fmt: skip
 async def create_public_key(call: Call[tuple[IssueRequest, str, int | None]]) -> PublicKeyRecord:
     """Escrow a public key, for a host or client that cannot use certificates.
 

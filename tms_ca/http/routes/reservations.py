@@ -12,7 +12,7 @@ from tms_ca.http.routes.lists import asked
 from tms_ca.services.reservations import ReservationWish
 
 
-@endpoint("POST", "reservations", needs=Action.RESERVATION_CREATE, body=ReservationCreate(),
+@endpoint("POST", "reservations", needs=Action.RESERVATION_CREATE, body=ReservationCreate(), undisturbed=True,
           returns=ReservationShape(), status=201, problems=(400, 404, 409))  # fmt: skip
 async def create_reservation(call: Call[dict[str, Any]]) -> Reservation:
     """Reserve, so that certificates or a plain key go on past the end of the user's MFA window.
