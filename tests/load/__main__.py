@@ -3,7 +3,6 @@
 It prints one line for each and ends with 1 where one is missed. The load shares the machine with the service.
 """
 
-import os
 import resource
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from tests.load import slowhttptest
 from tests.load.slow import ask as ask_once
-from tests.load.storm import Ask, Probe, asks, press, recovery
+from tests.load.storm import Ask, Probe, asks, cpu_seconds, press, recovery
 from tests.load.test_idle import MIB, gather, resident
 from tests.ssh.service import Service
 
@@ -68,12 +67,6 @@ def idle(service: Service, _: Path) -> Verdict:
     return held <= 120 * MIB and took <= 0.05 and left <= 20 * MIB, text
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU seconds of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def _storm(ask: Ask, directory: Path) -> Verdict:
     press(ask, directory, connections=32, seconds=2)
     pid = ask.service.process.pid
@@ -85,7 +78,7 @@ def _storm(ask: Ask, directory: Path) -> Verdict:
         storm = press(ask, directory, connections=2000, seconds=SECONDS)
     spent.append(cpu_seconds(pid))
     # What else the machine does takes from both; each second that the service had says what it was used for.
-    each = storm.good * storm.seconds / (spent[2] - spent[1]) / (peak.good * peak.seconds / (spent[1] - spent[0]))
+    each = storm.successes / (spent[2] - spent[1]) / (peak.successes / (spent[1] - spent[0]))
     back = recovery(ask)
     refused = sorted(probe.refused_in)
     longest = f"{refused[-1] * 1000:.0f} ms" if refused else "-"

@@ -1,6 +1,7 @@
 """More than can be answered: a service, somebody who certifies and checks, and wrk that does not wait when told to."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -48,9 +49,13 @@ class Result:
     p99_ms: float
 
     @property
+    def successes(self) -> int:
+        return self.answers - self.refused
+
+    @property
     def good(self) -> float:
         """Return successes a second."""
-        return (self.answers - self.refused) / self.seconds
+        return self.successes / self.seconds
 
 
 def asks(service: Service, directory: Path) -> tuple[Ask, Ask]:
@@ -65,6 +70,12 @@ def asks(service: Service, directory: Path) -> tuple[Ask, Ask]:
     issue = Ask(service, f"{tenant}certificates", people.client, json.dumps(people.body(public)).encode())
     login = {"account": "alice", "certificate": issued.json["certificate"].strip(), "nonce": "00"}
     return issue, Ask(service, f"{tenant}hosts/h1/principals", f"Bearer {people.host}", json.dumps(login).encode())
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def press(ask: Ask, directory: Path, *, connections: int, seconds: int) -> Result:

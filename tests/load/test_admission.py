@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.load.storm import Probe, asks, press, recovery
+from tests.load.storm import Probe, asks, cpu_seconds, press, recovery
 from tms_ca.http.admission import Admission, endpoint_of
 from tms_ca.store.hot import GroupCommit
 
@@ -141,15 +141,20 @@ def test_the_first_line_says_what_is_asked(line, name):
 def test_H_11_a_thousand_who_do_not_wait_are_refused_politely(own_process, tmp_path):
     """The short form; `make storms` measures."""
     _, check = asks(own_process, tmp_path)
+    pid = own_process.process.pid
+    spent = [cpu_seconds(pid)]
     peak = press(check, tmp_path, connections=32, seconds=2)
+    spent.append(cpu_seconds(pid))
     assert (peak.refused, peak.lost) == (0, 0)
     probe, watcher = Probe(), []
     with probe.beside(check):
         storm = press(check, tmp_path, connections=1500, seconds=4)
         watcher.append(own_process.call("GET", "/readyz").status)
+    spent.append(cpu_seconds(pid))
     assert storm.lost == 0
     assert storm.refused > 100
-    assert storm.good > peak.good / 2
+    # By the CPU time that the service had: what else the machine does is not its fault.
+    assert storm.successes / (spent[2] - spent[1]) > peak.successes / (spent[1] - spent[0]) / 3
     assert set(probe.statuses) <= {200, 503}
     assert probe.retry_after <= {"1"}
     assert watcher == [200]

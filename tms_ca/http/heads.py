@@ -29,6 +29,12 @@ WHOLE = re.compile(
 _FIELD_OVERHEAD = len(": \r\n")
 
 
+def whole(data: bytes) -> bytes | None:
+    """Return the first line of `data`, where that is one whole request and nothing else; else None."""
+    found = WHOLE.match(data)
+    return found[1] if found is not None and found.end() + int(found[2] or 0) == len(data) else None
+
+
 class Refused(Exception):
     """A head that is not taken; `answer` says why."""
 

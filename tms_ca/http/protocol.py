@@ -175,10 +175,10 @@ class Connection(AtOnce):
             return False  # it would be said out of turn, or to nobody
         if watch is not None and (watch.bytes or watch.payload is not None):
             return False
-        found = heads.WHOLE.match(data)
-        if found is None or found.end() + int(found[2] or 0) != len(data):
+        first_line = heads.whole(data)
+        if first_line is None:
             return False
-        endpoint = endpoint_of(found[1])
+        endpoint = endpoint_of(first_line)
         if guard.admission.admit(endpoint) is None:
             return False
         self._came_at = _now()

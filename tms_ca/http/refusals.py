@@ -46,12 +46,15 @@ class Refusals:
         self.note(code, address, status=error.status, request_id=request_id)
         return data
 
-    def shed(self, endpoint: str) -> bytes:
-        """Return the answer to a request that there is no time for; it is counted, `summary` writes it down."""
+    def shed(self, endpoint: str, *, close: bool = False) -> bytes:
+        """Return the answer to a request that there is no time for; it is counted, `summary` writes it down.
+
+        `close`: it is the last on its connection.
+        """
         self._shed += 1
         if self._count is not None:
             self._count(endpoint, _OVERLOADED.status, 0.0)
-        return self._bytes(_OVERLOADED, new_request_id(), close=False)[0]
+        return self._bytes(_OVERLOADED, new_request_id(), close=close)[0]
 
     def shed_parsed(self, endpoint: str) -> web.Response:
         """Return the same answer to a request that has been parsed."""

@@ -13,6 +13,8 @@ import time
 
 from aiohttp import web
 
+from tms_ca.http import doorstep
+from tms_ca.http.guard import Guard
 from tms_ca.serving.shares import ABSENT, Shares
 
 YIELD_SECONDS = 0.002  # longer than a turn of a busy loop, shorter than anybody notices
@@ -28,10 +30,12 @@ class Acceptor:
     """Hands connections to an aiohttp server."""
 
     def __init__(
-        self, listener: socket.socket, server: web.Server, tls: ssl.SSLContext | None, shares: Shares | None
-    ) -> None:
+        self, listener: socket.socket, server: web.Server, guard: Guard, tls: ssl.SSLContext | None,
+        shares: Shares | None,
+    ) -> None:  # fmt: skip
         self._listener = listener
         self._server = server
+        self._guard = guard
         self._tls = tls
         self._shares = shares
         self._loop = asyncio.get_running_loop()
@@ -106,6 +110,8 @@ class Acceptor:
             return error.errno == errno.ECONNABORTED
         self.accepted_at = time.monotonic()
         connection.setblocking(False)
+        if self._tls is None and doorstep.refused(self._guard, connection):
+            return True
         task = self._loop.create_task(self._welcome(connection))
         self._welcoming.add(task)
         task.add_done_callback(self._welcoming.discard)

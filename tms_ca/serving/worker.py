@@ -115,7 +115,7 @@ class Worker:
             gc.freeze()
             gc.set_threshold(GC_ALLOCATIONS, 20, 50)
             shares = Shares(Path(self._post.shares), self._post.slot) if self._post.shares else None
-            acceptor = Acceptor(self._listener, runner.server, tls, shares)
+            acceptor = Acceptor(self._listener, runner.server, runner.guard, tls, shares)
             acceptor.start()
             self._say_ready(leash)
             beating = None if leash is None else loop.create_task(self._beat(leash))
