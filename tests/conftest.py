@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -49,6 +49,14 @@ ON_BOTH = (
     "tms_v1/test_pubkeys_races",
 )  # fmt: skip
 TESTS = Path(__file__).parent
+# What takes long is begun early: `make test` gives each of three processes a third of the tests to begin with, and
+# whoever is ready takes from the others. Each row takes about as long as the others.
+LONG = (
+    ("serve/test_workers", "api/test_openapi_schemathesis", "ssh/test_races"),
+    ("ssh/test_kill9", "ssh/test_demo", "serve/test_stop", "hostd/test_session_ends"),
+    ("serve/test_restart", "packages/test_first_login", "load/test_slow", "replicas/test_failover",
+     "replicas/test_frozen", "serve/test_notify"),
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,6 +72,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             name = str(Path(str(metafunc.module.__file__)).relative_to(TESTS))
             wanted = "both" if name.startswith(ON_BOTH) else "sqlite"
         metafunc.parametrize("database_kind", KINDS if wanted == "both" else [wanted], scope="session")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    rows: list[list[pytest.Function]] = [[] for _ in LONG]
+    rest = []
+    for item in items:
+        # Those of one database stay together: what they share is made once.
+        alone = "database_kind" not in item.fixturenames
+        named = [row for row, names in zip(rows, LONG, strict=True) if alone and item.nodeid.startswith(_files(names))]
+        (named[0] if named else rest).append(item)
+    size = -(-len(rest) // len(rows))
+    items[:] = [item for number, row in enumerate(rows) for item in (*row, *rest[number * size : (number + 1) * size])]
+
+
+def _files(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"tests/{name}.py::" for name in names)
 
 
 class _Postgres:
