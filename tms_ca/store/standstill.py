@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tms_ca.core.errors import TmsError
 
-MOST_SECONDS = 0.5  # of a standstill; a few milliseconds are the rule
+MOST_SECONDS = 0.5  # of a standstill, and of waiting for one; a few milliseconds are the rule
 _NONE = -1  # no file descriptor
 _LOOK_SECONDS = 0.005  # between two looks at other processes' standstill
 
@@ -51,7 +51,7 @@ class Standstill:
             keeper.add_done_callback(self._keepers.discard)
         held.inside += 1
         try:
-            await held.begun.wait()
+            await _soon(held.begun)
             yield
         finally:
             held.inside -= 1
@@ -66,9 +66,7 @@ class Standstill:
         """Return when the standstill of `tenant` in this process that is on now, if any, is over."""
         held = self._held.get(tenant)
         if held is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(2 * MOST_SECONDS):
-                    await held.over.wait()
+            await _soon(held.over)
 
     async def close(self) -> None:
         """Return when the last is over."""
@@ -79,9 +77,7 @@ class Standstill:
             async with self._lock(tenant):
                 held.begun.set()
                 try:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(MOST_SECONDS):
-                            await held.left.wait()
+                    await _soon(held.left)
                 finally:
                     self._end(tenant, held)  # who comes from here on is not in it any more
         except TmsError:
@@ -95,6 +91,13 @@ class Standstill:
             del self._held[tenant]
         held.left.set()
         held.over.set()
+
+
+async def _soon(event: asyncio.Event) -> None:
+    """Wait for it, and no longer than for a standstill: a database that is away is answered for in time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(MOST_SECONDS):
+            await event.wait()
 
 
 class StandstillFile:
@@ -122,8 +125,8 @@ class StandstillFile:
             os.close(mine)
 
     async def passed(self) -> None:
-        """Return when nobody holds it, or after a second: who holds it may have been stopped."""
-        until = asyncio.get_running_loop().time() + 2 * MOST_SECONDS
+        """Return when nobody holds it, or after half a second: who holds it may have been stopped."""
+        until = asyncio.get_running_loop().time() + MOST_SECONDS
         while self._is_held() and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - another process's
             await asyncio.sleep(_LOOK_SECONDS)
 
