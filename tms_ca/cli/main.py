@@ -9,6 +9,7 @@ from typing import Any
 
 from tms_ca import __version__
 from tms_ca.cli import serve
+from tms_ca.cli.importing import importing
 from tms_ca.cli.usage import Help
 from tms_ca.core.errors import TmsError
 from tms_ca.settings import SettingsError
@@ -46,19 +47,20 @@ def parser(first: str = "") -> argparse.ArgumentParser:
 
 
 def _add_all(commands: Any) -> None:
-    from tms_ca.cli import (
-        directory,
-        explain,
-        frame,
-        import_tms,
-        init,
-        logins,
-        plainkeys,
-        reservations,
-        tidy,
-        trust,
-        upkeep,
-    )
+    with importing():
+        from tms_ca.cli import (
+            directory,
+            explain,
+            frame,
+            import_tms,
+            init,
+            logins,
+            plainkeys,
+            reservations,
+            tidy,
+            trust,
+            upkeep,
+        )
 
     for one in (init, serve, tidy, explain, import_tms):
         one.add(commands)

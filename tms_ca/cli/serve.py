@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tms_ca.cli.importing import importing
 from tms_ca.observe import log_libraries_as_json
 from tms_ca.serving.post import Post, Role
 from tms_ca.serving.rundir import run_directory
@@ -68,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _work(arguments: argparse.Namespace, listener: socket.socket, post: Post, *, announce: bool) -> int:
-    from tms_ca.serving.worker import Worker, run_loop
+    with importing():
+        from tms_ca.serving.worker import Worker, run_loop
 
     worker = Worker(_loader(arguments, listener), listener, post, announce=announce)
     run_loop(worker.serve())
