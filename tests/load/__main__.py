@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.load import slowhttptest
+from tests.load.flood import flood
 from tests.load.slow import ask as ask_once
 from tests.load.storm import Ask, Probe, asks, cpu_seconds, press, recovery
 from tests.load.test_idle import MIB, gather, resident
@@ -18,6 +19,8 @@ from tests.ssh.service import Service
 
 SECONDS = 8
 IDLE = 10_000
+MOST_BEHIND_MS = 50.0
+CONNECTIONS = 15_000  # of a flood
 Verdict = tuple[bool, str]
 
 
@@ -100,7 +103,50 @@ def logins(service: Service, directory: Path) -> Verdict:
     return _storm(asks(service, directory)[1], directory)
 
 
-STORMS: tuple[Callable[[Service, Path], Verdict], ...] = (heads, bodies, reads, ranges, idle, issuing, logins)
+def _flood(ask: Ask, directory: Path) -> Verdict:
+    press(ask, directory, connections=32, seconds=2)
+    pid = ask.service.process.pid
+    spent = [cpu_seconds(pid)]
+    peak = press(ask, directory, connections=64, seconds=SECONDS)
+    spent.append(cpu_seconds(pid))
+    made = flood(ask, rate=5 * peak.good, seconds=SECONDS, connections=CONNECTIONS)
+    spent.append(cpu_seconds(pid))
+    successes = sum(count for status, count in made.answers.items() if status[0] == "2")
+    each = successes / (spent[2] - spent[1]) / (peak.successes / (spent[1] - spent[0]))
+    back = recovery(ask)
+    refused, p99 = made.answers.get("503", 0), made.p99_ms.get("503", 0.0)
+    text = (
+        f"{made.offered / made.seconds:.0f}/s asked, {made.good / made.seconds:.0f}/s of {peak.good:.0f}/s answered, "
+        f"{each:.0%} for each second of CPU, {refused} refused in {made.p50_ms.get('503', 0.0):.0f} ms, "
+        f"99 % of them within {p99:.0f} ms (the program that asks was {made.behind_ms:.0f} ms late itself), "
+        f"{made.connections} connections, {made.lost + made.unanswered} lost, recovered in {back:.1f} s"
+    )
+    if made.behind_ms > MOST_BEHIND_MS:
+        return False, f"says nothing, this machine is too busy for the program that asks: {text}"
+    return each >= 0.8 and not made.lost and not made.unanswered and p99 <= 100 and back <= 5, text
+
+
+def issuing_flood(service: Service, directory: Path) -> Verdict:
+    """Ask for five times as many certificates as can be issued, whatever the answers."""
+    return _flood(asks(service, directory)[0], directory)
+
+
+def logins_flood(service: Service, directory: Path) -> Verdict:
+    """Ask for five times as many login checks as can be answered, whatever the answers."""
+    return _flood(asks(service, directory)[1], directory)
+
+
+STORMS: tuple[Callable[[Service, Path], Verdict], ...] = (
+    heads,
+    bodies,
+    reads,
+    ranges,
+    idle,
+    issuing,
+    logins,
+    issuing_flood,
+    logins_flood,
+)
 
 
 def main(wanted: list[str]) -> int:

@@ -1,7 +1,8 @@
 """As many requests a second as it is told, whatever becomes of them: a service that answers late is not asked less.
 
 Each request has its moment beforehand, and its latency counts from that moment. It takes a connection that waits for
-nothing, or a new one, as a proxy in front of many clients does. Run as a process of its own: it keeps a core busy.
+nothing, or a new one, and leaves one that was refused alone for as long as it was told, as many clients would that
+know nothing of one another. Run as a process of its own: it keeps a core busy.
 """
 
 import json
@@ -17,6 +18,8 @@ from tests.load.storm import Ask
 
 _END = b"\r\n\r\n"
 _LENGTH = b"Content-Length: "
+_LAST = b"\r\nConnection: close"
+RETRY_SECONDS = 1.0  # what Retry-After says
 _PATIENCE = 15.0  # seconds for what is still unanswered at the end
 
 
@@ -43,6 +46,7 @@ class _Flooder:
     whole: bytes
     most: int  # connections
     idle: deque[socket.socket] = field(default_factory=deque)
+    resting: deque[tuple[float, socket.socket]] = field(default_factory=deque)  # refused: not before that moment
     due: dict[int, float] = field(default_factory=dict)
     sockets: dict[int, socket.socket] = field(default_factory=dict)
     begun: dict[int, bytes] = field(default_factory=dict)
@@ -53,6 +57,8 @@ class _Flooder:
 
     def ask(self, due: float) -> None:
         """Send a request that was due at that moment."""
+        while self.resting and self.resting[0][0] <= time.perf_counter():
+            self.idle.append(self.resting.popleft()[1])
         if self.idle:
             one = self.idle.pop()
         elif len(self.sockets) < self.most:
@@ -88,8 +94,14 @@ class _Flooder:
             if head < 0 or len(data) < head + 4 + int(data[data.index(_LENGTH) + 16 :].split(b"\r", 1)[0]):
                 self.begun[number] = data
                 continue
-            self.took.setdefault(data[9:12].decode(), []).append(time.perf_counter() - self.due.pop(number))
-            self.idle.append(one)
+            now, status = time.perf_counter(), data[9:12].decode()
+            self.took.setdefault(status, []).append(now - self.due.pop(number))
+            if _LAST in data[:head]:
+                self._end(one)
+            elif status == "503":
+                self.resting.append((now + RETRY_SECONDS, one))
+            else:
+                self.idle.append(one)
             if self.waiting:
                 self.ask(self.waiting.popleft())
 
@@ -99,6 +111,8 @@ class _Flooder:
             self.lost += 1
         elif one in self.idle:
             self.idle.remove(one)
+        else:
+            self.resting = deque(entry for entry in self.resting if entry[1] is not one)
         self.begun.pop(number, None)
         self.epoll.unregister(one)
         del self.sockets[number]
