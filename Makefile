@@ -5,9 +5,9 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.complete
-# Three at a time on two cores, as many tests wait; those of a file mostly stay together, as they share what is dear to
+# Four at a time on two cores, as many tests wait; those of a file mostly stay together, as they share what is dear to
 # make. What is compiled is kept: the tests start hundreds of processes.
-TESTS := PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n 3 --dist worksteal
+TESTS := PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n 4 --dist worksteal
 
 help:
 	@echo "make demo    watch the main job: a certificate opens a session on a real sshd, a revocation closes the door"

@@ -49,13 +49,14 @@ ON_BOTH = (
     "tms_v1/test_pubkeys_races",
 )  # fmt: skip
 TESTS = Path(__file__).parent
-# What takes long is begun early: `make test` gives each of three processes a third of the tests to begin with, and
-# whoever is ready takes from the others. Each row takes about as long as the others.
+# What takes long is begun early: `make test` gives each of its processes a part of the tests to begin with, and
+# whoever is ready takes from the others. A row for each process; the rows take about as long as each other.
 LONG = (
-    ("serve/test_workers", "api/test_openapi_schemathesis", "ssh/test_races"),
-    ("ssh/test_kill9", "ssh/test_demo", "serve/test_stop", "hostd/test_session_ends"),
-    ("serve/test_restart", "packages/test_first_login", "load/test_slow", "replicas/test_failover",
-     "replicas/test_frozen", "serve/test_notify"),
+    ("serve/test_workers", "ssh/test_races"),
+    ("ssh/test_kill9", "ssh/test_demo", "replicas/test_frozen"),
+    ("api/test_openapi_schemathesis", "serve/test_restart", "serve/test_stop"),
+    ("packages/test_first_login", "hostd/test_session_ends", "load/test_slow", "replicas/test_failover",
+     "serve/test_notify"),
 )  # fmt: skip
 
 

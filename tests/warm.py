@@ -48,9 +48,12 @@ class Warm:
         return code
 
     def _ended(self, seconds: float | None) -> int | None:
-        if self.returncode is None and select.select([self._told], [], [], seconds)[0]:
-            self.returncode = int(self._told.readline())
-            self._told.close()
+        if self.returncode is None:
+            told = select.poll()  # a test may have more descriptors than select() takes
+            told.register(self._told, select.POLLIN)
+            if told.poll(None if seconds is None else seconds * 1000):
+                self.returncode = int(self._told.readline())
+                self._told.close()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
