@@ -5,10 +5,12 @@ import shutil
 import socket
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+SYSTEMS_CAS = "/etc/ssl/certs/ca-certificates.crt"
 NGINX = """
 daemon off; pid {at}/nginx.pid; error_log {at}/nginx.log; worker_processes 1;
 events {{ worker_connections 512; }}
@@ -21,9 +23,20 @@ http {{
 """
 
 
-def nginx(at: Path, port: int, replicas: list[int]) -> list[str]:
-    """Write what nginx needs; return the command. All that differs from deploy/ are addresses and TLS."""
+@dataclass(frozen=True)
+class Tls:
+    """How the replicas are spoken to: the file with the CA of their certificates, and the name in these."""
+
+    authority: Path
+    name: str = "tms.example.org"
+
+
+def nginx(at: Path, port: int, replicas: list[int], tls: Tls | None) -> list[str]:
+    """Write what nginx needs; return the command. All that differs from deploy/ are addresses and TLS of its own."""
     text = (DEPLOY / "nginx" / "tms-ca.conf").read_text()
+    if tls:
+        text = text.replace("proxy_pass http:", "proxy_pass https:").replace("# proxy_ssl_", "proxy_ssl_")
+        text = text.replace(SYSTEMS_CAS, str(tls.authority)).replace("ssl_name tms.example.org", f"ssl_name {tls.name}")
     (line,) = re.findall(r"    server 127\.0\.0\.1:8443.*\n", text)
     text = text.replace(line, "".join(line.replace("8443", str(one)) for one in replicas))
     (redirect,) = re.findall(r"server \{\n    listen 80;.*?\n\}\n", text, re.DOTALL)
@@ -35,12 +48,14 @@ def nginx(at: Path, port: int, replicas: list[int]) -> list[str]:
     return ["nginx", "-p", str(at), "-e", str(at / "nginx.log"), "-c", str(at / "nginx.conf")]
 
 
-def haproxy(at: Path, port: int, replicas: list[int]) -> list[str]:
+def haproxy(at: Path, port: int, replicas: list[int], tls: Tls | None) -> list[str]:
     """Write what HAProxy needs; return the command. All that differs from deploy/ are addresses and TLS."""
     text = (DEPLOY / "haproxy" / "tms-ca.cfg").read_text()
     text = re.sub(r"bind :443 .*", f"bind 127.0.0.1:{port}", text)
-    text = re.sub(r"    server one .*\n    server two .*\n",
-                  "".join(f"    server r{one} 127.0.0.1:{one}\n" for one in replicas), text)  # fmt: skip
+    (lines,) = re.findall(r"(?:    server .*\n)+", text)
+    _, _, how = lines.splitlines()[0].partition(":8443 ")
+    how = how.replace(SYSTEMS_CAS, str(tls.authority)).replace("tms.example.org", tls.name) if tls else ""
+    text = text.replace(lines, "".join(f"    server r{one} 127.0.0.1:{one} {how}\n" for one in replicas))
     assert "10.0.0." not in text
     (at / "haproxy.cfg").write_text(text)
     return ["haproxy", "-db", "-f", str(at / "haproxy.cfg")]
@@ -52,11 +67,11 @@ KINDS = {"nginx": nginx, "haproxy": haproxy}
 class Proxy:
     """One of them, running while in use."""
 
-    def __init__(self, kind: str, at: Path, port: int, replicas: list[int]) -> None:
+    def __init__(self, kind: str, at: Path, port: int, replicas: list[int], tls: Tls | None = None) -> None:
         at.mkdir()
         self.port = port
         self._at = at
-        self._command = KINDS[kind](at, port, replicas)
+        self._command = KINDS[kind](at, port, replicas, tls)
 
     def __enter__(self) -> Self:
         program = shutil.which(self._command[0], path="/usr/sbin:/usr/bin")
