@@ -12,7 +12,7 @@ from tests.load.wire import Said
 
 H1 = "/api/v1/tenants/default/hosts/h1/principals"
 COMBINATIONS = 150
-_OWN = re.compile(rb"[0-9a-f]{12}")
+_OWN = re.compile(rb"[0-9a-f]{13}")
 
 
 def same(said: Said) -> tuple[object, ...]:
@@ -285,3 +285,14 @@ async def test_whose_proxy_it_is_is_told_by_its_address(doors, lite):
             await line.ask(doors.good("X-Forwarded-For: 192.0.2.7"))
         assert door.short == 1
         assert [one["address"] for one in door.logged()] == ["192.0.2.7"] * 2
+
+
+async def test_H_06_a_field_that_a_proxy_adds_counts_before_those_that_the_client_sent(doors, lite):
+    import ipaddress
+
+    async with open_door(lite, short=True, trusted_proxies=(ipaddress.ip_network("127.0.0.0/8"),)) as door:
+        line = door.line()
+        for _ in range(3):
+            await line.ask(doors.good("X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 192.0.2.7"))
+        assert door.short == 2
+        assert [one["address"] for one in door.logged()] == ["192.0.2.7"] * 3

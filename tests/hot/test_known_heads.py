@@ -1,10 +1,12 @@
 """A head that is known by its bytes says what it said to the parser, and nothing is taken for one that is not it."""
 
+import asyncio
 import json
 
 from tests.hot.conftest import Doors
 from tms_ca.http import known
 from tms_ca.http.direct import DIRECT
+from tms_ca.http.guard import GUARD
 from tms_ca.http.known import Head, KnownHeads, KnownPath
 from tms_ca.services.ids import secret_digest
 
@@ -136,3 +138,59 @@ def test_heads_are_forgotten_before_they_fill_the_memory(monkeypatch):
         heads.learn(data, Head("POST", "/", KnownPath(None, {}), (None, b""), {}), b"{}")
         assert len(heads._known) <= 10
         assert heads.find(data) is not None
+
+
+async def partly(doors: Doors, before: list[bytes], known_head: bytes) -> list[int]:
+    """Send `before`, which leaves a field of a head open, then a request with a known head; return what is answered."""
+    line = doors.short.line()
+    await doors.warm(line)
+    await line.ask(known_head)
+    await line.send(before)
+    statuses = [(await line.answer()).status]
+    await line.send([known_head])
+    statuses.append((await line.answer()).status)
+    line.close()
+    return statuses
+
+
+OPEN_FIELD = b"GET /healthz HTTP/1.1\r\nHost: tms.example.org\r\nX-A: "
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: tms.example.org\r\n\r\n"
+
+
+async def test_H_05_a_known_head_within_another_request_is_a_part_of_that(doors):
+    good = fill(doors, "00")
+    chunked = HEALTH.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    for before in (
+        [good + OPEN_FIELD], [HEALTH + OPEN_FIELD], [good[:-3], good[-3:] + OPEN_FIELD], [good + b"PO"],
+        [HEALTH + HEALTH[:20]], [chunked + OPEN_FIELD], [good[:100], good[100:] + OPEN_FIELD],
+    ):  # fmt: skip
+        told = watch(doors)
+        first, second = await partly(doors, before, good)
+        assert first in {200, 404, 405}, before
+        assert second >= 400, before
+        assert told[-1] is not True, before
+
+
+async def test_a_connection_that_brings_whole_requests_stays_on_the_short_way(doors):
+    told = watch(doors)
+    line = doors.short.line()
+    good = fill(doors, "00")
+    await doors.warm(line)
+    await line.send([good + HEALTH + good])
+    assert [(await line.answer()).status for _ in range(3)] == [200, 200, 200]
+    assert (await line.ask(good)).status == 200
+    assert told[-1]
+
+
+async def test_H_03_a_head_that_is_left_behind_a_request_is_watched_as_one_alone_is(doors):
+    watched = doors.short.app[GUARD].watched
+    for before in (fill(doors, "00"), HEALTH):
+        for rest, expected in ((OPEN_FIELD, 1), (b"", 0)):
+            line = doors.short.line()
+            await doors.warm(line)
+            await line.send([before + rest])
+            assert (await line.answer()).status == 200
+            assert len(watched) == expected, (before, rest)
+            line.close()
+            while watched:
+                await asyncio.sleep(0.01)

@@ -14,8 +14,10 @@ from aiohttp.web_protocol import RequestHandler
 
 from tms_ca.http import heads
 from tms_ca.http.direct import Direct
+from tms_ca.http.framing import Framing
 from tms_ca.http.guard import Guard, Watch
 from tms_ca.http.later import Later
+from tms_ca.http.refusals import overloaded
 
 _now = time.monotonic
 
@@ -23,7 +25,7 @@ _now = time.monotonic
 class AtOnce(RequestHandler):
     """What Connection builds on."""
 
-    __slots__ = ("_came_at", "_direct", "_guard", "_held", "_pending", "_queued", "_watch")
+    __slots__ = ("_again", "_came_at", "_direct", "_framing", "_guard", "_held", "_pending", "_queued", "_watch")
 
     def __init__(self, manager: web.Server, guard: Guard, direct: Direct | None, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
@@ -34,6 +36,8 @@ class AtOnce(RequestHandler):
         self._came_at = 0.0
         self._pending: bytes | None = None  # what is answered when it is durable
         self._held = b""  # what came meanwhile
+        self._framing = Framing()
+        self._again = False  # what is parsed was let in once already
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget it; a certificate that was waited for is on record all the same."""
@@ -58,9 +62,15 @@ class AtOnce(RequestHandler):
     def _recognised(self, data: bytes) -> bool:
         """Answer one whole request without parsing it, if its head is known and the answer takes no waiting.
 
-        The parser stands between two messages: of one that is not whole, the rest is watched for.
+        Its bytes are a request only where the parser stands between two: else they belong to one that came in part.
         """
-        if self._direct is None or self._watch is not None or self._force_close or self._close or self._upgraded:
+        if (
+            not self._framing.between
+            or self._watch is not None
+            or self._force_close
+            or self._close
+            or self._direct is None
+        ):
             return False
         found = None if self._paused else self._direct.find(data)
         return found is not None and self._answered(self._direct.answer(*found, self.peername, self._send_later), data)
@@ -114,7 +124,12 @@ class AtOnce(RequestHandler):
         if pending is None or self.transport is None:
             return  # the connection is lost, the certificate is on record
         self._pending = None
+        if data is None and (self._force_close or self._close):  # nothing more is parsed
+            self.transport.write(self._guard.refusals.raw(overloaded(), str((self.peername or ("",))[0])))
+            self.force_close()
+            return
         if data is None:
+            self._again = True
             self._read(pending, at_once=False)
         else:
             self.transport.write(data)

@@ -20,11 +20,11 @@ from tms_ca.http.answer import Answer
 from tms_ca.http.endpoint import Ready
 from tms_ca.http.known import Head, KnownHeads, KnownPaths
 from tms_ca.http.later import Later
-from tms_ca.http.middleware import Around, new_request_id
+from tms_ca.http.middleware import Around, forwarded, new_request_id
 
 # Made once: a look-up by a plain word makes one.
 _EXPECT, _CONTENT_LENGTH = istr("Expect"), istr("Content-Length")
-_NEEDED = (istr("Accept"), istr("X-Forwarded-For"))  # what is asked of a head after its credential
+_ACCEPT = istr("Accept")
 
 # What is sent for an answer that came later, and whether the connection goes on; None: the long way must be gone.
 Send = Callable[[bytes | None, bool], None]
@@ -53,8 +53,10 @@ class Direct:
             return None  # the long way meets it again, and has the words for it
         if credential is None:
             return None
-        fields: Mapping[str, str] = {str(name): headers[name] for name in _NEEDED if name in headers}
-        return Head(message.method, message.path, path, credential, fields)
+        fields: Mapping[str, str] = {"Accept": headers[_ACCEPT]} if _ACCEPT in headers else {}
+        head = Head(message.method, message.path, path, credential, fields)
+        head.forwarded = tuple(forwarded(headers))
+        return head
 
     def learn(self, data: bytes, message: RawRequestMessage, head: Head, body: bytes) -> None:
         """Remember a head that was answered."""
@@ -66,7 +68,7 @@ class Direct:
         around = self._around
         if around.closing.is_set():
             return None
-        asked = _Asked(head, time.perf_counter(), new_request_id(), around.address(peer, head.fields))
+        asked = _Asked(head, time.perf_counter(), new_request_id(), around.address(peer, head.forwarded))
         try:
             answer = head.path.endpoint.run_at_once(around.context, head, body, asked.request_id, asked.address)
         except Exception:  # noqa: BLE001 - the long way meets it again, and has the words for it

@@ -5,7 +5,7 @@ is recognised by its bytes, so that nothing but its body is left to be read.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -50,7 +50,7 @@ class KnownPaths:
 class Head:
     """What a head says that was answered; of its fields, only those that matter later."""
 
-    __slots__ = ("body_bytes", "digest", "fields", "line", "method", "name", "path", "raw_path")
+    __slots__ = ("body_bytes", "digest", "fields", "forwarded", "line", "method", "name", "path", "raw_path")
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Head:
         self.path = path
         self.name, self.digest = credential  # who is named, and the digest of the secret; whether it is good, is asked
         self.fields = fields
+        self.forwarded: Sequence[str] = ()  # its X-Forwarded-For fields
         self.body_bytes = 0
         self.line: str | None = None  # what the log's lines about a yes have in common
 
@@ -78,6 +79,8 @@ class KnownHeads:
     def find(self, data: bytes) -> tuple[Head, bytes] | None:
         """Return the head and the body of one whole request, neither more nor less, whose head is known."""
         end = data.find(_END) + len(_END)
+        if end < len(_END):
+            return None
         known = self._known.get(hashlib.sha256(data[:end]).digest())
         return None if known is None or len(data) != end + known.body_bytes else (known, data[end:])
 

@@ -2,13 +2,13 @@
 
 import asyncio
 import ipaddress
-import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from multidict import CIMultiDictProxy, istr
 
 from tms_ca.core.errors import TmsError
 from tms_ca.http import problems
@@ -19,6 +19,7 @@ from tms_ca.http.known import Head
 from tms_ca.http.tms_v1.declare import V1Endpoint
 from tms_ca.observe import Log, json_line
 
+_FORWARDED = istr("X-Forwarded-For")  # made once: a look-up by a plain word makes one
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEADERS = {
@@ -31,9 +32,12 @@ HEADERS = {
 }
 
 
-def _client_address(remote: str, headers: Mapping[str, str], trusted: "Networks") -> str:
-    """Return the address of the client; X-Forwarded-For counts only as far as named proxies wrote it."""
-    forwarded = [part.strip() for part in headers.get("X-Forwarded-For", "").split(",") if part.strip()]
+def _client_address(remote: str, fields: Sequence[str], trusted: "Networks") -> str:
+    """Return the address of the client; X-Forwarded-For counts only as far as named proxies wrote it.
+
+    A proxy may add a field of its own behind those of the client: they are one list (RFC 9110 section 5.3).
+    """
+    forwarded = [part.strip() for part in ",".join(fields).split(",") if part.strip()]
     for hop in [*reversed(forwarded), None]:
         try:
             address = ipaddress.ip_address(remote)
@@ -43,6 +47,11 @@ def _client_address(remote: str, headers: Mapping[str, str], trusted: "Networks"
             return remote[:64]
         remote = hop
     return remote[:64]
+
+
+def forwarded(headers: CIMultiDictProxy[str]) -> Sequence[str]:
+    """Return the X-Forwarded-For fields of a head."""
+    return headers.getall(_FORWARDED, ())
 
 
 Serve = Callable[[web.Request, str, Callable[[], Awaitable[web.StreamResponse]]], Awaitable[web.StreamResponse]]
@@ -63,10 +72,10 @@ class Around:
         constant = {**self._headers, "Cache-Control": "no-store"}
         self._head = "".join(f"{name}: {value}\r\n" for name, value in constant.items()) + "X-Request-ID: "
 
-    def address(self, peer: object, headers: Mapping[str, str]) -> str:
-        """Return the address of the client behind the connection's `peer`."""
+    def address(self, peer: object, forwarded: Sequence[str]) -> str:
+        """Return the address of the client behind the connection's `peer`; `forwarded`: its X-Forwarded-For fields."""
         remote = str(peer[0]) if isinstance(peer, tuple) else ""
-        return _client_address(remote, headers, self._trusted) if self._trusted else remote
+        return _client_address(remote, forwarded, self._trusted) if self._trusted else remote
 
     async def serve(
         self, request: web.Request, name: str, answer: Callable[[], Awaitable[web.StreamResponse]]
@@ -75,7 +84,7 @@ class Around:
         metrics = self.context.metrics
         begun = time.perf_counter()
         request_id = request[REQUEST_ID] = new_request_id()
-        address = request[ADDRESS] = self.address(request._transport_peername, request.headers)  # noqa: SLF001 - what request.remote finds by a longer way
+        address = request[ADDRESS] = self.address(request._transport_peername, forwarded(request.headers))  # noqa: SLF001 - what request.remote finds by a longer way
         code, cause, alarm = "", "", ""
         metrics.in_flight.inc()
         try:
@@ -189,12 +198,22 @@ def shortcut(app: web.Application, serve: Serve) -> Callable[[web.Request], Awai
     return handle
 
 
-_process, _count = secrets.token_hex(3), itertools.count(secrets.randbits(16))
+def _drawn_ids(end: int = 1 << 24) -> Iterator[str]:
+    while True:
+        drawn = secrets.token_hex(4)[:7]
+        for count in range(secrets.randbelow(end >> 8), end):
+            yield f"{drawn}{count:06x}"
+
+
+_ids = _drawn_ids()
 
 
 def new_request_id() -> str:
-    """Return twelve hexadecimal digits: what six of them are tells processes apart, the others count."""
-    return f"{_process}{next(_count) & 0xFFFFFF:06x}"
+    """Return thirteen hexadecimal digits; a key ID, of 128 characters, has no room for more beside the longest names.
+
+    Seven are drawn, by each process and again after 16.7 million requests; the others count.
+    """
+    return next(_ids)
 
 
 def _trace(error: Exception) -> str:

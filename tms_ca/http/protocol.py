@@ -92,10 +92,12 @@ class Connection(AtOnce):
             self._waiter = None  # aiohttp's loop for this connection is not woken for what is answered here
         super().data_received(data)
         new = self._request_count - before
+        framing = self._framing
+        framing.took(data, [message for message, _ in list(self._messages)[-new:]] if new else ())
         if at_once:
             self._waiter = waiter
             if new:
-                if new == 1 and len(data) < heads.MOST_HEAD_BYTES and self._answered_at_once(data):
+                if new == 1 and framing.between and len(data) < heads.MOST_HEAD_BYTES and self._answered_at_once(data):
                     return
                 waiter.set_result(None)  # type: ignore[union-attr] # it is there where nothing else is asked
         if new:
@@ -115,6 +117,8 @@ class Connection(AtOnce):
                     self._watch_for(Watch(self._came_at, payload))
             else:
                 self._look_closely(new, data)
+            if framing.part and self._watch is None and not self._refused:
+                self._partial(len(framing.part))
         elif data:
             self._partial(len(data))
 
@@ -173,6 +177,8 @@ class Connection(AtOnce):
         watch = self._watch
         if self._queued or self._request_in_progress or self._refused or self._close or self.transport is None:
             return False  # it would be said out of turn, or to nobody
+        if not self._framing.between:
+            return False  # it may belong to a request that came in part
         if watch is not None and (watch.bytes or watch.payload is not None):
             return False
         first_line = heads.whole(data)
@@ -198,7 +204,8 @@ class Connection(AtOnce):
             self._queued -= 1
             admission = self._guard.admission
             admission.begun()
-            if admission.waiting >= admission.gate and request_handler is self._request_handler:
+            again, self._again = self._again, False
+            if admission.waiting >= admission.gate and request_handler is self._request_handler and not again:
                 request_handler = self._second_thought(request, request_handler)
         response, reset = await super()._handle_request(request, start_time, request_handler)
         # aiohttp keeps what is returned here until the next request comes, and asks it only this.

@@ -39,9 +39,10 @@ from tms_ca.store.tables import tenants
 
 BUSY_SECONDS = 5.0  # how long a statement waits for another process's lock before the request is refused
 
-# Pages of the write-ahead log, 64 MB, at which SQLite itself brings them home, within a commit: store.checkpoints does
-# long before.
-MOST_LOG_PAGES = 16_000
+# Pages of the write-ahead log, 49 MB, at which SQLite itself brings them home, within a commit: store.checkpoints does
+# long before, where certificates are issued.
+MOST_LOG_PAGES = 12_000
+MOST_LOG_BYTES = 64 * 2**20  # what a log that grew behind a long read keeps of the disk afterwards
 
 # synchronous=FULL: a commit is on the disk when it returns. WAL: readers never wait for the writer.
 PRAGMAS = (
@@ -50,6 +51,7 @@ PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}",
     f"PRAGMA wal_autocheckpoint={MOST_LOG_PAGES}",
+    f"PRAGMA journal_size_limit={MOST_LOG_BYTES}",
 )
 
 
@@ -58,6 +60,7 @@ class Transaction:
     """An open transaction; events recorded in it become durable with it or not at all."""
 
     connection: AsyncConnection
+    before: int | None = None  # the tenant's epoch before this change, where `change` was asked to look
     events: list[Event] = field(default_factory=list)
     after_commit: list[Callable[[], None]] = field(default_factory=list)
 
@@ -201,10 +204,13 @@ class Database:
                 act()
 
     @asynccontextmanager
-    async def change(self, tenant: str) -> AsyncIterator[Transaction]:
-        """Yield a transaction that changes `tenant`: its epoch grows first."""
+    async def change(self, tenant: str, *, look: bool = False) -> AsyncIterator[Transaction]:
+        """Yield a transaction that changes `tenant`: its epoch grows first; `look` at it before, under its lock."""
         await self._pass(tenant)
         async with self.transaction() as transaction:
+            if look:
+                row = select(tenants.c.epoch).where(tenants.c.tenant == tenant).with_for_update()
+                transaction.before = (await transaction.connection.execute(row)).scalar_one_or_none()
             await transaction.connection.execute(
                 update(tenants).where(tenants.c.tenant == tenant).values(epoch=grown(tenants.c.epoch))
             )
