@@ -2,7 +2,8 @@
 
 Started by warm.py. A job comes as one message on the socket 0: JSON, with the descriptors that the process shall have
 and one that its pid and, in the end, its exit code are written to. Nothing here opens a loop or starts a thread, so
-what is forked is a process like any other: of its own pid and session, with the signals and descriptors of a fresh one.
+what is forked is a process like any other: of its own pid and session, with the signals and descriptors of a fresh one,
+and with random numbers of its own. Only the order of sets of texts is the same in all of them (PYTHONHASHSEED).
 """
 
 import atexit
@@ -11,6 +12,7 @@ import importlib
 import json
 import os
 import pkgutil
+import random
 import select
 import signal
 import socket
@@ -89,6 +91,7 @@ def become(job: dict, descriptors: list[int]) -> None:
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     sys.argv = ["tms-ca", *job["words"]]
+    random.seed()
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ import atexit
 import functools
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parents[1]
+AT_EXEC = re.compile(r"(LD_|PYTHON|MALLOC_|GLIBC_TUNABLES$|OPENSSL_|LANG$|LC_|TZ$|TZDIR$)")
 
 
 class Warm:
@@ -26,10 +28,18 @@ class Warm:
     def __init__(
         self, words: list[str], environment: Mapping[str, str], directory: Path, stdin: int, stdout: int, stderr: int
     ) -> None:
+        forking, its = _forking()
+        too_late = {
+            name for name in {*environment, *its} if AT_EXEC.match(name) and environment.get(name) != its.get(name)
+        }
+        if too_late:
+            raise ValueError(
+                f"{sorted(too_late)}: read when Python is executed, which is done already; take fresh=True"
+            )
         job = {"words": words, "environment": dict(environment), "directory": str(directory)}
         told, tell = os.pipe()
         try:
-            socket.send_fds(_forking(), [json.dumps(job).encode()], [stdin, stdout, stderr, tell])
+            socket.send_fds(forking, [json.dumps(job).encode()], [stdin, stdout, stderr, tell])
         finally:
             os.close(tell)
         self.args = ["tms-ca", *words]
@@ -100,12 +110,16 @@ def run(
 
 
 @functools.cache
-def _forking() -> socket.socket:
-    """Start what forks for this test process, once; it ends when it hears nothing any more."""
+def _forking() -> tuple[socket.socket, dict[str, str]]:
+    """Start what forks for this test process, once; it ends when it hears nothing any more.
+
+    Return what it is told by, and its environment.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    environment = dict(os.environ)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forking"], stdin=theirs, cwd=ROOT, start_new_session=True
+            [sys.executable, "-m", "tests.forking"], stdin=theirs, cwd=ROOT, env=environment, start_new_session=True
         )
 
     def end() -> None:
@@ -113,4 +127,4 @@ def _forking() -> socket.socket:
         process.wait(10)
 
     atexit.register(end)
-    return ours
+    return ours, environment

@@ -8,7 +8,7 @@ from tests.api.certs import read
 from tests.api.stores import query
 from tests.world import basic
 
-KEY_ID = re.compile(r"t=default;c=portal;u=alice;r=[0-9a-f]{12,13}")
+KEY_ID = re.compile(r"t=default;c=portal;u=alice;r=[0-9a-f]{13}")
 
 
 def strings(blob):

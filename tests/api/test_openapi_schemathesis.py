@@ -49,7 +49,7 @@ def check_answers(exchanges):
         text = answer["content"].get("text", "")
         assert answer["status"] < 500, (exchange["request"]["url"], text)
         assert headers["server"] == "tms-ca"
-        assert re.fullmatch(r"[0-9a-f]{12}", headers["x-request-id"])
+        assert re.fullmatch(r"[0-9a-f]{13}", headers["x-request-id"])
         if answer["status"] >= 400:
             assert headers["content-type"].startswith(PROBLEM), exchange["request"]["url"]
             # A detail repeats, in quotes, some of what was sent; the document's own words are what is looked at.

@@ -35,7 +35,7 @@ async def test_H_02_H_06_a_head_that_is_refused_is_a_problem(served, case):
     assert (answer.status, answer.code, answer.rest) == (status, code, b"")
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-    assert len(answer.headers["x-request-id"]) == 12
+    assert len(answer.headers["x-request-id"]) == 13
     assert status != 405 or answer.headers["allow"]
 
 

@@ -1,16 +1,19 @@
 """A service that is forked from what has imported it is a process like one that is executed."""
 
+import itertools
 import os
 import re
 import shutil
 import signal
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests import warm
 from tests.ssh.service import Service
+from tms_ca.http import middleware
 
 SAME = ("Umask", "Seccomp", "Threads", "SigBlk", "SigIgn", "SigCgt", "CapEff", "NoNewPrivs")
 
@@ -40,6 +43,35 @@ def test_a_warm_service_is_as_a_fresh_one(initialised, tmp_path, request):
         assert time.monotonic() < until, (warm_one, fresh_one)
         time.sleep(0.1)
     assert warm_one["leads"]
+
+
+def test_warm_services_draw_numbers_of_their_own(initialised, tmp_path, request):
+    ids = []
+    for number in range(2):
+        shutil.copytree(initialised.data, tmp_path / f"data{number}")
+        service = Service(tmp_path / f"data{number}")
+        request.addfinalizer(service.stop)
+        service.start()
+        for _ in range(20):
+            with urllib.request.urlopen(service.url + "/healthz", timeout=20) as answer:
+                ids.append(answer.headers["X-Request-ID"])
+    assert {len(one) for one in ids} == {13}
+    assert len(set(ids)) == len(ids)
+    assert len({one[:7] for one in ids}) == 2, "what tells processes apart"
+
+
+def test_no_request_id_comes_again_when_the_count_is_at_its_end():
+    ids = list(itertools.islice(middleware._drawn_ids(end=512), 3000))
+    assert len(set(ids)) == len(ids)
+    assert len({one[:7] for one in ids}) == 6  # of 510 to 512 each
+    assert all(re.fullmatch("[0-9a-f]{13}", one) for one in ids)
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "PYTHONHASHSEED", "TZ"])
+def test_an_environment_that_comes_too_late_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"\['{name}'\]: read when Python is executed"):
+        warm.run("settings", "check", environment={**os.environ, name: "1"}, directory=tmp_path)
+    assert warm.run("settings", "--help", environment=os.environ, directory=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 0), (signal.SIGINT, 0)])
