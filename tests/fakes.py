@@ -2,9 +2,13 @@
 
 
 class FakeClock:
-    """Stands still until it is moved."""
+    """Stands still until it is moved.
 
-    def __init__(self, now: int = 1_800_000_000) -> None:
+    In the past, as epochs are that were taken at it: the next change takes them to the machine's own time, as it does
+    outside of tests.
+    """
+
+    def __init__(self, now: int = 1_780_000_000) -> None:
         self.ms = now * 1000
 
     def now(self) -> int:

@@ -90,7 +90,7 @@ async def link_again(doors):
 async def link_ended(doors):
     world = doors.world
     (link,) = (await world.good("GET", "account-links", auth=world.operator))["items"]
-    body = {"expires_at": "2027-01-15T00:00:00Z", "starts_at": "2026-01-01T00:00:00Z"}
+    body = {"expires_at": "2026-05-28T00:00:00Z", "starts_at": "2026-01-01T00:00:00Z"}
     await world.good("PATCH", f"account-links/{link['id']}", auth=world.operator, json=body)
 
 
@@ -166,7 +166,7 @@ OFF, ON = {"enabled": False}, {"enabled": True}
 ENDS = {
     "tenant disabled": (*patch("/api/v1/tenants/default", OFF, ON), 403),
     "client disabled": (*patch("clients/portal", OFF, ON), 403),
-    "client ended": (*patch("clients/portal", {"expires_at": "2027-01-15T08:00:00Z"}, {"expires_at": None}), 403),
+    "client ended": (*patch("clients/portal", {"expires_at": "2026-05-28T20:26:40Z"}, {"expires_at": None}), 403),
     "user disabled": (*patch("users/alice", OFF, ON), 403),
     "host disabled": (*patch("hosts/h1", OFF, ON), 403),
     "host names otherwise": (

@@ -110,7 +110,7 @@ class Walker:
             await self.call("POST", f"revocations/{self.revocations.pop()}/lift")
 
     async def link(self) -> None:
-        until = self.dice.choice(["2027-02-01T00:00:00Z", "2099-01-01T00:00:00Z"])
+        until = self.dice.choice(["2026-06-15T00:00:00Z", "2099-01-01T00:00:00Z"])
         await self.call("PATCH", f"account-links/{self.dice.choice(self.links)}", {"expires_at": until})
 
     async def delegate(self) -> None:

@@ -134,7 +134,7 @@ async def test_a_session_that_was_lost_and_found_ends_with_the_rest(world):
 async def test_a_session_that_has_ended_is_not_told_of(world):
     await settle(world, on_revocation="end")
     login_id = await open_session(world)
-    end = {"ended_at": "2027-01-15T08:00:00Z", "reason": "closed"}
+    end = {"ended_at": "2026-05-28T20:26:40Z", "reason": "closed"}
     await world.good("POST", f"hosts/h1/logins/{login_id}/end", auth=world.hosts["h1"], json=end)
     await revoke(world, user="alice")
     assert await report(world, login_id) == []

@@ -40,7 +40,7 @@ async def test_a_client_s_life(tms):
     assert all(type(shown[name]) is kind for name, kind in MEMBERS.items())
     assert shown["enabled"] is True
     assert (shown["app_name"], shown["app_version"], shown["tenant"]) == ("gateway", "1.2", "default")
-    assert shown["created"] == shown["updated"] == "2027-01-15T08:00:00+00:00"
+    assert shown["created"] == shown["updated"] == "2026-05-28T20:26:40+00:00"
     assert await tms.good("GET", "client/gate", tms.admin) == shown
 
     listed = await tms.good("GET", "client/list", mine)
@@ -58,7 +58,7 @@ async def test_a_client_s_life(tms):
     }  # fmt: skip
     changed = await tms.good("GET", "client/gate", mine)
     assert changed | {"app_version": "1.2", "updated": shown["updated"]} == shown
-    assert (changed["app_version"], changed["updated"]) == ("^2", "2027-01-15T08:01:30+00:00")
+    assert (changed["app_version"], changed["updated"]) == ("^2", "2026-05-28T20:28:10+00:00")
     nothing = await tms.good("PATCH", "client/upd/gate", mine)
     assert (nothing["fields_updated"], nothing["result_msg"]) == (0, "No updates specified")
 

@@ -138,12 +138,32 @@ class Overtaken(Mvp):
     """Makes what is missing, after something else has happened."""
 
     change = None
+    tries = 0
+
+    async def settled(self):
+        self.tries += 1
+        await super().settled()
 
     async def provide(self, *args):
         change, self.change = self.change, None
         if change is not None:
             await change()
         return await super().provide(*args)
+
+
+async def test_a_first_use_is_decided_once_and_anew_where_something_else_changed(keys):
+    world, mode = keys.world, keys.world.context.key_mode
+    mode._mvp = mvp = Overtaken(mode._database, world.context.grants)
+    await keys.make(**BOB)
+    assert mvp.tries == 1
+
+    async def unrelated():
+        await keys.mfa("eve")
+
+    mvp.change = unrelated
+    await keys.make(**{**BOB, "client_user_id": "joe"})
+    assert mvp.tries == 1 + 2
+    assert {one["tms_user_id"] for one in (await rows(keys))["mfa"]["users"]} == {"bob", "eve", "joe"}
 
 
 async def test_a_credential_that_goes_meanwhile_gets_no_key(keys):

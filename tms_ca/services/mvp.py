@@ -79,7 +79,7 @@ class Mvp:
 
     async def _make(self, caller: Caller, user: str, host: str, account: str) -> Caller:
         tenant = caller.tenant
-        async with self._database.change(tenant) as transaction:
+        async with self._database.change(tenant, look=True) as transaction:
             connection = transaction.connection
             epoch = await plainkeys.epoch_held(connection, tenant)
             lacking = await _lacking(connection, caller, user, host, account)
@@ -92,7 +92,7 @@ class Mvp:
             if lacking.delegation:
                 await self._grants.delegate_in(transaction, caller, tenant, caller.id, user, LAST_SECOND, mvp=True)
         # Made all the same: many clients that begin at once would else stop each other again and again.
-        if epoch != caller.epoch + 1:
+        if epoch is None or transaction.before != caller.epoch:
             raise ChangedMeanwhile
         return replace(caller, epoch=epoch)
 
