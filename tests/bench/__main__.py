@@ -68,10 +68,15 @@ def wanted(only: list[str] | None) -> list[str]:
 
 def stamp(plan: Plan) -> str:
     return (
-        f"Measured {_day()} with Python {platform.python_version()} on {_machine()}, in rounds of"
+        f"Measured {_day()} with Python {platform.python_version()} ({_whose_python()}) on {_machine()}, in rounds of"
         f" {plan.seconds} seconds, {plan.rounds} of each. The machine's load average was {os.getloadavg()[0]:.2f} when"
         " it began."
     )
+
+
+def _whose_python() -> str:
+    system = Path(sys.executable).resolve().is_relative_to("/usr/bin")
+    return "the system's" if system else "not the system's"
 
 
 def stamp_of_helper() -> str:
