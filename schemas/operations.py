@@ -56,7 +56,11 @@ class RevocationShape(Shape):
     value = fields.String()
     reason = fields.String()
     actor = fields.String()
-    certificates = fields.Integer(metadata={"description": "How many certificates, not yet ended, it ended"})
+    certificates = fields.Integer(
+        allow_none=True,
+        metadata={"description": "How many certificates, not yet ended, it ended; null right after the revocation of a "
+                  "public key where they are refused already and not all on record as revoked yet"},
+    )  # fmt: skip
     created_at = Timestamp()
     lifted_at = Timestamp(allow_none=True)
 

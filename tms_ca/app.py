@@ -129,6 +129,7 @@ async def open_context(
             yield context
         finally:
             context.key_mode.close()
+            await context.revocations.close()
     finally:
         await driver.close()
         await database.close()

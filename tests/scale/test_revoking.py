@@ -1,18 +1,20 @@
 """Revoking one certificate, by whatever names it: what holds the tenant meanwhile looks rows up, and reads no others."""
 
 import asyncio
+import json
 import re
 import shutil
 import sqlite3
+from collections import defaultdict
 
+import asyncpg
 import pytest
+from sqlalchemy import event
 
-from tests.api.test_revocations import krl, listed
 from tests.conftest import running_world
 from tests.scale.fill import fill
 from tests.scale.test_plans import Recorder, plan_of
 from tests.world import ssh_keygen
-from tms_ca.services.revocation import Revocations
 
 SELECTORS = ("serial", "key_id", "public_key_fingerprint")
 
@@ -54,15 +56,7 @@ async def test_no_lock_is_held_while_certificates_are_searched(
         if not analyzed:
             with sqlite3.connect(tmp_path / "tms.db") as plain:
                 plain.execute("DELETE FROM sqlite_stat1")
-        for selector in SELECTORS:
-            for auth in (world.operator, world.clients["portal"]):
-                key = ssh_keygen(world.keys, f"{selector}-{auth[-6:]}")
-                issued = (await world.issue(public_key=key.public)).json
-                recorder.step = selector
-                body = {selector: issued[selector], "reason": "x"}
-                made = await world.good("POST", "revocations", auth=auth, json=body)
-                recorder.step = ""
-                assert made["certificates"] == 1
+        await revoke_by_each(world, recorder)
     with sqlite3.connect(tmp_path / "tms.db") as connection:
         for selector in SELECTORS:
             asked = [text for text in recorder.asked[selector].values() if re.search(r"FROM certificates\b", text)]
@@ -71,32 +65,76 @@ async def test_no_lock_is_held_while_certificates_are_searched(
     connection.close()
 
 
+async def revoke_by_each(world, recorder):
+    for selector in SELECTORS:
+        for auth in (world.operator, world.clients["portal"]):
+            key = ssh_keygen(world.keys, f"{selector}-{auth[-6:]}")
+            issued = (await world.issue(public_key=key.public)).json
+            recorder.step = selector
+            body = {selector: issued[selector], "reason": "x"}
+            made = await world.good("POST", "revocations", auth=auth, json=body)
+            recorder.step = ""
+            assert made["certificates"] == 1
+
+
 def searched(step):
     """Tell whether more than one user's certificates, or one, are looked at."""
     found = re.search(r"(SCAN|SEARCH) certificates(?: USING (?:COVERING )?INDEX (\S+) \((.*)\))?", step)
     return found is not None and found[3] not in {"serial=?", "tenant=? AND user=?"}
 
 
-async def test_what_is_issued_while_a_key_s_certificates_are_searched_is_revoked_with_them(
-    world, tmp_path, monkeypatch
-):
-    search = Revocations._search
-    more = []
+class UnderRowLock:
+    """The statements, with their values, of PostgreSQL's transactions that hold the tenant's row."""
 
-    async def slow(self, *arguments):
-        found = await search(self, *arguments)
-        if not more:
-            more.append((await world.issue()).json)
-        return found
+    def __init__(self, engine):
+        self.step = ""
+        self.asked = defaultdict(dict)
+        self._holders = set()
+        event.listen(engine, "before_cursor_execute", self._note)
+        for end in ("commit", "rollback"):
+            event.listen(engine, end, self._holders.discard)
 
-    monkeypatch.setattr(Revocations, "_search", slow)
-    before = (await world.issue()).json
-    body = {"public_key_fingerprint": before["public_key_fingerprint"], "reason": "x"}
-    made = await world.good("POST", "revocations", auth=world.operator, json=body)
-    assert made["certificates"] == 2
-    for issued in (before, more[0]):
-        assert listed(tmp_path, (await krl(world)).body, issued["certificate"])
-        record = await world.good("GET", f"certificates/{issued['serial']}", auth=world.clients["portal"])
-        assert record["revocation_id"] == made["id"]
-    kept = await world.good("GET", "revocations?selector=public_key_fingerprint", auth=world.operator)
-    assert [one["certificates"] for one in kept["items"]] == [2]
+    def _note(self, connection, _cursor, statement, parameters, _context, _many):
+        if connection in self._holders and self.step:
+            self.asked[self.step].setdefault(statement, parameters)
+        if statement.startswith("UPDATE tenants SET epoch"):
+            self._holders.add(connection)
+
+
+def looked_for(plan):
+    """Yield how each part of `plan` finds rows of certificates: by what condition on an index, "" without any."""
+    if plan.get("Relation Name") == "certificates" and plan["Node Type"] != "ModifyTable":
+        inner = plan.get("Plans", [{}])[0]  # of a bitmap
+        yield plan.get("Index Cond") or inner.get("Index Cond", "")
+    for part in plan.get("Plans", ()):
+        yield from looked_for(part)
+
+
+def of_one(condition):
+    return re.search(r"\bserial =|\"user\" =", condition) is not None
+
+
+async def test_no_lock_is_held_while_certificates_are_searched_on_postgresql(tmp_path, clock, scale, request):
+    """By the plans that PostgreSQL makes of the very statements."""
+    if request.config.getoption("--db") == "sqlite":
+        pytest.skip("PostgreSQL is not wanted")
+    url = await request.getfixturevalue("postgres").fresh()
+    async with running_world(tmp_path / "data", url, clock) as world:
+        await world.furnish()
+        await asyncio.to_thread(fill, url, scale=scale / 10, master_key=world.settings.master_key, now=clock.now())
+        recorder = UnderRowLock(world.context.revocations._database.engine.sync_engine)
+        await revoke_by_each(world, recorder)
+    admin = await asyncpg.connect(url)
+
+    async def conditions(statement, *parameters):
+        (found,) = json.loads(await admin.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters))
+        return list(looked_for(found["Plan"]))
+
+    for selector in SELECTORS:
+        asked = [(text, values) for text, values in recorder.asked[selector].items() if "certificates" in text]
+        found = [one for text, values in asked for one in await conditions(text, *values)]
+        assert found, "the check finds none"
+        assert [one for one in found if not of_one(one)] == []
+    fingerprint = "SELECT serial FROM certificates WHERE tenant = 'default' AND public_key_fingerprint = 'x'"
+    assert not all(map(of_one, await conditions(fingerprint))), "the check tells nothing"
+    await admin.close()

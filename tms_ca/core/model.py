@@ -358,7 +358,7 @@ class Login:
 
 @record
 class Revocation:
-    """One act of revoking; `certificates` counts the unexpired ones that it ended."""
+    """One act of revoking; `certificates` counts the unexpired ones that it ended, None in an answer before that."""
 
     tenant: str
     revocation_id: str
@@ -366,7 +366,7 @@ class Revocation:
     value: str
     reason: str
     actor: str
-    certificates: int
+    certificates: int | None
     created_at: int
     lifted_at: int | None
 

@@ -13,6 +13,7 @@ from tms_ca.core.record import fields_of
 from tms_ca.services.clock import Clock
 from tms_ca.services.ids import new_id
 from tms_ca.services.journal import actor, event
+from tms_ca.services.key_endings import KeyEndings
 from tms_ca.store import cakeys, enrolment, plainkeys, reports, reservations, revocations, rows
 from tms_ca.store.engine import Database, Transaction
 
@@ -23,8 +24,6 @@ _OWN: Mapping[Role, frozenset[Selector]] = {
     ),
     Role.USER: frozenset({Selector.SERIAL, Selector.KEY_ID, Selector.PUBLIC_KEY, Selector.DELEGATION, Selector.USER}),
 }
-# There is no index of these: their certificates are looked for before the tenant is held, and nobody waits for it.
-_SEARCHED = frozenset({Selector.KEY_ID, Selector.PUBLIC_KEY})
 _BLOCKING = frozenset({Selector.USER, Selector.CLIENT, Selector.HOST})
 
 
@@ -34,13 +33,19 @@ class Revocations:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._endings = KeyEndings(database, clock)
+
+    async def close(self) -> None:
+        """Stop what is at work."""
+        await self._endings.close()
 
     async def revoke(self, caller: Caller, tenant: str, selector: Selector, value: str, reason: str) -> Revocation:
         """Revoke what `selector` and `value` name.
 
         A user, client or host is blocked until an admin lifts the revocation; the certificates that it had stay
         revoked even then, and its reservations are gone. Certificates, public keys, delegations and CA keys are revoked
-        for good.
+        for good. Of a public key, `certificates` is None where they are not all on record as revoked yet; they are
+        refused all the same, and asking again goes on.
 
         Raises:
             NotFound: there is nothing of that name that the caller may revoke
@@ -48,14 +53,27 @@ class Revocations:
             Conflict: it is revoked already
 
         """
-        now = self._clock.now()
-        which: revocations.Which = revocations.selected(selector, value)
-        seen: list[int] = []
         if caller.reach is not Reach.ANY:
             async with self._database.read() as connection:
                 await self._own(connection, caller, tenant, selector, value)
-        if selector in _SEARCHED:
-            which = seen = await self._search(tenant, selector, value, now)
+        if selector is not Selector.PUBLIC_KEY:
+            return await self._make(caller, tenant, selector, value, reason)
+        try:
+            made = await self._make(caller, tenant, selector, value, reason)
+        except Conflict as conflict:
+            await self._endings.end(caller, tenant, str(conflict.extra["revocation_id"]))
+            raise
+        # It stands from here on, whatever comes of the rest.
+        return await self._endings.end(caller, tenant, made.revocation_id) or replace(made, certificates=None)
+
+    async def _make(self, caller: Caller, tenant: str, selector: Selector, value: str, reason: str) -> Revocation:
+        now = self._clock.now()
+        which: revocations.Which = revocations.selected(selector, value)
+        if selector is Selector.KEY_ID:  # read before the tenant is held, and nobody waits for it
+            async with self._database.read() as connection:
+                which = await revocations.serials(connection, tenant, revocations.selected(selector, value), now)
+        if selector is Selector.PUBLIC_KEY:  # searched for once it is forbidden: see services.key_endings
+            which = ()
         async with self._database.change(tenant) as transaction:
             connection = transaction.connection
             standing = await revocations.standing_id(connection, tenant, selector, value)
@@ -85,33 +103,6 @@ class Revocations:
                     reservations=unreserved,
                 )
             )
-        return await self._end_late(caller, made, seen) if selector is Selector.PUBLIC_KEY else made
-
-    async def _search(self, tenant: str, selector: Selector, value: str, now: int) -> list[int]:
-        async with self._database.read() as connection:
-            return await revocations.serials(connection, tenant, revocations.selected(selector, value), now)
-
-    async def _end_late(self, caller: Caller, made: Revocation, seen: list[int]) -> Revocation:
-        """End what was issued for a key between the look at its certificates and its revocation; none comes later.
-
-        The key's own standing and place in the KRL refuse these already: nothing is lost if this does not come about.
-        """
-        now = self._clock.now()
-        serials = sorted({*await self._search(made.tenant, made.selector, made.value, now)}.difference(seen))
-        if not serials:
-            return made
-        async with self._database.change(made.tenant) as transaction:
-            connection = transaction.connection
-            late = await revocations.end_certificates(connection, made.tenant, serials, made.revocation_id, now)
-            made = replace(made, certificates=made.certificates + late)
-            await rows.REVOCATIONS.update(connection, (made.tenant, made.revocation_id), certificates=made.certificates)
-            target = f"{made.selector}:{made.value}"
-            transaction.record(
-                event(
-                    self._clock, caller, made.tenant, "revocations.create", target,
-                    revocation=made.revocation_id, reason=made.reason, certificates=late, reservations=0,
-                )
-            )  # fmt: skip
         return made
 
     async def _own(
