@@ -217,15 +217,13 @@ class Database:
             yield transaction
 
     async def _pass(self, tenant: str) -> None:
-        if self.standstill:
-            await self.standstill.passed(tenant)
-        elif self._others is not None:
-            await self._others.passed()
+        if not await self.standstill.passed(tenant) and self._others is not None:
+            await self._others.passed(tenant)
 
     @asynccontextmanager
     async def _keep_still(self, tenant: str) -> AsyncIterator[None]:
         if self._others is not None:
-            with self._others.held():
+            with self._others.held(tenant):
                 async with self.write_lock:
                     pass  # the changes that were there before are done
                 yield

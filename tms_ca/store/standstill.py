@@ -8,7 +8,9 @@ ever, and a standstill that ends too soon costs one more try.
 
 import asyncio
 import fcntl
+import hashlib
 import os
+import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +20,7 @@ from tms_ca.core.errors import TmsError
 MOST_SECONDS = 0.5  # of a standstill, and of waiting for one; a few milliseconds are the rule
 _NONE = -1  # no file descriptor
 _LOOK_SECONDS = 0.005  # between two looks at other processes' standstill
+_FLOCK = "hhqqi0q"  # fcntl(2), struct flock: type, whence, start, length, process
 
 Lock = Callable[[str], AbstractAsyncContextManager[object]]  # while it is held, no process changes this tenant
 
@@ -58,15 +61,13 @@ class Standstill:
             if not held.inside:
                 self._end(tenant, held)
 
-    def __bool__(self) -> bool:
-        """Tell whether there is one, of any tenant."""
-        return bool(self._held)
-
-    async def passed(self, tenant: str) -> None:
-        """Return when the standstill of `tenant` in this process that is on now, if any, is over."""
+    async def passed(self, tenant: str) -> bool:
+        """Return when the standstill of `tenant` in this process that is on now is over; False where there is none."""
         held = self._held.get(tenant)
-        if held is not None:
-            await _soon(held.over)
+        if held is None:
+            return False
+        await _soon(held.over)
+        return True
 
     async def close(self) -> None:
         """Return when the last is over."""
@@ -101,9 +102,11 @@ async def _soon(event: asyncio.Event) -> None:
 
 
 class StandstillFile:
-    """What processes that share a file of SQLite tell each other: a lock on a file beside it, which ends with them.
+    """What processes that share a file of SQLite tell each other: locks on a file beside it, which end with them.
 
-    Where the file cannot be made (a full disk, another user's file), nobody waits.
+    Each tenant has a byte of it, far beyond its end. The locks are of open files, not of processes (fcntl(2)), so that
+    to look at one is not to let go of another. Where there can be none (a full disk, another user's file, a file system
+    without), nobody waits.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,23 +114,23 @@ class StandstillFile:
         self._looker = _NONE
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let the changes of other processes wait that begin from now on."""
+    def held(self, tenant: str) -> Iterator[None]:
+        """Let the changes of `tenant` by other processes wait that begin from now on."""
         mine = self._open()
         if mine == _NONE:
             yield
             return
         try:
-            with suppress(BlockingIOError):  # somebody is just looking: then one change may come in between
-                fcntl.flock(mine, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with suppress(OSError):
+                fcntl.fcntl(mine, fcntl.F_OFD_SETLK, _lock(fcntl.F_RDLCK, tenant))
             yield
         finally:
             os.close(mine)
 
-    async def passed(self) -> None:
+    async def passed(self, tenant: str) -> None:
         """Return when nobody holds it, or after half a second: who holds it may have been stopped."""
         until = asyncio.get_running_loop().time() + MOST_SECONDS
-        while self._is_held() and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - another process's
+        while self._is_held(tenant) and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - another process's
             await asyncio.sleep(_LOOK_SECONDS)
 
     def close(self) -> None:
@@ -136,20 +139,25 @@ class StandstillFile:
             os.close(self._looker)
             self._looker = _NONE
 
-    def _is_held(self) -> bool:
+    def _is_held(self, tenant: str) -> bool:
         if self._looker == _NONE:
             self._looker = self._open()
             if self._looker == _NONE:
                 return False
         try:
-            fcntl.flock(self._looker, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(self._looker, fcntl.LOCK_UN)
-        return False
+            found = fcntl.fcntl(self._looker, fcntl.F_OFD_GETLK, _lock(fcntl.F_WRLCK, tenant))
+        except OSError:
+            return False
+        in_the_way: int = struct.unpack(_FLOCK, found)[0]
+        return in_the_way != fcntl.F_UNLCK
 
     def _open(self) -> int:
         try:
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
             return _NONE
+
+
+def _lock(kind: int, tenant: str) -> bytes:
+    byte = int.from_bytes(hashlib.sha256(tenant.encode()).digest()[:7], "big")
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, byte, 1, 0)
