@@ -29,9 +29,7 @@ class Warm:
         self, words: list[str], environment: Mapping[str, str], directory: Path, stdin: int, stdout: int, stderr: int
     ) -> None:
         forking, its = _forking()
-        too_late = {
-            name for name in {*environment, *its} if AT_EXEC.match(name) and environment.get(name) != its.get(name)
-        }
+        too_late = {name for name, value in environment.items() if AT_EXEC.match(name) and value != its.get(name)}
         if too_late:
             raise ValueError(
                 f"{sorted(too_late)}: read when Python is executed, which is done already; take fresh=True"
