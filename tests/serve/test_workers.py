@@ -52,9 +52,15 @@ def _lines(service, count: int):
 
 @contextmanager
 def _one_to_each(service):
-    with _lines(service, 6) as lines:
-        owners = connections_of(service)
-        yield list({owners[line.near]: line for line in lines}.values())
+    until = time.monotonic() + 20  # a worker that has just begun has all that came before
+    while True:
+        with _lines(service, 6) as lines:
+            owners = connections_of(service)
+            found = list({owners[line.near]: line for line in lines}.values())
+            if len(found) == len(workers(service)):
+                yield found
+                return
+        assert time.monotonic() < until, found
 
 
 def _changes_are_seen(opened, one: Line, other: Line) -> float:

@@ -17,13 +17,18 @@ METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")  # what some path of
 # Made once: a look-up by str would make one each time.
 _AUTHORIZATION, _EXPECT = istr("Authorization"), istr("Expect")
 _A_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")  # RFC 9110 section 9.1
-_PLAIN_FIELD = (
-    rb"(?!content-length|transfer-encoding|expect|connection: (?!keep-alive)|upgrade)[A-Za-z0-9-]++: [\x20-\x7e]*+\r\n"
+_PLAIN_FIELDS = (
+    rb"(?:(?!content-length|transfer-encoding|expect|connection: (?!keep-alive)|upgrade)"
+    rb"[A-Za-z0-9-]+: [\x20-\x7e]*\r\n)*"
 )
-# One whole request in one piece, beyond doubt: only such a one is answered without having been parsed.
+# One whole request in one piece, beyond doubt: only such a one is answered without having been parsed. No possessive
+# groups: before Python 3.11.5 they do not match what they should.
 WHOLE = re.compile(
     rb"((?:GET|POST) /[\x21-\x7e]* HTTP/1\.1\r\n)"
-    rb"(?:" + _PLAIN_FIELD + rb")*+(?:content-length: ([0-9]{1,5})\r\n)?+(?:" + _PLAIN_FIELD + rb")*+\r\n",
+    + _PLAIN_FIELDS
+    + rb"(?:content-length: ([0-9]{1,5})\r\n"
+    + _PLAIN_FIELDS
+    + rb")?\r\n",
     re.IGNORECASE,
 )
 _FIELD_OVERHEAD = len(": \r\n")
