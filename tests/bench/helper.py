@@ -105,7 +105,7 @@ def _configure(where: Path, name: str, url: str) -> Path:
 @contextmanager
 def _commands(where: Path) -> Iterator[tuple[dict[str, list[str]], Server]]:
     """Start the service and the daemon; yield the command lines to compare, and the daemon."""
-    where.mkdir()
+    where.mkdir(parents=True)
     _make_pki(where)
     prefix = stage(Path("/"), str(where / "usr"))
     subprocess.run([PYTHON, "-I", "-m", "compileall", "-q", prefix / "lib/tms-host"], check=True)
