@@ -22,6 +22,7 @@ _ADVISORY_LOCK = 0x746D732D6361  # "tms-ca": two machines that migrate at once t
 
 # While a migration waits for a table, every request for that table waits behind it: so it waits for short, and again.
 _LOCK_TIMEOUT = "1500ms"
+_IDLE_TIMEOUT = "20s"
 _BETWEEN_SECONDS = 1.0
 _STATEMENT_SECONDS = 600.0  # an index over a large table
 PATIENCE_SECONDS = 20.0
@@ -47,6 +48,7 @@ def head() -> str:
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
+        _take_time(connection)
         connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
         connection.execute(text(f"SET LOCAL statement_timeout = '{int(_STATEMENT_SECONDS)}s'"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
@@ -80,10 +82,17 @@ def _current(connection: Connection) -> str | None:
     return found
 
 
+def _take_time(connection: Connection) -> None:
+    """Let PostgreSQL wait for us: between two statements a busy machine may need longer than a request ever should."""
+    connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_TIMEOUT}'"))
+
+
 def _differences(connection: Connection) -> list[Any]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
+    if connection.dialect.name == "postgresql":
+        _take_time(connection)
     context = MigrationContext.configure(connection, opts={"compare_type": True})
     return list(compare_metadata(context, metadata))
 
