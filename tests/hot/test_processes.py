@@ -4,7 +4,6 @@ TMS_TEST_ROUNDS=200 runs as many rounds as the promise is made for; the default 
 """
 
 import asyncio
-import contextlib
 import os
 import time
 from random import Random
@@ -13,7 +12,8 @@ import pytest
 
 from tests.hot.line import Line, request
 from tests.ssh.conftest import new_key
-from tests.ssh.service import People, Service
+from tests.ssh.pair import pair
+from tests.ssh.service import People
 
 ROUNDS = int(os.environ.get("TMS_TEST_ROUNDS", "18"))
 CHECKERS = 2  # on each process
@@ -68,16 +68,10 @@ async def two(request, tmp_path):
     wanted = request.config.getoption("--db")
     if wanted not in {"both", request.param}:
         pytest.skip(f"--db {wanted}")
-    first = Service(tmp_path / "data", workers=2 if request.param == "sqlite" else 1, environment=environment)
-    await asyncio.to_thread(first.init)
-    second = Service(first.data, environment=environment, operator=first.operator)
-    with contextlib.ExitStack() as stack:
-        for one in (first, second):
-            stack.enter_context(one)
-            await asyncio.to_thread(one.start)
-        people = People(first, "alice")
-        await asyncio.to_thread(people.furnish)
-        yield people, [int(one.url.rpartition(":")[2]) for one in (first, second)], new_key(tmp_path, "id").public
+    workers = 2 if request.param == "sqlite" else 1
+    async with pair(tmp_path / "data", environment, workers=workers) as (people, second):
+        ports = [int(one.url.rpartition(":")[2]) for one in (people.service, second)]
+        yield people, ports, new_key(tmp_path, "id").public
 
 
 async def test_A_05_A_06_no_process_lets_in_what_another_one_has_revoked(two):

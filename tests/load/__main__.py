@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from tests.load import slowhttptest
 from tests.load.flood import flood
@@ -16,6 +17,8 @@ from tests.load.slow import ask as ask_once
 from tests.load.storm import Ask, Probe, asks, cpu_seconds, press, recovery
 from tests.load.test_idle import MIB, gather, resident
 from tests.ssh.service import Service
+
+T = TypeVar("T")
 
 SECONDS = 8
 IDLE = 10_000
@@ -70,18 +73,21 @@ def idle(service: Service, _: Path) -> Verdict:
     return held <= 120 * MIB and took <= 0.05 and left <= 20 * MIB, text
 
 
-def _storm(ask: Ask, directory: Path) -> Verdict:
-    press(ask, directory, connections=32, seconds=2)
+def _spending(ask: Ask, work: Callable[[], T]) -> tuple[T, float]:
+    """Return what `work` does, and the CPU seconds that the service spends on it."""
     pid = ask.service.process.pid
-    spent = [cpu_seconds(pid)]
-    peak = press(ask, directory, connections=64, seconds=SECONDS)
-    spent.append(cpu_seconds(pid))
+    before = cpu_seconds(pid)
+    return work(), cpu_seconds(pid) - before
+
+
+def _storm(ask: Ask, directory: Path) -> Verdict:
+    press(ask, directory, connections=32, seconds=2)  # warm
+    peak, peak_spent = _spending(ask, lambda: press(ask, directory, connections=64, seconds=SECONDS))
     probe = Probe()
     with probe.beside(ask):
-        storm = press(ask, directory, connections=2000, seconds=SECONDS)
-    spent.append(cpu_seconds(pid))
+        storm, spent = _spending(ask, lambda: press(ask, directory, connections=2000, seconds=SECONDS))
     # What else the machine does takes from both; each second that the service had says what it was used for.
-    each = storm.successes / (spent[2] - spent[1]) / (peak.successes / (spent[1] - spent[0]))
+    each = storm.successes / spent / (peak.successes / peak_spent)
     back = recovery(ask)
     refused = sorted(probe.refused_in)
     longest = f"{refused[-1] * 1000:.0f} ms" if refused else "-"
@@ -104,15 +110,11 @@ def logins(service: Service, directory: Path) -> Verdict:
 
 
 def _flood(ask: Ask, directory: Path) -> Verdict:
-    press(ask, directory, connections=32, seconds=2)
-    pid = ask.service.process.pid
-    spent = [cpu_seconds(pid)]
-    peak = press(ask, directory, connections=64, seconds=SECONDS)
-    spent.append(cpu_seconds(pid))
-    made = flood(ask, rate=5 * peak.good, seconds=SECONDS, connections=CONNECTIONS)
-    spent.append(cpu_seconds(pid))
+    press(ask, directory, connections=32, seconds=2)  # warm
+    peak, peak_spent = _spending(ask, lambda: press(ask, directory, connections=64, seconds=SECONDS))
+    made, spent = _spending(ask, lambda: flood(ask, rate=5 * peak.good, seconds=SECONDS, connections=CONNECTIONS))
     successes = sum(count for status, count in made.answers.items() if status[0] == "2")
-    each = successes / (spent[2] - spent[1]) / (peak.successes / (spent[1] - spent[0]))
+    each = successes / spent / (peak.successes / peak_spent)
     back = recovery(ask)
     refused, p99 = made.answers.get("503", 0), made.p99_ms.get("503", 0.0)
     text = (

@@ -4,7 +4,6 @@ TMS_TEST_ROUNDS=200 runs as many rounds as the promise is made for; the default 
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
@@ -16,7 +15,8 @@ import pytest
 
 from tests.replicas.asking import TENANT
 from tests.ssh.conftest import new_key
-from tests.ssh.service import People, Service
+from tests.ssh.pair import pair
+from tests.ssh.service import People
 
 ROUNDS = int(os.environ.get("TMS_TEST_ROUNDS", "30"))
 PAUSES = max(4, ROUNDS // 5)
@@ -91,18 +91,10 @@ class Race:
 async def two(postgres, tmp_path):
     """Two service processes, people, and a race that has not begun."""
     url = await postgres.fresh(template="template0")
-    first = Service(tmp_path / "data", environment={"TMS_CA_DATABASE_URL": url})
-    await asyncio.to_thread(first.init)
-    second = Service(first.data, environment=first.environment, operator=first.operator)
-    with contextlib.ExitStack() as stack:
-        for one in (first, second):
-            stack.enter_context(one)
-            await asyncio.to_thread(one.start)
-        people = People(first, "alice")
-        await asyncio.to_thread(people.furnish)
+    async with pair(tmp_path / "data", {"TMS_CA_DATABASE_URL": url}) as (people, second):
         timeout = aiohttp.ClientTimeout(total=20)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
-            race = Race(people, [first.url, second.url], new_key(tmp_path, "id").public, http)
+            race = Race(people, [people.service.url, second.url], new_key(tmp_path, "id").public, http)
             await race.certify()
             yield race, second, url
 

@@ -1,7 +1,6 @@
 """A tenant that is changed without a pause, on every process at once: certificates and logins go on, and so do changes."""
 
 import asyncio
-import contextlib
 import os
 import time
 from collections import Counter
@@ -10,7 +9,7 @@ import pytest
 
 from tests.hot.line import Line, request
 from tests.ssh.conftest import new_key
-from tests.ssh.service import People, Service
+from tests.ssh.pair import pair
 
 TENANT = "/api/v1/tenants/default/"
 CHANGERS, ISSUERS, CHECKERS, RESERVERS = 2, 16, 4, 2  # on each process
@@ -26,17 +25,12 @@ async def served(request, tmp_path):
     wanted = request.config.getoption("--db")
     if wanted not in {"both", "usual", request.param}:
         pytest.skip(f"--db {wanted}")
-    first = Service(tmp_path / "data", workers=2 if request.param == "sqlite" else 1, environment=environment)
-    await asyncio.to_thread(first.init)
-    second = Service(first.data, environment=environment, operator=first.operator)
-    with contextlib.ExitStack() as stack:
-        for one in (first, second):
-            stack.enter_context(one)
-            await asyncio.to_thread(one.start)
-        people = People(first, "alice")
-        await asyncio.to_thread(people.furnish)
-        await asyncio.to_thread(first.good, "POST", "users", first.operator, {"user": "bob"})
-        yield people, [int(one.url.rpartition(":")[2]) for one in (first, second)], new_key(tmp_path, "id").public
+    workers = 2 if request.param == "sqlite" else 1
+    async with pair(tmp_path / "data", environment, workers=workers) as (people, second):
+        service = people.service
+        await asyncio.to_thread(service.good, "POST", "users", service.operator, {"user": "bob"})
+        ports = [int(one.url.rpartition(":")[2]) for one in (people.service, second)]
+        yield people, ports, new_key(tmp_path, "id").public
 
 
 async def test_certificates_and_logins_under_one_change_upon_another(served):

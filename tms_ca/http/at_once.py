@@ -17,6 +17,7 @@ from tms_ca.http.direct import Direct
 from tms_ca.http.framing import Framing
 from tms_ca.http.guard import Guard, Watch
 from tms_ca.http.later import Later
+from tms_ca.http.middleware import peer_address
 from tms_ca.http.refusals import overloaded
 
 _now = time.monotonic
@@ -125,7 +126,7 @@ class AtOnce(RequestHandler):
             return  # the connection is lost, the certificate is on record
         self._pending = None
         if data is None and (self._force_close or self._close):  # nothing more is parsed
-            self.transport.write(self._guard.refusals.raw(overloaded(), str((self.peername or ("",))[0])))
+            self.transport.write(self._guard.refusals.raw(overloaded(), peer_address(self.peername)))
             self.force_close()
             return
         if data is None:

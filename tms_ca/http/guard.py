@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from tms_ca.http.admission import Admission
+from tms_ca.http.middleware import peer_address
 from tms_ca.http.refusals import Refusals, overloaded
 from tms_ca.http.unsent import Unsent, left
 
@@ -181,7 +182,7 @@ class Guard:
                 self._end_late(connection, watch)
         for connection, unsent in list(self.unsent.items()):
             if unsent.late(now):
-                self.refusals.note("too_slow", str((unsent.transport.get_extra_info("peername") or ("",))[0]))
+                self.refusals.note("too_slow", peer_address(unsent.transport.get_extra_info("peername")))
                 unsent.cut_off()
             elif not unsent.left:
                 del self.unsent[connection]
@@ -223,7 +224,7 @@ class TurnedAway(asyncio.Protocol):
     def __init__(self, guard: Guard, transport: asyncio.Transport) -> None:
         self._guard = guard
         self._transport = transport
-        self._address = str((transport.get_extra_info("peername") or ("",))[0])
+        self._address = peer_address(transport.get_extra_info("peername"))
         guard.turned_away[transport] = time.monotonic() + TURNED_AWAY_SECONDS
         if len(guard.turned_away) > MOST_TURNED_AWAY:
             self.data_received(b"")

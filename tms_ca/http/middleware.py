@@ -32,6 +32,11 @@ HEADERS = {
 }
 
 
+def peer_address(peer: object) -> str:
+    """Return the address in the name of a connection's other end; "" where it has none."""
+    return str(peer[0]) if isinstance(peer, tuple) else ""
+
+
 def _client_address(remote: str, fields: Sequence[str], trusted: "Networks") -> str:
     """Return the address of the client; X-Forwarded-For counts only as far as named proxies wrote it.
 
@@ -74,7 +79,7 @@ class Around:
 
     def address(self, peer: object, forwarded: Sequence[str]) -> str:
         """Return the address of the client behind the connection's `peer`; `forwarded`: its X-Forwarded-For fields."""
-        remote = str(peer[0]) if isinstance(peer, tuple) else ""
+        remote = peer_address(peer)
         return _client_address(remote, forwarded, self._trusted) if self._trusted else remote
 
     async def serve(

@@ -18,6 +18,7 @@ from tms_ca.http.admission import endpoint_of
 from tms_ca.http.at_once import AtOnce
 from tms_ca.http.direct import Direct
 from tms_ca.http.guard import Guard, TurnedAway, Watch
+from tms_ca.http.middleware import peer_address
 from tms_ca.http.sent import ENDED, KEPT
 
 _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -267,7 +268,7 @@ class Connection(AtOnce):
             return  # it is looked at again
         said = self._watch is not None and self._watch.bytes > 0
         if error is not None and self.transport is not None:
-            refusals, address = self._guard.refusals, str((self.peername or ("",))[0])
+            refusals, address = self._guard.refusals, peer_address(self.peername)
             if said:
                 self.transport.write(refusals.raw(error, address))
             else:
