@@ -18,6 +18,7 @@ from tms_ca.services.authentication import ChangedMeanwhile, require_epoch
 from tms_ca.services.cakeys import KeyRing
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event, refusal
+from tms_ca.services.serials import draw_serials
 from tms_ca.signing import Signer
 from tms_ca.store.hot import Entry, GroupCommit
 from tms_ca.store.memory import RememberedFacts
@@ -75,6 +76,7 @@ class Issuance:
         self._commits = commits
         self._keys = keys
         self._clock = clock
+        self._serials = draw_serials()
         self._verdicts = Verdicts(rules, limits)  # of core.policy.decide, perhaps observed
 
     async def issue(self, caller: Caller, request: IssueRequest, public_key: str) -> Issued:
@@ -96,7 +98,7 @@ class Issuance:
         if isinstance(verdict, Denial):
             await self._refuse(caller, request, verdict)
         signer = await self._keys.signer(caller.tenant, verdict.ca_fingerprint)
-        draft = _drafted(caller, request, key, verdict, signer)
+        draft = _drafted(caller, request, key, verdict, signer, next(self._serials))
         issued = _issued(caller, request, verdict, draft, await signer.sign(draft.tbs), now)
         if not await self._commits.submit(self._entry(caller, facts, issued.record)):
             raise ChangedMeanwhile
@@ -136,7 +138,7 @@ class Issuance:
         signer = self._keys.opened(verdict.ca_fingerprint)
         if signer is None:
             return False
-        draft = _drafted(caller, request, key, verdict, signer)
+        draft = _drafted(caller, request, key, verdict, signer, next(self._serials))
         signature = signer.sign_at_once(draft.tbs)
         if signature is None:
             return False
@@ -208,13 +210,13 @@ class _Draft:
     tbs: bytes
 
 
-def _drafted(caller: Caller, request: IssueRequest, key: PublicKey, grant: Grant, signer: Signer) -> _Draft:
-    drawn = secrets.token_bytes(40)
+def _drafted(
+    caller: Caller, request: IssueRequest, key: PublicKey, grant: Grant, signer: Signer, serial: int
+) -> _Draft:
     fields = CertificateFields(
         public_key=key,
-        nonce=drawn[:32],
-        # Random in 63 bits: unguessable, and no KRL of ours ever needs ssh-keygen's broken bitmaps. Never 0.
-        serial=int.from_bytes(drawn[32:], "big") >> 1 or 1,
+        nonce=secrets.token_bytes(32),
+        serial=serial,
         type=CertType.USER,
         key_id=f"t={caller.tenant};c={caller.id};u={request.user};r={caller.request_id[:13]}",
         principals=grant.principals,
