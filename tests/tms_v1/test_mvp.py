@@ -140,9 +140,9 @@ class Overtaken(Mvp):
     change = None
     tries = 0
 
-    async def settled(self):
+    async def settled(self, tenant):
         self.tries += 1
-        await super().settled()
+        await super().settled(tenant)
 
     async def provide(self, *args):
         change, self.change = self.change, None

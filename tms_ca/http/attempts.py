@@ -21,7 +21,8 @@ _PAUSE_SECONDS = 0.01  # at random up to that, doubled each time: those who got 
 async def attempts(attempt: Callable[[int], Awaitable[R]], standstill: Standstill | None, tenant: str) -> R:
     """Return what `attempt` does, which gets the number of the try, from 0 on.
 
-    `standstill` is given for what never changes `tenant` itself: its last tries keep the changes of others away.
+    `standstill` is given for what never changes `tenant` itself: its last tries keep the changes of others away. Where
+    `tenant` was not known, what was disturbed says it.
 
     Raises:
         Unavailable: every try was disturbed
@@ -34,8 +35,8 @@ async def attempts(attempt: Callable[[int], Awaitable[R]], standstill: Standstil
         try:
             async with room:
                 return await attempt(number)
-        except ChangedMeanwhile:
-            pass
+        except ChangedMeanwhile as changed:
+            tenant = changed.tenant or tenant
         except again.Undone:
             if number + 1 == _ATTEMPTS or asyncio.get_running_loop().time() > until:
                 raise

@@ -33,7 +33,14 @@ _STANDING: Mapping[DenialReason, str] = {
 
 
 class ChangedMeanwhile(Exception):
-    """The caller's tenant has changed since its credential was checked: check it again, then decide anew."""
+    """The caller's tenant has changed since its credential was checked: check it again, then decide anew.
+
+    `tenant` is which one, where it is none that was named by who asked.
+    """
+
+    def __init__(self, tenant: str = "") -> None:
+        super().__init__(tenant)
+        self.tenant = tenant
 
 
 class Authentication:

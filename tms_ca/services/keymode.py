@@ -70,7 +70,7 @@ class KeyMode:
         """
         request = IssueRequest(wish.user, wish.host, wish.account)
         if provide:
-            await self._mvp.settled()
+            await self._mvp.settled(caller.tenant)
         facts, verdict = await self._decided(caller, request)
         if provide and isinstance(verdict, Denial) and verdict.reason in MISSING:
             caller = await self._mvp.provide(caller, wish.user, wish.host, wish.account)

@@ -47,11 +47,14 @@ class Mvp:
         self._at_work = 0
         self._settled = asyncio.Event()
 
-    async def settled(self) -> None:
-        """Wait until nothing is being made here, but not for long: what is decided meanwhile would be void."""
+    async def settled(self, tenant: str) -> None:
+        """Wait until nothing is being made here, but not for long: what is decided meanwhile would be void.
+
+        While `tenant` stands still there is no need to: what is being made waits itself.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(_MOST_SECONDS):
-                while self._at_work:
+                while self._at_work and not self._database.standstill.is_on(tenant):
                     self._settled.clear()
                     await self._settled.wait()
 

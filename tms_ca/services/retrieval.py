@@ -8,6 +8,7 @@ from tms_ca.core.errors import NotFound
 from tms_ca.core.keylogin import KeyGrant
 from tms_ca.core.model import Caller
 from tms_ca.core.names import valid_account, valid_host
+from tms_ca.services.authentication import ChangedMeanwhile
 from tms_ca.services.plainkeys import Judge, PlainKeys
 from tms_ca.store.retrieval import HostFinder
 
@@ -30,7 +31,7 @@ class Retrieval:
         Raises:
             NotFound: nobody has such a key there; sshd asks about every key in an agent, so nothing is on record
             Denied: the key does not open the account; the refusal is on record
-            ChangedMeanwhile: something in the tenant changed meanwhile
+            ChangedMeanwhile: something in the tenant changed meanwhile; it says in which
 
         """
         found = None
@@ -40,4 +41,7 @@ class Retrieval:
             raise NotFound("public_key_unknown", f"no such public key is escrowed for host {host[:64]!r}")
         if caller.role is Role.ANYONE:
             caller = replace(caller, tenant=found.tenant, id=host, epoch=found.epoch)
-        return await self._keys.check(caller, account, fingerprint, None, self._judge)
+        try:
+            return await self._keys.check(caller, account, fingerprint, None, self._judge)
+        except ChangedMeanwhile as changed:
+            raise ChangedMeanwhile(found.tenant) from changed

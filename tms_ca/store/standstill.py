@@ -61,6 +61,10 @@ class Standstill:
             if not held.inside:
                 self._end(tenant, held)
 
+    def is_on(self, tenant: str) -> bool:
+        """Tell whether `tenant` stands still because of this process, or is about to."""
+        return tenant in self._held
+
     async def passed(self, tenant: str) -> bool:
         """Return when the standstill of `tenant` in this process that is on now is over; False where there is none."""
         held = self._held.get(tenant)

@@ -90,6 +90,7 @@ class V1Endpoint:
     status: int
     optional: Sequence[Kind]  # of one without a credential: those that it looks at where they come along
     rate: str  # the setting that bounds how often one address may call it
+    undisturbed: bool
     name: str
     text: str = field(default="", repr=False)
 
@@ -144,7 +145,7 @@ class V1Endpoint:
                 call = await self._check(step, call, words)
             return await self.handler(replace(call, words=words))
 
-        return await attempts(attempt, None, tenant)  # some of these change their tenant: no standstill
+        return await attempts(attempt, context.standstill if self.undisturbed else None, tenant)
 
     async def _check(self, step: Step, call: Call, words: Mapping[str, object]) -> Call:
         headers = call.request.headers
@@ -223,11 +224,13 @@ def v1(
     status: int = 200,
     optional: Sequence[Kind] = (),
     rate: str = "",
+    undisturbed: bool = False,
 ) -> Callable[[Callable[[Call], Awaitable[Said | web.StreamResponse]]], V1Endpoint]:
     """Declare the decorated coroutine as an endpoint under /v1/tms/; its docstring is what /spec says of it.
 
     `rate` names the setting that bounds how often one address may call it; what takes no credential always has one.
-    A handler with `optional` credentials calls `rates.bound` itself, where none that is good came along.
+    A handler with `optional` credentials calls `rates.bound` itself, where none that is good came along. `undisturbed`:
+    see http.endpoint; what MVP mode makes for a key waits for the end of such a standstill, half a second at most.
     """
     assert bool(kinds) is not bool(why_open), "an endpoint has credentials, or a reason why it has none"
     whole = path if path.startswith("/") else PREFIX + path
@@ -236,7 +239,8 @@ def v1(
         return V1Endpoint(
             method, whole, needs, kinds, order if kinds else OPEN, handler, unauthorised,
             forbidden if forbidden.startswith("ERROR") else f"ERROR: FORBIDDEN - {forbidden}", why_open, body, query,
-            status, optional, rate or ("open" if why_open else ""), f"tms_v1.{handler.__name__}", handler.__doc__ or "",
+            status, optional, rate or ("open" if why_open else ""), undisturbed, f"tms_v1.{handler.__name__}",
+            handler.__doc__ or "",
         )  # fmt: skip
 
     return declare

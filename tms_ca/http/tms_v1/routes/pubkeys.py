@@ -27,7 +27,8 @@ PAIR = web.RequestKey("key_pair", OnePair)
 
 
 @v1("POST", "pubkeys/creds", needs=Action.PUBLIC_KEY_CREATE, kinds=(Kind.CLIENT,), order=K, body=ReqNewSshKeys(),
-    status=201, unauthorised="Credential mismatch for client {client_id} in tenant {tenant}.")  # fmt: skip
+    status=201, unauthorised="Credential mismatch for client {client_id} in tenant {tenant}.",
+    undisturbed=True)  # fmt: skip
 async def create_pubkey(call: Call) -> Said:
     """Make a key pair, keep its public half for a user's account on a host, and hand out the private half once.
 

@@ -25,7 +25,7 @@ _ID = re.compile(r"[0-9A-Fa-f-]{1,36}")
 
 
 @v1("POST", "reservations", needs=Action.RESERVATION_CREATE, kinds=(Kind.CLIENT,), order=K, status=201,
-    body=ReqCreateReservation(), unauthorised=_MISMATCH)  # fmt: skip
+    body=ReqCreateReservation(), unauthorised=_MISMATCH, undisturbed=True)  # fmt: skip
 async def create_reservation(call: Call) -> Said:
     """Reserve for one of the client's keys, while everything that it rests on stands.
 
@@ -47,7 +47,7 @@ async def create_reservation(call: Call) -> Said:
 
 
 @v1("POST", "reservations/extend", needs=Action.RESERVATION_CREATE, kinds=(Kind.CLIENT,), order=K, status=201,
-    body=ReqExtendReservation(), unauthorised=_MISMATCH)  # fmt: skip
+    body=ReqExtendReservation(), unauthorised=_MISMATCH, undisturbed=True)  # fmt: skip
 async def extend_reservation(call: Call) -> Said:
     """Add a child under a reservation, for the same user, host and key; it ends when its parent does."""
     parent_id = call.body["parent_resid"]
