@@ -229,7 +229,7 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
     app[HANDLE] = shortcut(app, serve)
     if context.tracing is None:
         app[DIRECT] = Direct(around, app[KNOWN_PATHS])
-    refusals = Refusals(log, context.metrics.answered, tls=tls)
+    refusals = Refusals(log, context.metrics.answered, closing, tls=tls)
     hosts = settings.listen.allowed_hosts
     app[GUARD] = Guard(Admission(context.commits), refusals, allowed_hosts=hosts, connections=settings.connections)
     for endpoint in ENDPOINTS:

@@ -191,8 +191,11 @@ class Connection(AtOnce):
         self._came_at = _now()
         self._unwatch()
         self.transport.write(guard.refusals.shed(endpoint))
-        self._pause_transport_reading()
-        guard.box(self)
+        if guard.refusals.closing:
+            self.force_close()
+        else:
+            self._pause_transport_reading()
+            guard.box(self)
         return True
 
     async def _handle_request(

@@ -1,5 +1,6 @@
 """Answers that are given before there is a request: the same problems, as bytes; each is counted and logged."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -16,16 +17,30 @@ _ID = "@request-id@"
 
 
 class Refusals:
-    """Says no, in one place: what is answered, counted and written down about it."""
+    """Says no, in one place: what is answered, counted and written down about it.
+
+    Once `closing` is set, every answer is the last on its connection.
+    """
 
     def __init__(
-        self, log: Log | None = None, count: Callable[[str, int, float], None] | None = None, *, tls: bool = False
+        self,
+        log: Log | None = None,
+        count: Callable[[str, int, float], None] | None = None,
+        closing: asyncio.Event | None = None,
+        *,
+        tls: bool = False,
     ) -> None:
         self.headers = {**HEADERS, **(STRICT_TRANSPORT if tls else {}), "Cache-Control": "no-store"}
         self._log = log
         self._count = count  # endpoint, status, seconds
         self._prepared: dict[tuple[int, bool], tuple[bytes, str]] = {}
         self._shed = 0
+        self._closing = closing
+
+    @property
+    def closing(self) -> bool:
+        """Tell whether whatever is said now is the last on its connection."""
+        return self._closing is not None and self._closing.is_set()
 
     def answer(self, error: web.HTTPException, address: str) -> web.Response:
         """Return the last answer on a connection; it is counted and logged."""
@@ -49,19 +64,22 @@ class Refusals:
     def shed(self, endpoint: str, *, close: bool = False) -> bytes:
         """Return the answer to a request that there is no time for; it is counted, `summary` writes it down.
 
-        `close`: it is the last on its connection.
+        `close`: it is the last on its connection, whatever `closing` says.
         """
         self._shed += 1
         if self._count is not None:
             self._count(endpoint, _OVERLOADED.status, 0.0)
-        return self._bytes(_OVERLOADED, new_request_id(), close=close)[0]
+        return self._bytes(_OVERLOADED, new_request_id(), close=close or self.closing)[0]
 
     def shed_parsed(self, endpoint: str) -> web.Response:
         """Return the same answer to a request that has been parsed."""
         data = self.shed(endpoint)
         head, _, body = data.partition(b"\r\n\r\n")
         fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
-        return web.Response(status=_OVERLOADED.status, body=body, headers=fields)
+        response = web.Response(status=_OVERLOADED.status, body=body, headers=fields)
+        if self.closing:
+            response.force_close()
+        return response
 
     def note(self, code: str, address: str, *, status: int = 0, request_id: str = "") -> None:
         """Count and log what was refused; with status 0 nothing could be said any more."""
