@@ -207,3 +207,32 @@ async def test_E_07_a_stop_waits_for_the_commit_and_its_answer_is_the_last(doors
     assert (said.status, said.headers["connection"]) == (201, "close")
     assert await line.ended(1)
     await stopping
+
+
+@pytest.mark.parametrize(("change", "status"), [(1, 503), (0, 201)], ids=["changed", "unchanged"])
+async def test_E_07_what_would_be_decided_anew_once_connections_end_is_told_so(doors, change, status):
+    """The long way would need its connection for longer than there is."""
+    line = doors.short.line()
+    await warm(doors, line)
+    known = await recorded(doors)
+    file = doors.world.settings.database_url.removeprefix("sqlite:///")
+    async with no_commits(doors):
+        before = doors.short.short
+        await line.send([wanted(doors)])
+        while doors.short.short == before:
+            await asyncio.sleep(0.001)
+        doors.short.app[CLOSING].set()
+        stopping = asyncio.create_task(doors.short.runner.cleanup())
+        (connection,) = doors.short.runner.guard._connections
+        while not connection._force_close:
+            await asyncio.sleep(0.001)
+        with sqlite3.connect(file) as other:
+            other.execute("UPDATE tenants SET epoch = epoch + ?", [change])
+        other.close()
+    said = await line.answer()
+    assert (said.status, said.headers["connection"]) == (status, "close")
+    if change:
+        assert (said.code, said.headers["retry-after"]) == ("overloaded", "1")
+    assert await line.ended(5)
+    await stopping
+    assert len(await recorded(doors)) == len(known) + (not change)

@@ -5,8 +5,10 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
@@ -141,3 +143,30 @@ def test_at_the_terminal_nobody_waits(shop, workers):
     opened.service.signal(signal.SIGINT)
     assert opened.service.process.wait(5) == 0
     assert time.monotonic() - begun < 2
+
+
+def test_E_07_what_a_stalled_database_lets_through_late_is_answered_before_the_end(shop):
+    """SIGTERM while the database is locked: what may be written after four seconds, but must be decided anew, is a no."""
+    opened = shop(1)
+    asked = http.client.HTTPConnection(*_address(opened.service), timeout=20)
+    path, body = "/api/v1/tenants/default/certificates", json.dumps(opened.people.body(opened.key))
+    head = {"Authorization": opened.people.client, "Content-Type": "application/json"}
+    for _ in range(4):  # until its head is known
+        asked.request("POST", path, body, head)
+        answer = asked.getresponse()
+        answer.read()
+        assert answer.status == 201
+    with closing(sqlite3.connect(opened.service.data / "tms.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE tenants SET epoch = epoch + 1")
+        asked.request("POST", path, body, head)
+        time.sleep(0.2)
+        opened.service.process.terminate()
+        time.sleep(4)
+        assert opened.service.process.poll() is None
+        other.execute("COMMIT")
+        answer = asked.getresponse()
+        assert (answer.status, json.load(answer)["code"]) == (503, "overloaded")
+        assert (answer.getheader("Connection"), answer.getheader("Retry-After")) == ("close", "1")
+        assert opened.service.process.wait(10) == 0
+        assert other.execute("SELECT count(*) FROM certificates").fetchone() == (4,)
