@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from tms_ca.core.access import Reach, Role
 from tms_ca.core.errors import Conflict, Denied, NotFound
 from tms_ca.core.facts import KeyStanding
@@ -54,8 +52,7 @@ class Revocations:
 
         """
         if caller.reach is not Reach.ANY:
-            async with self._database.read() as connection:
-                await self._own(connection, caller, tenant, selector, value)
+            await self._own(caller, tenant, selector, value)
         if selector is not Selector.PUBLIC_KEY:
             return await self._make(caller, tenant, selector, value, reason)
         try:
@@ -105,9 +102,7 @@ class Revocations:
             )
         return made
 
-    async def _own(
-        self, connection: AsyncConnection, caller: Caller, tenant: str, selector: Selector, value: str
-    ) -> None:
+    async def _own(self, caller: Caller, tenant: str, selector: Selector, value: str) -> None:
         if selector not in _OWN.get(caller.role, frozenset()):
             raise Denied("not_yours", f"a {caller.role} cannot revoke by {selector}; ask an admin")
         missing = NotFound("revocation_target_unknown", f"there is no {selector} {value!r} of yours to revoke")
@@ -116,16 +111,26 @@ class Revocations:
             if value != caller.id:
                 raise missing
             return
-        if selector is Selector.DELEGATION:
-            delegation = await rows.DELEGATIONS.get(connection, tenant, value)
-            if delegation is None or getattr(delegation, mine) != caller.id:
-                raise missing
-            return
-        column = rows.CERTIFICATE_COLUMNS[mine]
-        which = revocations.selected(selector, value) & (column == caller.id)
-        if await revocations.find_certificate(connection, tenant, which) is None and not await plainkeys.selects_any(
-            connection, tenant, selector, value, **{mine: caller.id}
-        ):
+        is_mine = rows.CERTIFICATE_COLUMNS[mine] == caller.id
+        async with self._database.read() as connection:
+            if selector is Selector.DELEGATION:
+                delegation = await rows.DELEGATIONS.get(connection, tenant, value)
+                if delegation is None or getattr(delegation, mine) != caller.id:
+                    raise missing
+                return
+            if await plainkeys.selects_any(connection, tenant, selector, value, **{mine: caller.id}):
+                return
+            if selector is not Selector.PUBLIC_KEY:
+                which = revocations.selected(selector, value) & is_mine
+                if await revocations.find_certificate(connection, tenant, which) is None:
+                    raise missing
+                return
+        found = False
+        before: int | None = revocations.NEWEST
+        while not found and before is not None:
+            async with self._database.read() as connection:
+                found, before = await revocations.key_among(connection, tenant, is_mine, value, before)
+        if not found:
             raise missing
 
     async def _take_effect(

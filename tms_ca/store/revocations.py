@@ -17,6 +17,7 @@ _NEWEST_FIRST = pages.Order(("id",), (("delegation_id",), ("user",), ("host",), 
 
 Which = ColumnElement[bool] | Sequence[int]  # a condition on certificates, or their serials
 _WINDOW = 20_000  # rows in one statement that searches, some 10 ms; from a cold disk well within the time for an answer
+NEWEST = 2**63 - 1  # below it is every row
 _AT_A_TIME = 5000  # serials in one statement; both engines take some 32,000
 _USER_IN_KEY_ID = re.compile(r"^t=[^;]*;c=[^;]*;u=([^;]*);r=")
 
@@ -70,6 +71,24 @@ async def serials_of_key(
         .where(~exists().where(revoked_certificates.c.serial == c.serial))
     )
     return list((await connection.execute(query)).scalars()), until
+
+
+async def key_among(
+    connection: AsyncConnection, tenant: str, whose: ColumnElement[bool], fingerprint: str, before: int
+) -> tuple[bool, int | None]:
+    """Tell whether the public key has a certificate among the newest below row `before` of those that `whose` selects.
+
+    And the row to go on from; None where these were the last.
+    """
+    c = certificates.c
+    newest = select(c.id, c.public_key_fingerprint).where(c.tenant == tenant, whose, c.id < before)
+    seen = newest.order_by(c.id.desc()).limit(_WINDOW).subquery()
+    found, number, oldest = (
+        await connection.execute(
+            select(func.count().filter(seen.c.public_key_fingerprint == fingerprint), func.count(), func.min(seen.c.id))
+        )
+    ).one()
+    return bool(found), oldest if number == _WINDOW else None
 
 
 async def end_certificates(connection: AsyncConnection, tenant: str, which: Which, revocation_id: str, now: int) -> int:
