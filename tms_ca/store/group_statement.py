@@ -1,8 +1,10 @@
 """A group's commit on PostgreSQL: one statement, one round trip, one transaction.
 
 It share-locks the rows of the tenants on whose facts the group's certificates were decided, so that a change of one of
-them comes wholly before or wholly after. Where every epoch is what was seen, it inserts certificates and audit events
-and moves the head of the chain; where one has grown, it writes nothing. It answers with the epochs that it found.
+them comes wholly before or wholly after. Where every epoch is what was seen, and no key is forbidden, it inserts
+certificates and audit events and moves the head of the chain; else it writes nothing. It answers with the epochs and
+the forbidden keys that it found. Whoever forbids a tenant's key changes the tenant: where that came too late for the
+statement to see the key as forbidden, it finds the epoch grown.
 Columns come from store.tables and values from the records' fields of the same names.
 """
 
@@ -14,7 +16,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text
 
-from tms_ca.store.tables import Json, audit_chains, audit_events, certificates, tenants
+from tms_ca.core.model import ALL_TENANTS
+from tms_ca.store.tables import Json, audit_chains, audit_events, certificates, forbidden_keys, tenants
 
 _ARRAYS: dict[type[Any], str] = {
     Text: "text[]",
@@ -45,6 +48,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self._names)
 
+    def place(self, column: Column[Any]) -> int:
+        """Return which of the parameters is that of `column`, from 0 on."""
+        return self._names.index(column.name)
+
     def insert(self, first: int, condition: str) -> str:
         """Return the INSERT of what stands in the parameters from $`first` on, where `condition` holds."""
         names = ", ".join(f'"{name}"' for name in self._names)
@@ -74,18 +81,26 @@ def _name(column: Column[Any]) -> str:
 def _statement() -> str:
     first_certificate = 7
     first_event = first_certificate + len(CERTIFICATES)
-    tenant, epoch, c = _name(tenants.c.tenant), _name(tenants.c.epoch), audit_chains.c
+    tenant, epoch, c, f = _name(tenants.c.tenant), _name(tenants.c.epoch), audit_chains.c, forbidden_keys.c
+    keys = first_certificate + CERTIFICATES.place(certificates.c.public_key_fingerprint)
+    their_tenants = first_certificate + CERTIFICATES.place(certificates.c.tenant)
     unchanged = "(SELECT yes FROM unchanged)"
     # Sorted: two processes that lock the same tenants then never wait for each other in a circle.
     return f"""
     WITH locked AS MATERIALIZED (
         SELECT {tenant}, {epoch} FROM {tenants.name} WHERE {tenant} = ANY($1::text[]) ORDER BY {tenant} FOR SHARE
+    ), forbidden AS MATERIALIZED (
+        SELECT one.tenant, one.key FROM unnest(${their_tenants}::text[], ${keys}::text[]) AS one(tenant, key)
+        WHERE (
+            SELECT min({_name(f.standing)}) FROM {forbidden_keys.name}
+            WHERE {_name(f.fingerprint)} = one.key AND {_name(f.tenant)} IN ('{ALL_TENANTS}', one.tenant)
+        ) IS NOT NULL
     ), unchanged AS MATERIALIZED (
         SELECT NOT EXISTS (
             SELECT FROM unnest($1::text[], $2::bigint[]) AS seen(tenant, epoch)
             LEFT JOIN locked ON locked.tenant = seen.tenant AND locked.epoch = seen.epoch
             WHERE locked.tenant IS NULL
-        ) AS yes
+        ) AND NOT EXISTS (SELECT FROM forbidden) AS yes
     ), written AS (
         {CERTIFICATES.insert(first_certificate, unchanged)}
     ), noted AS (
@@ -95,7 +110,7 @@ def _statement() -> str:
         WHERE {c.chain.name} = $3 AND {unchanged} RETURNING 1
     )
     SELECT (SELECT yes FROM unchanged), (SELECT count(*) FROM moved), ARRAY(SELECT tenant FROM locked),
-        ARRAY(SELECT epoch FROM locked)
+        ARRAY(SELECT epoch FROM locked), ARRAY(SELECT tenant FROM forbidden), ARRAY(SELECT key FROM forbidden)
     """  # noqa: S608 - names of our tables and columns, and numbers of parameters
 
 

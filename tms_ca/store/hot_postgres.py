@@ -65,24 +65,36 @@ class PostgresDriver:
         """Return None: only the server knows."""
 
     async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
-        """Write a group; where a tenant has changed, once more without what was decided before the change."""
+        """Write a group; where a tenant has changed, or a key is forbidden, once more without what that concerns."""
         seen = _newest(entries)
+        forbidden: set[tuple[str, str]] = set()
         try:
             async with chain.lock:
                 while True:
                     standing = standing_of(entries, seen)
+                    if forbidden:
+                        standing = [
+                            stands and _key(entry) not in forbidden
+                            for entry, stands in zip(entries, standing, strict=True)
+                        ]
                     kept = [entry for entry, stands in zip(entries, standing, strict=True) if stands]
                     if not kept:
                         return standing
                     found = await self._write(kept, seen, chain)
                     if found is None:
                         return standing
-                    seen = found  # no more than one tenant's entries fewer each time: this ends
+                    seen, keys = found
+                    forbidden |= keys  # at least one tenant's or one key's entries fewer each time: this ends
         except ERRORS as error:
             raise unavailable() from error
 
-    async def _write(self, kept: Sequence[Entry], seen: Mapping[str, int], chain: ChainWriter) -> dict[str, int] | None:
-        """Write `kept` where every tenant's epoch is as `seen`: None. Else write nothing and return what they are."""
+    async def _write(
+        self, kept: Sequence[Entry], seen: Mapping[str, int], chain: ChainWriter
+    ) -> tuple[dict[str, int], set[tuple[str, str]]] | None:
+        """Write `kept` where every tenant's epoch is as `seen`, and no key is forbidden: None.
+
+        Else write nothing; return the epochs of `kept` and, as tenants and fingerprints, its forbidden keys.
+        """
         placed = place(kept, chain)
         certificates = [entry.certificate for entry in kept if entry.certificate is not None]
         names = tenants_of(kept)
@@ -99,7 +111,7 @@ class PostgresDriver:
         refused: Exception | None = None
         with chain.committing():
             try:
-                unchanged, moved, tenants, epochs = await self._commit(args)
+                unchanged, moved, tenants, epochs, whose, keys = await self._commit(args)
             except asyncpg.PostgresError as error:
                 if not is_certain(error):
                     raise
@@ -110,7 +122,7 @@ class PostgresDriver:
         if refused is not None:
             raise (SpoiledGroup() if is_spoiled(refused) else unavailable()) from refused
         if not unchanged:
-            return dict(zip(tenants, epochs, strict=True))
+            return dict(zip(tenants, epochs, strict=True)), set(zip(whose, keys, strict=True))
         chain.moved(placed)
         return None
 
@@ -124,6 +136,11 @@ class PostgresDriver:
         """Close every connection."""
         await self._readers.close()
         await self._writer.close()
+
+
+def _key(entry: Entry) -> tuple[str, str]:
+    certificate = entry.certificate
+    return ("", "") if certificate is None else (certificate.tenant, certificate.public_key_fingerprint)
 
 
 def _newest(entries: Sequence[Entry]) -> dict[str, int]:

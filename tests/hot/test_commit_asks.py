@@ -1,0 +1,203 @@
+"""PostgreSQL: a certificate is decided on what is remembered, and its commit asks whether that is still true."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from tests.hot.conftest import Doors, another, open_door
+from tests.hot.line import Line
+from tests.hot.test_direct_ends import ENDS
+from tests.hot.test_later import REFUSED_TOO, recorded, wanted, warm
+from tests.ssh.conftest import new_key
+from tests.store.test_commits import entry, epoch_of
+from tests.world import World
+from tms_ca.app import CLOSING
+from tms_ca.core.publickey import parse_public_key
+
+END_WHO_WAITS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
+@pytest.fixture
+async def doors(world: World, database_kind: str) -> AsyncIterator[Doors]:
+    """A service on PostgreSQL with its short way, and the same without it."""
+    if database_kind != "postgres":
+        pytest.skip("SQLite is asked before")
+    async with AsyncExitStack() as stack:
+        short = await stack.enter_async_context(open_door(world, short=True))
+        long = await stack.enter_async_context(open_door(world, short=False))
+        made = Doors(world, short, long)
+        await made.certify()
+        yield made
+
+
+@pytest.fixture
+async def outside(doors: Doors) -> AsyncIterator[asyncpg.Connection]:
+    """Somebody else's connection to the database."""
+    connection = await asyncpg.connect(doors.world.settings.database_url)
+    yield connection
+    await connection.close()
+
+
+@asynccontextmanager
+async def no_commits(outside: asyncpg.Connection) -> AsyncIterator[None]:
+    """Keep every group from being written until a transaction of somebody else ends, which may change the tenant."""
+    async with outside.transaction():
+        await outside.execute("SELECT FROM tenants WHERE tenant = 'default' FOR UPDATE")
+        yield
+
+
+async def begin(doors: Doors, line: Line, asked: bytes) -> None:
+    """Send a request for a certificate, and wait until it is decided."""
+    before = doors.short.short
+    await line.send([asked])
+    async with asyncio.timeout(5):
+        while doors.short.short == before:
+            await asyncio.sleep(0.001)
+
+
+def fingerprint(asked: bytes) -> str:
+    return parse_public_key(json.loads(asked.partition(b"\r\n\r\n")[2])["public_key"]).fingerprint
+
+
+async def test_both_ways_give_the_same_answer(doors):
+    short, long = doors.short.line(), doors.long.line()
+    await warm(doors, short)
+    await long.ask(wanted(doors))
+    before = doors.short.short
+    here, there = await short.ask(wanted(doors)), await long.ask(wanted(doors))
+    assert (here.status, there.status, doors.short.short) == (201, 201, before + 1)
+    assert list(here.headers) == list(there.headers)
+    mine, other = json.loads(here.body), json.loads(there.body)
+    own = {"certificate", "serial", "key_id", "valid_after", "valid_before"}
+    assert {**mine, **dict.fromkeys(own)} == {**other, **dict.fromkeys(own)}
+    assert {mine["serial"], other["serial"]} <= set(await recorded(doors))
+
+
+async def test_E_02_E_07_nothing_is_said_before_the_commit_and_a_stop_waits_for_it(doors, outside):
+    line = doors.short.line()
+    await warm(doors, line)
+    known = await recorded(doors)
+    async with no_commits(outside):
+        await begin(doors, line, wanted(doors))
+        doors.short.app[CLOSING].set()
+        stopping = asyncio.create_task(doors.short.runner.cleanup())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await (await line.streams())[0].read(1)
+        assert await recorded(doors) == known
+        assert not stopping.done()
+    said = await line.answer()
+    assert (said.status, said.headers["connection"]) == (201, "close")
+    assert json.loads(said.body)["serial"] in await recorded(doors)
+    assert await line.ended(1)
+    await stopping
+
+
+@pytest.mark.parametrize(("change", "status"), [
+    ("SELECT", 201),
+    ("UPDATE tenants SET epoch = epoch + 1", 201),
+    ("UPDATE tenants SET epoch = epoch + 1; UPDATE users SET enabled = false", 403),
+    ("UPDATE tenants SET epoch = epoch + 1; DELETE FROM credentials WHERE subject = 'portal'", 401),
+])  # fmt: skip
+async def test_A_05_A_06_what_is_decided_before_a_change_is_committed_without_it_or_not_at_all(
+    doors, outside, change, status
+):
+    line = doors.short.line()
+    await warm(doors, line)
+    known = await recorded(doors)
+    async with no_commits(outside):
+        await begin(doors, line, wanted(doors))
+        await outside.execute(change)
+    said = await line.answer()
+    assert said.status == status, said.body
+    assert len(await recorded(doors)) == len(known) + (status == 201)
+
+
+async def test_A_05_the_next_certificate_after_a_change_is_refused_on_every_replica(doors):
+    line = doors.short.line()
+    async with another(doors.world) as elsewhere:
+        there = replace(doors, world=elsewhere)
+        elsewhere.delegation = doors.world.delegation
+        for what in REFUSED_TOO:
+            spoil, mend, _ = ENDS[what]
+            await warm(doors, line)
+            asked = wanted(doors)
+            before = doors.short.short
+            await spoil(there)
+            said = await line.ask(asked)
+            assert said.status == 403, (what, said.body)
+            # Decided on what was remembered, and void; what time brings about is known here.
+            assert doors.short.short == before + (what != "MFA ended"), what
+            await mend(there)
+            assert (await line.ask(wanted(doors))).status == 201, what
+
+
+FORBIDDEN = [
+    ("default", "revoked", "key_revoked"), ("*", "ca", "key_is_ca_key"), ("default", "host", "key_is_host_key"),
+    ("elsewhere", "revoked", None),
+]  # fmt: skip
+
+
+async def test_A_05_a_key_that_was_forbidden_without_a_change_of_the_tenant_is_refused_alone(doors, outside, tmp_path):
+    one, other = doors.short.line(), doors.short.line()
+    world = doors.world
+    await world.good("POST", "/api/v1/tenants", auth=world.operator, json={"tenant": "elsewhere"})
+    for number, (tenant, standing, code) in enumerate(FORBIDDEN):
+        await warm(doors, one)
+        await warm(doors, other)
+        asked = wanted(doors, public_key=new_key(tmp_path, f"id{number}").public)
+        await outside.execute("INSERT INTO forbidden_keys VALUES ($1, $2, $3)", fingerprint(asked), standing, tenant)
+        known = await recorded(doors)
+        async with no_commits(outside):
+            await begin(doors, one, asked)
+            await begin(doors, other, wanted(doors))
+        said = await one.answer()
+        assert said.status == (201 if code is None else 403), (tenant, standing, said.body)
+        assert code is None or said.code == code
+        assert (await other.answer()).status == 201, "its neighbour in the group"
+        assert len(await recorded(doors)) == len(known) + 1 + (code is None)
+
+
+async def test_A_05_of_a_group_only_what_stands_is_written(bare_world, database_kind):
+    if database_kind != "postgres":
+        pytest.skip("SQLite is asked before")
+    world, commits = bare_world, bare_world.context.commits
+    epoch = await epoch_of(world)
+    assert await commits.submit(entry(1, epoch))
+    outside = await asyncpg.connect(world.settings.database_url)
+    await outside.execute("INSERT INTO forbidden_keys VALUES ('SHA256:x', 'revoked', 'default')")
+    group = [entry(2, epoch), entry(3, epoch - 1), entry(4, epoch), replace(entry(5, epoch), certificate=None)]
+    good = replace(group[2].certificate, public_key_fingerprint="SHA256:z")
+    group[2] = replace(group[2], certificate=good)
+    assert await asyncio.gather(*map(commits.submit, group)) == [False, False, True, True]
+    assert [row["serial"] for row in await outside.fetch("SELECT serial FROM certificates ORDER BY id")] == [1, 4]
+    await outside.close()
+    assert (await world.context.auditing.verify()).faults == ()
+
+
+async def test_E_05_a_connection_that_is_lost_meanwhile_is_answered_for_and_all_goes_on(doors, outside):
+    lines = [doors.short.line() for _ in range(5)]
+    for line in lines:
+        await warm(doors, line)
+    known = await recorded(doors)
+    async with no_commits(outside):
+        for line in lines:
+            await begin(doors, line, wanted(doors))
+        async with asyncio.timeout(3):
+            while not await outside.fetch(END_WHO_WAITS):
+                await asyncio.sleep(0.001)
+        for line in lines:
+            said = await line.answer()
+            assert (said.status, said.code, said.headers["retry-after"]) == (503, "database_unavailable", "2")
+            assert b"cert-v01" not in said.body
+    assert await recorded(doors) == known
+    assert doors.world.context.metrics.in_flight.value == 0
+    for line in lines:
+        assert (await line.ask(wanted(doors))).status == 201
