@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import CertificateRecord, Event
 from tms_ca.store.hot import Entry, GroupCommit
-from tms_ca.store.tables import audit_events, certificates, tenants
+from tms_ca.store.tables import audit_events, certificates, forbidden_keys, tenants
 
 
 def record(serial: int) -> CertificateRecord:
@@ -57,6 +57,32 @@ async def test_an_entry_on_old_facts_is_void(bare_world):
     )
     assert answers == [True, False, False]
     assert await counts(bare_world) == (1, 1)
+
+
+FORBIDDEN = [
+    ("default", "revoked", False), ("*", "ca", False), ("default", "host", False), ("elsewhere", "revoked", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tenant", "standing", "stands"), FORBIDDEN)
+async def test_A_05_a_key_that_is_forbidden_now_voids_its_entry_alone(bare_world, tenant, standing, stands):
+    """Also where nothing says that the tenant has changed; also behind others that one statement asks about."""
+    commits, epoch = bare_world.context.commits, await epoch_of(bare_world)
+    group = [entry(serial, epoch) for serial in range(1, 41)]
+    for place in (0, 20, 39):
+        key = replace(group[place].certificate, public_key_fingerprint="SHA256:forbidden")
+        group[place] = replace(group[place], certificate=key)
+    group[30] = replace(group[30], certificate=None)
+    assert all(await asyncio.gather(*map(commits.submit, group[:1])))
+    before = await counts(bare_world)
+    async with bare_world.context.directory._database.transaction() as transaction:
+        row = {"fingerprint": "SHA256:forbidden", "standing": standing, "tenant": tenant}
+        await transaction.connection.execute(forbidden_keys.insert().values(row))
+    answers = await asyncio.gather(*map(commits.submit, group[1:]))
+    assert answers == [stands or place not in {20, 39} for place in range(1, 40)]
+    after = await counts(bare_world)
+    assert (after[0] - before[0], after[1] - before[1]) == (sum(answers) - 1, sum(answers))
+    assert (await bare_world.context.auditing.verify()).faults == ()
 
 
 async def test_every_change_voids_what_was_decided_before_it(bare_world):

@@ -21,6 +21,7 @@ from tms_ca.store.engine import database_url, open_sqlite
 from tms_ca.store.handover import FAILED, SPOILED, Unpacker, pack, reachable
 from tms_ca.store.hot import Entry, SpoiledGroup
 from tms_ca.store.hot_writer import ChainElsewhere, WriterDriver
+from tms_ca.store.tables import forbidden_keys
 from tms_ca.store.writer import GroupWriter, WriterServer
 
 PLAIN = st.recursive(
@@ -114,6 +115,23 @@ async def test_groups_of_several_workers_share_a_commit_and_one_chain(written):
     assert (after[0] - before[0], after[1] - before[1]) == (2, 3)
     verified = await world.context.auditing.verify()
     assert verified.faults == ()
+
+
+async def test_A_05_a_key_that_is_forbidden_now_voids_its_entry_alone(written):
+    world, epoch, writer, driver, _ = written
+    group = [entry(serial, epoch) for serial in range(1, 21)]
+    bad = dataclasses.replace(group[18], certificate=record(19, public_key_fingerprint="SHA256:forbidden"))
+    assert writer.write([rows(driver, bad)]) == [[True]]
+    async with world.context.directory._database.transaction() as transaction:
+        row = {"fingerprint": "SHA256:forbidden", "standing": "revoked", "tenant": "default"}
+        await transaction.connection.execute(forbidden_keys.insert().values(row))
+    group[18] = dataclasses.replace(bad, certificate=dataclasses.replace(bad.certificate, serial=99))
+    group[5] = dataclasses.replace(group[5], certificate=None)
+    assert writer.write([rows(driver, *group[:10]), rows(driver, *group[10:])]) == [
+        [True] * 10,
+        [True] * 8 + [False, True],
+    ]
+    assert (await world.context.auditing.verify()).faults == ()
 
 
 async def test_a_spoiled_group_spoils_no_other(written):

@@ -70,7 +70,7 @@ class HotDriver(Protocol):
         """Return what is other after any commit of anyone than before it; None where nothing cheap says so."""
 
     async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
-        """Make `entries` durable in one commit; False for each whose tenant's epoch has grown.
+        """Make `entries` durable in one commit; False for each whose tenant's epoch has grown, or key is forbidden.
 
         Raises:
             SpoiledGroup: one of them cannot be written
@@ -90,8 +90,6 @@ class HotStatements:
     """The statements of a group's commit, compiled for one driver."""
 
     def __init__(self, dialect: Any) -> None:
-        self.epoch = Prepared(EPOCHS, dialect)
-        self.epoch_locked = Prepared(EPOCHS.with_for_update(read=True), dialect)
         self.certificate = Prepared(insert(certificates).inline(), dialect, _CERTIFICATE_COLUMNS)
         self.certificate_values = certificate_values(self.certificate.names)
         self.event = Prepared(INSERT_EVENT, dialect, _EVENT_COLUMNS)

@@ -14,7 +14,8 @@ from tms_ca.store.bulk import BulkInsert
 from tms_ca.store.chainwriter import ChainWriter, Placed
 from tms_ca.store.checkpoints import Checkpoints
 from tms_ca.store.engine import Database, open_sqlite
-from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, place, standing_of, tenants_of, unavailable
+from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, place, unavailable
+from tms_ca.store.standing_sqlite import Decided, Standing
 
 _INDEX_HEAD_BYTES = 96  # two copies of 48
 
@@ -79,6 +80,7 @@ class SqliteDriver(SqliteReader):
         self._writer = open_sqlite(database.url)
         self._certificates = BulkInsert(self._statements.certificate)
         self._events = BulkInsert(self._statements.event)
+        self._standing = Standing(self._writer, self.dialect)
         self._checkpoints = Checkpoints(database.url)
         self._thread = Aside("commit")
 
@@ -105,10 +107,7 @@ class SqliteDriver(SqliteReader):
         writer, statements = self._writer, self._statements
         writer.execute("BEGIN IMMEDIATE")
         try:
-            epochs: dict[str, int] = {}
-            for tenant in tenants_of(entries):
-                epochs.update(writer.execute(statements.epoch.sql, [tenant]).fetchall())
-            standing = standing_of(entries, epochs)
+            standing = self._standing.of(list(map(_decided, entries)))
             kept = [entry for entry, stands in zip(entries, standing, strict=True) if stands]
             placed = place(kept, chain) if kept else None
             if placed:
@@ -133,3 +132,8 @@ class SqliteDriver(SqliteReader):
         self._checkpoints.close()
         self._writer.close()
         await super().close()
+
+
+def _decided(entry: Entry) -> Decided | None:
+    certificate = entry.certificate
+    return None if certificate is None else (certificate.tenant, entry.epoch, certificate.public_key_fingerprint)

@@ -11,7 +11,8 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from operator import attrgetter
+from itertools import islice
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from sqlalchemy import insert
@@ -25,6 +26,7 @@ from tms_ca.store.checkpoints import Checkpoints
 from tms_ca.store.engine import open_sqlite
 from tms_ca.store.handover import FAILED, SPOILED, Unpacker, pack
 from tms_ca.store.hot import HotStatements, Prepared
+from tms_ca.store.standing_sqlite import Decided, Standing
 from tms_ca.store.tables import audit_chains
 
 BEAT_SECONDS = 1.0
@@ -45,6 +47,9 @@ class GroupWriter:
         self._events = BulkInsert(self._statements.event)
         self._chain = ChainWriter(seal_key, started_at)
         self._open_chain = Prepared(insert(audit_chains), dialect, list(self._chain.opening()))
+        self._standing = Standing(self._connection, dialect)
+        columns = self._statements.certificate.names
+        self._tenant_and_key = itemgetter(columns.index("tenant"), columns.index("public_key_fingerprint"))
         self._event_values = attrgetter(*self._statements.event.names)
         self._failed = failed
 
@@ -74,19 +79,14 @@ class GroupWriter:
         connection, statements, chain = self._connection, self._statements, self._chain
         connection.execute("BEGIN IMMEDIATE")
         try:
-            epochs = self._epochs(groups, events)
-            standing: list[list[bool]] = []
+            standing = self._standing_of(groups)
             kept, certificates = [], []
-            for group, made in zip(groups, events, strict=True):
-                stands = []
-                for (epoch, certificate, _), event in zip(group, made, strict=True):
-                    good = certificate is None or epochs.get(event.tenant) == epoch
-                    stands.append(good)
+            for group, made, stands in zip(groups, events, standing, strict=True):
+                for (_, certificate, _), event, good in zip(group, made, stands, strict=True):
                     if good:
                         kept.append(event)
                         if certificate is not None:
                             certificates.append(certificate)
-                standing.append(stands)
             if not kept:
                 connection.execute("ROLLBACK")
                 return standing
@@ -105,17 +105,15 @@ class GroupWriter:
         chain.moved(placed)
         return standing
 
-    def _epochs(self, groups: Sequence[Group], events: Sequence[Sequence[Event]]) -> dict[str, int]:
-        tenants = {
-            event.tenant
-            for group, made in zip(groups, events, strict=True)
-            for (_, certificate, _), event in zip(group, made, strict=True)
-            if certificate is not None
-        }
-        epochs: dict[str, int] = {}
-        for tenant in tenants:
-            epochs.update(self._connection.execute(self._statements.epoch.sql, [tenant]).fetchall())
-        return epochs
+    def _standing_of(self, groups: Sequence[Group]) -> list[list[bool]]:
+        answers = iter(self._standing.of([self._decided(*entry) for group in groups for entry in group]))
+        return [list(islice(answers, len(group))) for group in groups]
+
+    def _decided(self, epoch: int, certificate: Sequence[Any] | None, _: object) -> Decided | None:
+        if certificate is None:
+            return None
+        tenant, key = self._tenant_and_key(certificate)
+        return tenant, epoch, key
 
 
 class WriterServer:
