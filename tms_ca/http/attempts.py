@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from tms_ca.core.errors import Unavailable
 from tms_ca.services.authentication import ChangedMeanwhile
-from tms_ca.store import again
+from tms_ca.store import again, deadline
 from tms_ca.store.standstill import Standstill
 
 R = TypeVar("R")
@@ -25,9 +25,10 @@ async def attempts(attempt: Callable[[int], Awaitable[R]], standstill: Standstil
     `tenant` was not known, what was disturbed says it.
 
     Raises:
-        Unavailable: every try was disturbed
+        Unavailable: every try was disturbed, or the time that the database has for a request is over
 
     """
+    deadline.begin()
     until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
     for number in range(_ATTEMPTS):
         again.begin()

@@ -3,7 +3,7 @@
 Everything but the hot path (store.hot) goes through SQLAlchemy's async engine. A change is one transaction: the
 tenant's epoch grows first, so that no certificate decided on older facts can be committed after it; then the rows;
 then the audit events; then the commit. On SQLite all writers of this process queue for `write_lock`, which is
-cheaper and fairer than SQLite's own polling.
+cheaper and fairer than SQLite's own polling; on PostgreSQL the changes of one tenant queue here, not for its row.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection, event, select, update
 from sqlalchemy.engine import URL, make_url
@@ -30,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import Event
-from tms_ca.store import again
+from tms_ca.store import again, deadline
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.counts import grown
 from tms_ca.store.postgres import ANSWER_SECONDS, Connector, postgres_url
@@ -119,8 +120,9 @@ def _postgres_engine(connector: Connector) -> AsyncEngine:
         return await connector.connect()
 
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, pool_size=8, max_overflow=8, pool_timeout=ANSWER_SECONDS
-    )
+        "postgresql+asyncpg://", async_creator=connect, pool_size=16, max_overflow=0, pool_timeout=ANSWER_SECONDS,
+        pool_use_lifo=True,  # the last that was used knows the statements: to prepare them costs more than to run them
+    )  # fmt: skip
 
     @event.listens_for(engine.sync_engine, "checkout")
     def on_checkout(connection: Any, *_: object) -> None:
@@ -149,6 +151,7 @@ class Database:
         self.engine = make_engine(url)
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.write_lock = asyncio.Lock()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of changes, by tenant
         self.standstill = Standstill(self._keep_still)
         self._others = StandstillFile(Path(url.database or "").parent / ".standstill.lock") if self.is_sqlite else None
 
@@ -166,7 +169,7 @@ class Database:
         async with self._translated(), self.exclusive(), chain.lock:
             if not chain.registered:
                 with chain.committing():
-                    async with self._connected() as connection, connection.begin():
+                    async with self._begun() as connection:
                         await chain.register(connection)
                 chain.registered = True
 
@@ -187,7 +190,7 @@ class Database:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Yield a transaction that changes nothing that a decision rests on; see `change`."""
         async with self._translated(), self.exclusive():
-            async with self._connected() as connection, connection.begin():
+            async with self._begun() as connection:
                 transaction = Transaction(connection)
                 yield transaction
                 if not transaction.events:
@@ -207,7 +210,7 @@ class Database:
     async def change(self, tenant: str, *, look: bool = False) -> AsyncIterator[Transaction]:
         """Yield a transaction that changes `tenant`: its epoch grows first; `look` at it before, under its lock."""
         await self._pass(tenant)
-        async with self.transaction() as transaction:
+        async with self._turn(tenant), self.transaction() as transaction:
             if look:
                 row = select(tenants.c.epoch).where(tenants.c.tenant == tenant).with_for_update()
                 transaction.before = (await transaction.connection.execute(row)).scalar_one_or_none()
@@ -215,6 +218,24 @@ class Database:
                 update(tenants).where(tenants.c.tenant == tenant).values(epoch=grown(tenants.c.epoch))
             )
             yield transaction
+
+    @asynccontextmanager
+    async def _turn(self, tenant: str) -> AsyncIterator[None]:
+        """Let the changes of a tenant by this process come one after the other, in order; SQLite has one writer anyway.
+
+        Whoever waits for the row itself does so on a connection, which others then lack, and in a statement whose time
+        runs out although nothing is wrong but a long queue.
+        """
+        if self.is_sqlite:
+            yield
+            return
+        turn = self._turns.setdefault(tenant, asyncio.Lock())
+        async with self._translated():
+            await turn.acquire()
+        try:
+            yield
+        finally:
+            turn.release()
 
     async def _pass(self, tenant: str) -> None:
         if not await self.standstill.passed(tenant) and self._others is not None:
@@ -229,7 +250,7 @@ class Database:
                 yield
             return
         row = select(tenants.c.epoch).where(tenants.c.tenant == tenant).with_for_update(read=True)
-        async with self._translated(), self._connected() as connection, connection.begin():
+        async with self._translated(), self._begun() as connection:
             await connection.execute(row)
             yield
 
@@ -245,9 +266,20 @@ class Database:
             await asyncio.shield(asyncio.create_task(connection.close()))
 
     @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[AsyncConnection]:
+        async with self._connected() as connection, connection.begin():
+            try:
+                yield connection
+            except asyncio.CancelledError:
+                if not self.is_sqlite:
+                    await connection.invalidate()  # hanging up rolls back, too, and waits for no answer
+                raise
+
+    @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
         try:
-            yield
+            async with asyncio.timeout_at(None if self.is_sqlite else deadline.at()):
+                yield
         except (IntegrityError, ProgrammingError, DataError, NotSupportedError):
             # A rule of the schema, which the service that knows what it inserted explains; or a bug of ours.
             raise

@@ -14,7 +14,7 @@ import asyncpg
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-ANSWER_SECONDS = 4.0  # how long an answer of the server is waited for; a request is answered within five seconds
+ANSWER_SECONDS = 4.0  # how long one answer of the server is waited for; store.deadline: how long all of a request's
 CONNECT_SECONDS = 2.0  # for each host
 _BYE_SECONDS = 0.5
 _SERVER_SECONDS = 3.5  # less than ANSWER_SECONDS: the server gives up first, and the connection stays of use
@@ -121,11 +121,20 @@ class Unreachable(ConnectionError):
     """No host of the URL has a server that will do; the text says why, for each."""
 
 
+_leaving: "set[asyncio.Task[None]]" = set()
+
+
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no type hints
     """A connection that says goodbye in half a second, or hangs up."""
 
-    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - asyncpg's signature
-        await super().close(timeout=_BYE_SECONDS)
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's signature
+        if timeout is None:
+            await super().close(timeout=_BYE_SECONDS)
+            return
+        # SQLAlchemy gives it up, in the middle of a request that is late already: that does not wait for the goodbye.
+        task = asyncio.get_running_loop().create_task(hang_up(self))
+        _leaving.add(task)
+        task.add_done_callback(_leaving.discard)
 
 
 class Connector:

@@ -1,0 +1,106 @@
+"""One time for all that a request waits for in PostgreSQL, and one queue for the changes of a tenant."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from tms_ca.core.errors import Unavailable
+from tms_ca.store import deadline
+from tms_ca.store.chainwriter import ChainWriter
+from tms_ca.store.engine import Database, database_url
+
+NAP = text("SELECT pg_sleep(0.8)")
+PID = text("SELECT pg_backend_pid()")
+
+
+@pytest.fixture
+async def database(postgres):
+    opened = Database(database_url(await postgres.fresh()), ChainWriter(b"k", 1))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """A request has the time for one nap and not for two; a statement has that for many."""
+    monkeypatch.setattr(deadline, "REQUEST_SECONDS", 1.5)
+
+
+async def nap(database) -> None:
+    async with database.read() as connection:
+        await connection.execute(NAP)
+
+
+async def naps(database, count: int) -> int:
+    for _ in range(count):
+        await nap(database)
+    return count
+
+
+async def test_two_statements_share_the_time_of_their_request(database, short):
+    deadline.begin()
+    await nap(database)
+    with pytest.raises(Unavailable):
+        await nap(database)
+
+
+async def test_what_no_request_began_and_what_one_leaves_behind_have_the_time_of_each_statement(database, short):
+    async def request() -> asyncio.Task[int]:
+        deadline.begin()
+        return asyncio.create_task(naps(database, 2))
+
+    left = await asyncio.create_task(request())
+    assert await asyncio.gather(left, naps(database, 2)) == [2, 2]
+
+
+async def test_a_request_whose_time_is_over_leaves_no_lock_and_its_connection_is_not_used_again(database, short):
+    async def late() -> int:
+        deadline.begin()
+        async with database.change("default") as transaction:
+            pid = (await transaction.connection.execute(PID)).scalar_one()
+            pids.append(pid)
+            await transaction.connection.execute(NAP)
+            await transaction.connection.execute(NAP)
+        return pid
+
+    pids: list[int] = []
+    with pytest.raises(Unavailable):
+        await asyncio.create_task(late())
+    async with database.change("default") as transaction:
+        assert (await transaction.connection.execute(PID)).scalar_one() != pids[0]
+    assert database.engine.pool.checkedout() == 0
+
+
+async def test_a_request_that_waits_for_its_turn_is_answered_in_its_time(database, monkeypatch):
+    monkeypatch.setattr(deadline, "REQUEST_SECONDS", 0.2)
+
+    async def another() -> None:
+        deadline.begin()
+        async with database.change("default"):
+            pytest.fail("two changes of a tenant at once")
+
+    async with database.change("default"):
+        with pytest.raises(Unavailable):
+            await asyncio.create_task(another())
+
+
+async def test_changes_of_a_tenant_come_in_order_and_those_that_wait_hold_no_connection(database):
+    done: list[int] = []
+    held: list[int] = []
+
+    async def change(number: int) -> None:
+        async with database.change("default") as transaction:
+            await transaction.connection.execute(PID)
+            held.append(database.engine.pool.checkedout())
+        done.append(number)
+
+    async with database.change("default"):
+        waiting = [asyncio.create_task(change(number)) for number in range(40)]
+        await asyncio.sleep(0)
+        async with database.change("other") as transaction:
+            await transaction.connection.execute(PID)  # another tenant's change does not wait
+        assert not any(task.done() for task in waiting)
+    await asyncio.gather(*waiting)
+    assert done == list(range(40))
+    assert set(held) == {1}

@@ -1,0 +1,25 @@
+"""How long one request waits for PostgreSQL in all: a turn, a connection, a lock, answers, tries again, together.
+
+Each statement has a time of its own (store.postgres), and a request is several. What a request leaves behind in a task
+of its own, and what no request began, has the statements' times alone.
+"""
+
+import asyncio
+from contextvars import ContextVar
+from typing import Any
+
+REQUEST_SECONDS = 4.2  # a little more than a statement has; a request is answered within five seconds
+
+_BEGUN: ContextVar[tuple["asyncio.Task[Any] | None", float] | None] = ContextVar("begun", default=None)
+
+
+def begin() -> None:
+    """Begin a request's time, in the task that serves it."""
+    _BEGUN.set((asyncio.current_task(), asyncio.get_running_loop().time() + REQUEST_SECONDS))
+
+
+def at() -> float | None:
+    """Return when the time of this task's request is over, in the loop's time; None where it serves none."""
+    begun = _BEGUN.get()
+    # The context of a request is also that of the tasks that it begins, and those may outlive it.
+    return begun[1] if begun is not None and begun[0] is asyncio.current_task() else None
