@@ -1,7 +1,9 @@
-"""PostgreSQL: a certificate is decided on what is remembered, and its commit asks whether that is still true."""
+"""A certificate is decided on what is remembered, and its commit asks whether that is still true."""
 
 import asyncio
 import json
+import re
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -9,6 +11,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from tests.api.stores import query
 from tests.hot.conftest import Doors, another, open_door
 from tests.hot.line import Line
 from tests.hot.test_direct_ends import ENDS
@@ -18,17 +21,17 @@ from tests.store.test_commits import entry, epoch_of
 from tests.world import World
 from tms_ca.app import CLOSING
 from tms_ca.core.publickey import parse_public_key
+from tms_ca.store.tables import forbidden_keys
 
 END_WHO_WAITS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
+_FORBID = "INSERT INTO forbidden_keys (fingerprint, standing, tenant) VALUES ($1, $2, $3)"
 
 
 @pytest.fixture
-async def doors(world: World, database_kind: str) -> AsyncIterator[Doors]:
-    """A service on PostgreSQL with its short way, and the same without it."""
-    if database_kind != "postgres":
-        pytest.skip("SQLite is asked before")
+async def doors(world: World) -> AsyncIterator[Doors]:
+    """A service with its short way, and the same without it."""
     async with AsyncExitStack() as stack:
         short = await stack.enter_async_context(open_door(world, short=True))
         long = await stack.enter_async_context(open_door(world, short=False))
@@ -37,20 +40,58 @@ async def doors(world: World, database_kind: str) -> AsyncIterator[Doors]:
         yield made
 
 
-@pytest.fixture
-async def outside(doors: Doors) -> AsyncIterator[asyncpg.Connection]:
+class Outside:
     """Somebody else's connection to the database."""
-    connection = await asyncpg.connect(doors.world.settings.database_url)
-    yield connection
-    await connection.close()
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self._lite: sqlite3.Connection | None = None
+        self._post: asyncpg.Connection | None = None
+
+    async def open(self) -> None:
+        url = self._doors.world.settings.database_url
+        if url.startswith("sqlite"):
+            self._lite = sqlite3.connect(url.partition("///")[2], isolation_level=None)
+        else:
+            self._post = await asyncpg.connect(url)
+
+    async def close(self) -> None:
+        if self._lite is not None:
+            self._lite.close()
+        if self._post is not None:
+            await self._post.close()
+
+    async def execute(self, statements: str, *values: str) -> None:
+        if self._post is not None:
+            await self._post.execute(statements, *values)
+            return
+        assert self._lite is not None
+        for one in statements.split(";"):
+            self._lite.execute(re.sub(r"\$[0-9]", "?", one), values)
+
+    async def end_who_waits(self) -> bool:
+        """End every connection to PostgreSQL that waits for a lock."""
+        assert self._post is not None
+        return bool(await self._post.fetch(END_WHO_WAITS))
+
+    @asynccontextmanager
+    async def no_commits(self) -> AsyncIterator[None]:
+        """Keep every group from being written until the end of what somebody else does, which may change the tenant."""
+        if self._post is None:
+            async with self._doors.world.context.commits._database.write_lock:
+                yield
+            return
+        async with self._post.transaction():
+            await self._post.execute("SELECT FROM tenants WHERE tenant = 'default' FOR UPDATE")
+            yield
 
 
-@asynccontextmanager
-async def no_commits(outside: asyncpg.Connection) -> AsyncIterator[None]:
-    """Keep every group from being written until a transaction of somebody else ends, which may change the tenant."""
-    async with outside.transaction():
-        await outside.execute("SELECT FROM tenants WHERE tenant = 'default' FOR UPDATE")
-        yield
+@pytest.fixture
+async def outside(doors: Doors) -> AsyncIterator[Outside]:
+    made = Outside(doors)
+    await made.open()
+    yield made
+    await made.close()
 
 
 async def begin(doors: Doors, line: Line, asked: bytes) -> None:
@@ -84,7 +125,7 @@ async def test_E_02_E_07_nothing_is_said_before_the_commit_and_a_stop_waits_for_
     line = doors.short.line()
     await warm(doors, line)
     known = await recorded(doors)
-    async with no_commits(outside):
+    async with outside.no_commits():
         await begin(doors, line, wanted(doors))
         doors.short.app[CLOSING].set()
         stopping = asyncio.create_task(doors.short.runner.cleanup())
@@ -101,7 +142,7 @@ async def test_E_02_E_07_nothing_is_said_before_the_commit_and_a_stop_waits_for_
 
 
 @pytest.mark.parametrize(("change", "status"), [
-    ("SELECT", 201),
+    ("SELECT 1", 201),
     ("UPDATE tenants SET epoch = epoch + 1", 201),
     ("UPDATE tenants SET epoch = epoch + 1; UPDATE users SET enabled = false", 403),
     ("UPDATE tenants SET epoch = epoch + 1; DELETE FROM credentials WHERE subject = 'portal'", 401),
@@ -112,7 +153,7 @@ async def test_A_05_A_06_what_is_decided_before_a_change_is_committed_without_it
     line = doors.short.line()
     await warm(doors, line)
     known = await recorded(doors)
-    async with no_commits(outside):
+    async with outside.no_commits():
         await begin(doors, line, wanted(doors))
         await outside.execute(change)
     said = await line.answer()
@@ -153,9 +194,9 @@ async def test_A_05_a_key_that_was_forbidden_without_a_change_of_the_tenant_is_r
         await warm(doors, one)
         await warm(doors, other)
         asked = wanted(doors, public_key=new_key(tmp_path, f"id{number}").public)
-        await outside.execute("INSERT INTO forbidden_keys VALUES ($1, $2, $3)", fingerprint(asked), standing, tenant)
+        await outside.execute(_FORBID, fingerprint(asked), standing, tenant)
         known = await recorded(doors)
-        async with no_commits(outside):
+        async with outside.no_commits():
             await begin(doors, one, asked)
             await begin(doors, other, wanted(doors))
         said = await one.answer()
@@ -165,33 +206,33 @@ async def test_A_05_a_key_that_was_forbidden_without_a_change_of_the_tenant_is_r
         assert len(await recorded(doors)) == len(known) + 1 + (code is None)
 
 
-async def test_A_05_of_a_group_only_what_stands_is_written(bare_world, database_kind):
-    if database_kind != "postgres":
-        pytest.skip("SQLite is asked before")
+async def test_A_05_of_a_group_only_what_stands_is_written(bare_world):
     world, commits = bare_world, bare_world.context.commits
     epoch = await epoch_of(world)
     assert await commits.submit(entry(1, epoch))
-    outside = await asyncpg.connect(world.settings.database_url)
-    await outside.execute("INSERT INTO forbidden_keys VALUES ('SHA256:x', 'revoked', 'default')")
+    async with world.context.directory._database.transaction() as transaction:
+        row = {"fingerprint": "SHA256:x", "standing": "revoked", "tenant": "default"}
+        await transaction.connection.execute(forbidden_keys.insert().values(row))
     group = [entry(2, epoch), entry(3, epoch - 1), entry(4, epoch), replace(entry(5, epoch), certificate=None)]
     good = replace(group[2].certificate, public_key_fingerprint="SHA256:z")
     group[2] = replace(group[2], certificate=good)
     assert await asyncio.gather(*map(commits.submit, group)) == [False, False, True, True]
-    assert [row["serial"] for row in await outside.fetch("SELECT serial FROM certificates ORDER BY id")] == [1, 4]
-    await outside.close()
+    assert [serial for (serial,) in await query(world, "SELECT serial FROM certificates ORDER BY id")] == [1, 4]
     assert (await world.context.auditing.verify()).faults == ()
 
 
-async def test_E_05_a_connection_that_is_lost_meanwhile_is_answered_for_and_all_goes_on(doors, outside):
+async def test_E_05_a_connection_that_is_lost_meanwhile_is_answered_for_and_all_goes_on(doors, outside, database_kind):
+    if database_kind != "postgres":
+        pytest.skip("SQLite has no connections to lose")
     lines = [doors.short.line() for _ in range(5)]
     for line in lines:
         await warm(doors, line)
     known = await recorded(doors)
-    async with no_commits(outside):
+    async with outside.no_commits():
         for line in lines:
             await begin(doors, line, wanted(doors))
         async with asyncio.timeout(3):
-            while not await outside.fetch(END_WHO_WAITS):
+            while not await outside.end_who_waits():
                 await asyncio.sleep(0.001)
         for line in lines:
             said = await line.answer()

@@ -126,9 +126,7 @@ class Issuance:
         if request.reservation_id is not None:
             return False  # it is read by a statement of its own
         key = parse_public_key(public_key)
-        facts = self._facts.for_issue_at_once(
-            caller.tenant, caller.id, request.user, request.host, request.account, key.fingerprint
-        )
+        facts = self._facts.for_issue_at_once(caller.tenant, caller.id, request.user, request.host, request.account)
         if facts is None or facts.epoch != caller.epoch:
             return False
         now = self._clock.now()

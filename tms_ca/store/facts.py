@@ -162,7 +162,6 @@ class FactsReader:
 
     def __init__(self, driver: HotDriver) -> None:
         self._driver = driver
-        self.commit_asks = driver.dialect.name == "postgresql"  # for epochs and standings: see store.group_statement
         self._issue = Prepared(facts_sql.issue(), driver.dialect)
         self._login = Prepared(facts_sql.login(), driver.dialect)
         self._credential = Prepared(facts_sql.credential(), driver.dialect)

@@ -4,8 +4,7 @@ Every change of what a decision rests on adds one to its tenant's epoch, in the 
 reads the epoch after its request has arrived, together with what is never kept (a key's standing, a certificate's
 record and revocation), and takes from memory only what was read at that very epoch: so memory never says anything
 that the database would not have said at that moment, whoever changed it, on whichever machine, and however long this
-process was stopped. Only `remembered_holder` answers without asking, and where a certificate's commit asks,
-`for_issue_at_once`: see there.
+process was stopped. Only `remembered_holder` and `for_issue_at_once` answer without asking: see there.
 """
 
 from typing import Any
@@ -94,22 +93,14 @@ class RememberedFacts:
         """Return the tenant's epoch and a reservation of a client's; nothing of it is kept."""
         return await self._reader.reservation(tenant, client_id, reservation_id)
 
-    def for_issue_at_once(
-        self, tenant: str, client_id: str, user: str, host: str, account: str, fingerprint: str
-    ) -> Facts | None:
-        """Return the facts for an issue where they are remembered and still true; None says nothing.
+    def for_issue_at_once(self, tenant: str, client_id: str, user: str, host: str, account: str) -> Facts | None:
+        """Return the facts for an issue where they are remembered; None says nothing.
 
-        Where the commit itself asks for the epoch and for the key's standing, nothing is asked here: the facts may be
-        of an older epoch, and what rests on them is void then.
+        Nothing is asked: they may be of an older epoch, and the key may be forbidden. The commit of what rests on them
+        asks for both.
         """
-        if self._reader.commit_asks:
-            last = self._tenants.get(tenant)
-            return None if last is None else last.entries.get((client_id, user, host, account))
-        now = self._reader.standing_at_once(tenant, fingerprint)
-        if now is None or now[1] is not None:
-            return None
-        known: Facts | None = self._known(tenant, now[0], (client_id, user, host, account))
-        return known
+        last = self._tenants.get(tenant)
+        return None if last is None else last.entries.get((client_id, user, host, account))
 
     async def for_login(self, tenant: str, host: str, serial: int) -> LoginFacts | None:
         """Return the facts for a login check; None when there is no such tenant."""
