@@ -14,6 +14,7 @@ from schemas.base import (
     host_field,
     id_field,
     matching,
+    reservation_field,
     rfc3339,
     seconds_field,
     user_field,
@@ -94,7 +95,7 @@ class IssueShape(Shape):
     source_address = SourceAddresses(load_default=())
     force_command = command_field(load_default=None)
     extensions = Extensions(load_default=None)
-    reservation_id = fields.String(load_default=None, validate=validate.Length(1, 64))
+    reservation_id = reservation_field(load_default=None)
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> tuple[IssueRequest, str]:

@@ -43,8 +43,9 @@ KINDS = ("sqlite", "postgres")
 ON_BOTH = (
     "hot", "replicas", "scale", "serve", "ssh", "store", "unit", "watch", "client",
     "api/test_certificates", "api/test_lists", "api/test_matrix", "api/test_other_tenants", "api/test_revocations",
-    "enrol/test_join", "enrol/test_reports", "import_tms/test_numbers", "keys/test_public_keys", "keys/test_uses_counted",
-    "logins/test_logins", "logins/test_retention", "logins/test_uses", "logins/test_workers", "reservations/test_races",
+    "api/test_strings", "enrol/test_join", "enrol/test_reports", "import_tms/test_numbers", "keys/test_public_keys",
+    "keys/test_uses_counted", "logins/test_logins", "logins/test_retention", "logins/test_uses", "logins/test_workers",
+    "reservations/test_races",
     "tms_v1/test_at_once", "tms_v1/test_concurrent", "tms_v1/test_lists", "tms_v1/test_numbers",
     "tms_v1/test_pubkeys_races",
 )  # fmt: skip

@@ -39,7 +39,7 @@ def good_bodies(world) -> dict[str, dict[str, Any]]:
             "source_address": ["10.0.0.0/8"],
             "force_command": "true",
             "extensions": ["permit-pty"],
-            "reservation_id": "r1",
+            "reservation_id": "00000000-0000-4000-8000-000000000000",
         },
         "create_public_key": {
             "user": "alice",

@@ -146,8 +146,6 @@ def spoiled(value, how):
 
 
 SPOILS = {
-    "NUL at the end": lambda text: text + "\0",
-    "NUL alone": lambda text: "\0",
     "an escape": lambda text: text + "\x1b[2J",
     "a line": lambda text: text + "\nroot",
     "long": lambda text: text + "x" * 20_000,

@@ -252,7 +252,7 @@ async def a_revoked_ca_key(world):
 
 @refusal("reservation_unknown")
 async def a_reservation(world):
-    return {"reservation_id": "r1"}
+    return {"reservation_id": "00000000-0000-4000-8000-000000000000"}
 
 
 @refusal("force_command_not_allowed")

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
+from tests.api.stores import everything
 from tests.tms_v1.keymode import PLACE, WISH, KeyMode, ssh_keygen
 from tests.tms_v1.wire import NEVER
 from tms_ca.http.tms_v1.answers import date
@@ -202,6 +203,7 @@ async def test_the_private_half_is_neither_kept_nor_logged(started, tmp_path, ca
         reply = await keys.ask(key_type="ECDSA")
         events = await keys.world.good("GET", "audit-events?action=public-keys.create", auth=keys.world.operator)
         kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        kept += repr(await everything(keys.world)).encode()  # PostgreSQL has its files elsewhere
     said = "".join(capfd.readouterr()).encode()  # the log is flushed where the service ends
     made = reply.json
     raw = load_ssh_private_key(made["private_key"].encode(), None).private_numbers().private_value.to_bytes(66, "big")
