@@ -6,7 +6,6 @@ import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from operator import attrgetter
 
 from sqlalchemy import bindparam, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,8 +16,6 @@ from tms_ca.core.record import fields_of, record
 from tms_ca.store.tables import audit_chains, audit_events
 
 _EVENT_FIELDS = fields_of(ChainedEvent)
-_EVENT_FIELDS = fields_of(ChainedEvent)
-_event_values = attrgetter(*_EVENT_FIELDS)
 INSERT_EVENT = insert(audit_events)
 MOVE_HEAD = (
     update(audit_chains)

@@ -1,9 +1,9 @@
 """Brings SQLite's write-ahead log home into the database file, beside the commits instead of inside one.
 
 By itself SQLite does so within every commit that finds a thousand pages in the log. That commit, and everybody who
-waits for it, then waits for two more flushes and for as many pages as were changed, each at a place of its own. Serials
-are random, so in a database of a million certificates it is hardly fewer pages than the log has. Here a thread of its
-own does it, and less often, so that a page that was changed many times is written home once.
+waits for it, then waits for two more flushes and for as many pages as were changed, each at a place of its own: with
+many users it is hardly fewer pages than the log has. Here a thread of its own does it, and less often, so that a page
+that was changed many times is written home once.
 """
 
 import logging
