@@ -72,6 +72,9 @@ class HotDriver(Protocol):
     async def commit(self, entries: Sequence[Entry], chain: ChainWriter) -> list[bool]:
         """Make `entries` durable in one commit; False for each whose tenant's epoch has grown, or key is forbidden.
 
+        On PostgreSQL it begins `chain` itself: who came through the engine would wait for a server that is known here
+        to be away.
+
         Raises:
             SpoiledGroup: one of them cannot be written
             Unavailable: the database does not answer
@@ -180,7 +183,7 @@ class GroupCommit:
 
     async def _write(self, group: list[tuple[Entry, Done]]) -> None:
         try:
-            if not self._chain.registered:
+            if not self._chain.registered and self._database.is_sqlite:
                 await self._database.begin(self._chain)
             answers = await self._driver.commit([entry for entry, _ in group], self._chain)
         except SpoiledGroup as error:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
+from sqlalchemy import insert
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import URL
 
@@ -13,9 +14,11 @@ from tms_ca.store.group_statement import CERTIFICATES, EVENTS, STATEMENT
 from tms_ca.store.hot import Entry, Prepared, SpoiledGroup, place, standing_of, tenants_of, unavailable
 from tms_ca.store.postgres import ERRORS, Connector
 from tms_ca.store.postgres_lines import Lines, is_certain, is_spoiled
+from tms_ca.store.tables import audit_chains
 
 READERS = 8
 _TRIES = 4
+_OPENING = ("chain", "writer", "started_at", "head_seq", "head_hash", "head_mac")  # of a chain that begins
 
 # Nothing is wrong with what was asked: asked again, it may well be done. PostgreSQL says so of a deadlock, servers that
 # run every transaction serializably also of two that met.
@@ -29,6 +32,7 @@ class PostgresDriver:
         self.dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call] # untyped in SQLAlchemy
         self._readers = Lines(connector, READERS)
         self._writer = Lines(connector, 1)  # of its own: a group never waits for reads
+        self._opening = Prepared(insert(audit_chains).inline(), self.dialect, _OPENING)
 
     @classmethod
     async def open(cls, url: URL) -> "PostgresDriver":
@@ -95,6 +99,8 @@ class PostgresDriver:
 
         Else write nothing; return the epochs of `kept` and, as tenants and fingerprints, its forbidden keys.
         """
+        if not chain.registered:
+            await self._begin(chain)
         placed = place(kept, chain)
         certificates = [entry.certificate for entry in kept if entry.certificate is not None]
         names = tenants_of(kept)
@@ -111,7 +117,7 @@ class PostgresDriver:
         refused: Exception | None = None
         with chain.committing():
             try:
-                unchanged, moved, tenants, epochs, whose, keys = await self._commit(args)
+                (unchanged, moved, tenants, epochs, whose, keys), *_ = await self._commit(STATEMENT, args)
             except asyncpg.PostgresError as error:
                 if not is_certain(error):
                     raise
@@ -126,11 +132,16 @@ class PostgresDriver:
         chain.moved(placed)
         return None
 
-    async def _commit(self, args: Sequence[object]) -> Sequence[Any]:
+    async def _begin(self, chain: ChainWriter) -> None:
+        with chain.committing():
+            await self._commit(self._opening.sql, self._opening.args(chain.opening()))
+        chain.registered = True
+
+    async def _commit(self, sql: str, args: Sequence[object]) -> Sequence[Any]:
         for _ in range(_TRIES - 1):
             with contextlib.suppress(*_AGAIN):
-                return (await self._writer.fetch(STATEMENT, args))[0]
-        return (await self._writer.fetch(STATEMENT, args))[0]
+                return await self._writer.fetch(sql, args)
+        return await self._writer.fetch(sql, args)
 
     async def close(self) -> None:
         """Close every connection."""
