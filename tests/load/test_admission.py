@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import pytest
 
 from tests.load.storm import Probe, asks, cpu_seconds, press, recovery
-from tms_ca.http.admission import Admission, endpoint_of
+from tms_ca.http import admission as admissions
+from tms_ca.http.admission import MOST_FOR_COMMIT, Admission
+from tms_ca.http.glance import endpoint_of
 from tms_ca.store.hot import GroupCommit
 
 
@@ -101,19 +103,34 @@ def test_H_11_a_disk_that_stands_still_refuses_certificates_and_no_logins():
     assert admission.admit("issue_certificate") is None
 
 
-def test_H_11_a_queue_that_moves_too_slowly_refuses_certificates():
-    clock, commits = Seconds(), Commits(waiting=400)
+def test_H_11_certificates_are_refused_while_as_many_wait_for_their_commit_as_may():
+    clock, commits = Seconds(), Commits(waiting=MOST_FOR_COMMIT - 1)
     admission = Admission(commits, clock)
-    for _ in range(60):
-        clock.now += 0.05
-        commits.entries += 10  # 200 a second: two seconds of work wait
-        admission.tick()
-    assert admission.admit("issue_certificate") == 1.0
-    for _ in range(60):
-        clock.now += 0.05
-        commits.entries += 100  # 2,000 a second: a fifth of one
-        admission.tick()
+    admission.took(100e-6)
     assert admission.admit("issue_certificate") is None
+    assert admission.waiting < admission.gate - 1
+    commits.waiting += 1
+    admission.took(100e-6)  # at once, not with the next tick: until then thousands could come
+    assert admission.gate == 0
+    assert admission.admit("issue_certificate") == 1.0
+    assert admission.admit("check_login") is None
+    commits.waiting -= 1
+    assert admission.admit("issue_certificate") is None  # at once, too: the queue must not run dry
+    admission.tick()
+    assert admission.gate > 0
+
+
+def test_H_11_there_is_time_for_so_many_refusals_and_again_after_the_next_tick():
+    clock = Seconds()
+    admission = Admission(None, clock)
+    for _ in range(2):
+        clock.now += 0.05
+        admission.tick()
+        in_time = 0
+        while admission.refused(10e-6):
+            in_time += 1
+        assert admissions.REFUSING_SHARE * 0.05 / 30e-6 < in_time < admissions.REFUSING_SHARE * 0.05 / 10e-6
+        assert not admission.refused(0.0)
 
 
 def test_the_real_group_commit_has_what_is_looked_at(tmp_path):

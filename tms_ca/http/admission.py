@@ -3,27 +3,33 @@
 What waits is known, and so is what one request takes; the product is how long the next would wait. Beyond its target
 a request is refused at once, which costs a twentieth of answering it, so that the work that is begun is work that
 somebody still waits for. Issuing is asked twice: what it puts into the queue of the group commit must get out, too.
+Refusing takes time as well: there is so much of it and no more, and who asks again beyond it is held back.
 """
 
-import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Protocol
+
+from tms_ca.http.glance import WATCHED, Glance
+from tms_ca.store.hot import MOST_IN_A_GROUP
 
 LOGIN_CHECKS = frozenset({"check_login", "login_keys"})
 ISSUING = frozenset({"issue_certificate"})
-ALWAYS = frozenset({"healthz", "readyz", "metrics"})  # those who watch must see what goes on
+ALWAYS = WATCHED  # those who watch must see what goes on
 
 LOGIN_CHECK_SECONDS = 0.05  # how long a login check may wait for its turn: one that is refused is a login refused
 OTHER_SECONDS = 0.025
-COMMIT_SECONDS = 0.5  # how long a certificate may wait for its commit
+MOST_FOR_COMMIT = 4 * MOST_IN_A_GROUP  # certificates that wait for their commit: a workflow may start a thousand jobs
 STALLED_SECONDS = 2.0  # a group that takes longer: the disk or the database does not answer
 RETRY_SECONDS = 1.0
+REFUSING_SHARE = 0.3  # of the time: for each of five times as many certificates as can be issued, not for login checks
 
 _EACH_AT_FIRST = 300e-6
 _EACH_LEAST, _EACH_MOST = 20e-6, 2e-3
 _WEIGHT = 0.02
-_ENOUGH = 32  # fewer entries than that are no queue
+_REFUSAL_MOST = 50e-6
+_WITH_THE_SYSTEM = 2.0  # measured is our part of a refusal; to read the request and to send the answer takes as long
+_MOST_SAVED = 0.2  # seconds; after a longer turn of the loop nobody is refused at once for as much longer
 _DECAY = 0.9  # for each tick without anybody waiting: what was measured in a bad moment is forgotten
 
 
@@ -43,22 +49,24 @@ class Admission:
     def __init__(self, commits: Queue | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.waiting = 0  # requests that have arrived and have not begun
         self.in_turn = 0  # requests that were answered at once in this turn of the loop: those after them waited
-        self.gate = 0  # with fewer than so many waiting, everybody is let in unasked
         self.seconds_each = _EACH_AT_FIRST
+        self.asked = Glance().endpoint  # what some bytes ask for, where that is one whole request, else None
         self._commits = commits
         self._clock = clock
-        self._commits_late = False
+        self._stalled = False
         self._entries = 0
-        self._per_second = 0.0
+        self._tick_seconds = 0.0
+        self._refusing = 0.0  # seconds since the last tick
         self._begun_at = 0.0
         self._looked_at = self._moved_at = clock()
-        self._set_gate()
+        self.gate = 0  # with fewer than so many waiting, everybody is let in unasked
+        self.tick()
 
     def admit(self, endpoint: str) -> float | None:
         """Return None when a request for `endpoint` may go on, else after how many seconds to try again."""
         if endpoint in ALWAYS:
             return None
-        if self._commits_late and endpoint in ISSUING:
+        if endpoint in ISSUING and (self._stalled or self._commits_late()):
             return RETRY_SECONDS
         patience = LOGIN_CHECK_SECONDS if endpoint in LOGIN_CHECKS else OTHER_SECONDS
         return RETRY_SECONDS if (self.waiting + self.in_turn) * self.seconds_each >= patience else None
@@ -85,6 +93,11 @@ class Admission:
         self.in_turn += 1
         self._learn(seconds)
 
+    def refused(self, seconds: float) -> bool:
+        """Count a refusal that took so long; tell whether there is time for more of them before the next tick."""
+        self._refusing += min(seconds, _REFUSAL_MOST) * _WITH_THE_SYSTEM
+        return self._refusing < REFUSING_SHARE * self._tick_seconds
+
     def turned(self) -> None:
         """Begin with the requests of the loop's next turn."""
         self.in_turn = 0
@@ -93,49 +106,24 @@ class Admission:
         # One long pause of the whole process says nothing about each request; that it lasts, many of them say.
         each = min(max(min(seconds, 2 * self.seconds_each), _EACH_LEAST), _EACH_MOST)
         self.seconds_each += (each - self.seconds_each) * _WEIGHT
+        if self._commits_late():
+            self.gate = 0
 
     def tick(self) -> None:
-        """Look at the queue of the group commit; for a call every 50 ms or so."""
+        """Look at what has become of the time; for a call every 50 ms or so."""
         now = self._clock()
+        self._tick_seconds, self._looked_at = min(now - self._looked_at, _MOST_SAVED), now
+        self._refusing = 0.0
         if self.waiting == 0 and self.seconds_each > _EACH_AT_FIRST:
             self.seconds_each = max(self.seconds_each * _DECAY, _EACH_AT_FIRST)
         if self._commits is not None:
-            self._look(self._commits, now)
-        self._set_gate()
-
-    def _look(self, commits: Queue, now: float) -> None:
-        length, done = commits.waiting, commits.entries - self._entries
-        seconds = now - self._looked_at
-        self._looked_at, self._entries = now, commits.entries
-        if done or not length:
-            self._moved_at = now
-        if length and seconds > 0:
-            self._per_second += (done / seconds - self._per_second) * 0.2
-        behind = length / self._per_second if self._per_second else (math.inf if length > _ENOUGH else 0.0)
-        stalled = now - self._moved_at > STALLED_SECONDS
-        self._commits_late = stalled or (length > _ENOUGH and behind > COMMIT_SECONDS)
-
-    def _set_gate(self) -> None:
+            if self._commits.entries != self._entries or not self._commits.waiting:
+                self._moved_at = now
+            self._entries = self._commits.entries
+            self._stalled = now - self._moved_at > STALLED_SECONDS
         # While the commits are late, everybody is asked: certificates are refused, whoever else waits.
-        self.gate = 0 if self._commits_late else max(1, int(OTHER_SECONDS / self.seconds_each))
+        late = self._stalled or self._commits_late()
+        self.gate = 0 if late else max(1, int(OTHER_SECONDS / self.seconds_each))
 
-
-def endpoint_of(first_line: bytes) -> str:
-    """Return the name of what the first line of a request asks for, as far as `admit` tells them apart."""
-    method, _, rest = first_line.partition(b" ")
-    path = rest.partition(b" ")[0].partition(b"?")[0]
-    if method == b"POST":
-        for end, name in _POSTED:
-            if path.endswith(end):
-                return name
-    elif method in {b"GET", b"HEAD"} and path in _WATCHED:
-        return path[1:].decode()
-    return "other"
-
-
-_POSTED: Collection[tuple[bytes, str]] = (
-    (b"/principals", "check_login"),
-    (b"/keys", "login_keys"),
-    (b"/certificates", "issue_certificate"),
-)
-_WATCHED = frozenset(b"/" + name.encode() for name in ALWAYS)
+    def _commits_late(self) -> bool:
+        return self._commits is not None and self._commits.waiting >= MOST_FOR_COMMIT

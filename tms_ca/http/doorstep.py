@@ -7,8 +7,6 @@ yet, or not plainly to be refused, goes the usual way, unread.
 
 import socket
 
-from tms_ca.http import heads
-from tms_ca.http.admission import endpoint_of
 from tms_ca.http.guard import Guard
 
 _MOST_BYTES = 16 * 1024
@@ -21,11 +19,8 @@ def refused(guard: Guard, connection: socket.socket) -> bool:
         return False
     try:
         data = connection.recv(_MOST_BYTES, socket.MSG_PEEK)
-        first_line = heads.whole(data)
-        if first_line is None:
-            return False
-        endpoint = endpoint_of(first_line)
-        if admission.admit(endpoint) is None:
+        endpoint = admission.asked(data)
+        if endpoint is None or admission.admit(endpoint) is None:
             return False
         connection.recv(len(data))  # what is left unread when a socket is closed resets it, and the answer is lost
         connection.send(guard.refusals.shed(endpoint, close=True))

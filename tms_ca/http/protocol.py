@@ -14,9 +14,9 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 from tms_ca.http import heads
-from tms_ca.http.admission import endpoint_of
 from tms_ca.http.at_once import AtOnce
 from tms_ca.http.direct import Direct
+from tms_ca.http.glance import endpoint_of
 from tms_ca.http.guard import Guard, TurnedAway, Watch
 from tms_ca.http.middleware import peer_address
 from tms_ca.http.sent import ENDED, KEPT
@@ -182,18 +182,16 @@ class Connection(AtOnce):
             return False  # it may belong to a request that came in part
         if watch is not None and (watch.bytes or watch.payload is not None):
             return False
-        first_line = heads.whole(data)
-        if first_line is None:
+        admission, came_at = guard.admission, _now()
+        endpoint = admission.asked(data)
+        if endpoint is None or admission.admit(endpoint) is None:
             return False
-        endpoint = endpoint_of(first_line)
-        if guard.admission.admit(endpoint) is None:
-            return False
-        self._came_at = _now()
+        self._came_at = came_at
         self._unwatch()
         self.transport.write(guard.refusals.shed(endpoint))
         if guard.refusals.closing:
             self.force_close()
-        else:
+        elif not admission.refused(_now() - came_at):
             self._pause_transport_reading()
             guard.box(self)
         return True

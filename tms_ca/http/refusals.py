@@ -33,7 +33,7 @@ class Refusals:
         self.headers = {**HEADERS, **(STRICT_TRANSPORT if tls else {}), "Cache-Control": "no-store"}
         self._log = log
         self._count = count  # endpoint, status, seconds
-        self._prepared: dict[tuple[int, bool], tuple[bytes, str]] = {}
+        self._prepared: dict[tuple[int, bool], tuple[list[bytes], str]] = {}
         self._shed = 0
         self._closing = closing
 
@@ -102,9 +102,10 @@ class Refusals:
         prepared = self._prepared.get((error.status, close))
         if prepared is None:
             prepared = self._prepared[error.status, close] = self._prepare(error, close=close)
-        return prepared[0].replace(_ID.encode(), request_id.encode()), prepared[1]
+        return request_id.encode().join(prepared[0]), prepared[1]
 
-    def _prepare(self, error: web.HTTPException, *, close: bool) -> tuple[bytes, str]:
+    def _prepare(self, error: web.HTTPException, *, close: bool) -> tuple[list[bytes], str]:
+        """Return what stands around the request's id, and the problem's code."""
         response = problems.of_http(error, _ID)
         body = response.body
         assert isinstance(body, bytes)
@@ -114,7 +115,8 @@ class Refusals:
             fields["Connection"] = "close"
         lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
         lines += [f"{name}: {value}" for name, value in fields.items()]
-        return "\r\n".join([*lines, "", ""]).encode() + body, str(orjson.loads(body)["code"])
+        data = "\r\n".join([*lines, "", ""]).encode() + body
+        return data.split(_ID.encode()), str(orjson.loads(body)["code"])
 
 
 def overloaded() -> web.HTTPException:
