@@ -6,6 +6,9 @@ certificates and audit events and moves the head of the chain; else it writes no
 the forbidden keys that it found. Whoever forbids a tenant's key changes the tenant: where that came too late for the
 statement to see the key as forbidden, it finds the epoch grown.
 Columns come from store.tables and values from the records' fields of the same names.
+
+Each column of the rows is one parameter, a list in JSON: asyncpg makes arrays one element after the other, and a whole
+commit takes this process a third less without.
 """
 
 import json
@@ -14,18 +17,19 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
+import orjson
 from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text
 
 from tms_ca.core.model import ALL_TENANTS
 from tms_ca.store.tables import Json, audit_chains, audit_events, certificates, forbidden_keys, tenants
 
-_ARRAYS: dict[type[Any], str] = {
-    Text: "text[]",
-    Json: "text[]",
-    BigInteger: "bigint[]",
-    Integer: "integer[]",
-    LargeBinary: "bytea[]",
-    Boolean: "boolean[]",
+_TYPES: dict[type[Any], str] = {
+    Text: "text",
+    Json: "text",
+    BigInteger: "bigint",
+    Integer: "integer",
+    LargeBinary: "bytea",
+    Boolean: "boolean",
 }
 
 
@@ -34,15 +38,23 @@ def _json(value: Any) -> str:
     return json.dumps(value)  # the same few lists again and again: principals, extensions, no options
 
 
+def _bytea(value: bytes | None) -> str | None:
+    return None if value is None else "\\x" + value.hex()
+
+
+_IN_JSON: dict[type[Any], Callable[[Any], str | None]] = {Json: _json, LargeBinary: _bytea}
+
+
 class Rows:
-    """The rows of one table as arrays, one for each column: what `unnest` makes rows of again."""
+    """The rows of one table as lists, one for each column: PostgreSQL makes rows of them again."""
 
     def __init__(self, table: Table) -> None:
         columns = [column for column in table.columns if not (column.primary_key and column.autoincrement is True)]
         self._table = table.name
         self._names = [column.name for column in columns]
-        self._types = [_ARRAYS[type(column.type)] for column in columns]
-        self._json = [number for number, column in enumerate(columns) if isinstance(column.type, Json)]
+        self._types = [_TYPES[type(column.type)] for column in columns]
+        kinds = [_IN_JSON.get(type(column.type)) for column in columns]
+        self._in_json = [(number, kind) for number, kind in enumerate(kinds) if kind is not None]
         self._values: Callable[[Any], tuple[Any, ...]] = attrgetter(*self._names)
 
     def __len__(self) -> int:
@@ -55,19 +67,28 @@ class Rows:
     def insert(self, first: int, condition: str) -> str:
         """Return the INSERT of what stands in the parameters from $`first` on, where `condition` holds."""
         names = ", ".join(f'"{name}"' for name in self._names)
-        arrays = ", ".join(f"${first + number}::{kind}" for number, kind in enumerate(self._types))
-        return (
-            f"INSERT INTO {self._table} ({names}) SELECT {names} FROM unnest({arrays}) AS r({names}) WHERE {condition}"  # noqa: S608 - names of our tables
-        )
+        values = ", ".join(f'"{name}"::{kind}' for name, kind in zip(self._names, self._types, strict=True))
+        rows = listed(*range(first, first + len(self)))
+        return f"INSERT INTO {self._table} ({names}) SELECT {values} FROM {rows} AS r({names}) WHERE {condition}"  # noqa: S608 - names of our tables
 
-    def arrays(self, records: Iterable[Any]) -> list[Sequence[Any]]:
-        """Return the parameters."""
+    def lists(self, records: Iterable[Any]) -> list[str]:
+        """Return the parameters.
+
+        Raises:
+            orjson.JSONEncodeError: a text is not Unicode
+
+        """
         found: list[Sequence[Any]] = list(zip(*map(self._values, records), strict=True))
         if not found:
-            return [()] * len(self._names)
-        for number in self._json:
-            found[number] = list(map(_json, found[number]))
-        return found
+            return ["[]"] * len(self._names)
+        for number, kind in self._in_json:
+            found[number] = list(map(kind, found[number]))
+        return [orjson.dumps(column).decode() for column in found]
+
+
+def listed(*parameters: int) -> str:
+    """Return the rows that the lists in these parameters make, all columns as texts."""
+    return f"ROWS FROM ({', '.join(f'json_array_elements_text(${number}::json)' for number in parameters)})"
 
 
 CERTIFICATES = Rows(certificates)
@@ -90,7 +111,7 @@ def _statement() -> str:
     WITH locked AS MATERIALIZED (
         SELECT {tenant}, {epoch} FROM {tenants.name} WHERE {tenant} = ANY($1::text[]) ORDER BY {tenant} FOR SHARE
     ), forbidden AS MATERIALIZED (
-        SELECT one.tenant, one.key FROM unnest(${their_tenants}::text[], ${keys}::text[]) AS one(tenant, key)
+        SELECT one.tenant, one.key FROM {listed(their_tenants, keys)} AS one(tenant, key)
         WHERE (
             SELECT min({_name(f.standing)}) FROM {forbidden_keys.name}
             WHERE {_name(f.fingerprint)} = one.key AND {_name(f.tenant)} IN ('{ALL_TENANTS}', one.tenant)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
+import orjson
 from sqlalchemy import insert
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import URL
@@ -104,16 +105,11 @@ class PostgresDriver:
         placed = place(kept, chain)
         certificates = [entry.certificate for entry in kept if entry.certificate is not None]
         names = tenants_of(kept)
-        args = [
-            names,
-            [seen[name] for name in names],
-            chain.chain,
-            placed.seq,
-            placed.hash,
-            placed.mac,
-            *CERTIFICATES.arrays(certificates),
-            *EVENTS.arrays(placed.rows),
-        ]
+        head = [names, [seen[name] for name in names], chain.chain, placed.seq, placed.hash, placed.mac]
+        try:
+            args = [*head, *CERTIFICATES.lists(certificates), *EVENTS.lists(placed.rows)]
+        except orjson.JSONEncodeError as error:
+            raise SpoiledGroup from error
         refused: Exception | None = None
         with chain.committing():
             try:
