@@ -54,6 +54,21 @@ async def test_what_no_request_began_and_what_one_leaves_behind_have_the_time_of
     assert await asyncio.gather(left, naps(database, 2)) == [2, 2]
 
 
+async def test_other_waits_of_a_request_end_with_its_time(monkeypatch):
+    assert deadline.at_most(2.0) == 2.0
+    deadline.begin()
+    assert deadline.at_most(2.0) == 2.0
+    assert deadline.at_most(60.0) <= deadline.REQUEST_SECONDS
+    monkeypatch.setattr(deadline, "REQUEST_SECONDS", -1.0)
+    deadline.begin()
+    assert deadline.at_most(2.0) == 0.0
+
+    async def left_behind() -> float:
+        return deadline.at_most(2.0)
+
+    assert await asyncio.create_task(left_behind()) == 2.0
+
+
 async def test_a_request_whose_time_is_over_leaves_no_lock_and_its_connection_is_not_used_again(database, short):
     async def late() -> int:
         deadline.begin()

@@ -10,7 +10,7 @@ from tms_ca.core.errors import TmsError
 from tms_ca.core.model import Caller, Revocation
 from tms_ca.services.clock import Clock
 from tms_ca.services.journal import event
-from tms_ca.store import revocations, rows
+from tms_ca.store import deadline, revocations, rows
 from tms_ca.store.engine import Database
 
 PATIENCE_SECONDS = 2.0  # of whoever revokes a key; what is left then goes on without them
@@ -34,7 +34,7 @@ class KeyEndings:
         if task is None:
             task = self._running[revocation_id] = asyncio.create_task(self._end(caller, tenant, revocation_id))
             task.add_done_callback(lambda _: self._running.pop(revocation_id, None))
-        done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
+        done, _ = await asyncio.wait({task}, timeout=deadline.at_most(PATIENCE_SECONDS))
         return task.result() if done else None
 
     async def close(self) -> None:

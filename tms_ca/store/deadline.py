@@ -23,3 +23,9 @@ def at() -> float | None:
     begun = _BEGUN.get()
     # The context of a request is also that of the tasks that it begins, and those may outlive it.
     return begun[1] if begun is not None and begun[0] is asyncio.current_task() else None
+
+
+def at_most(seconds: float) -> float:
+    """Return `seconds`, or what is left of the time of this task's request where that is less."""
+    end = at()
+    return seconds if end is None else max(0.0, min(seconds, end - asyncio.get_running_loop().time()))
