@@ -16,7 +16,7 @@ help:
 	@echo "make restarts workers, and replicas behind a proxy, are restarted again and again for a minute, under load"
 	@echo "make scale   the tests of scale with a million certificates in the database"
 	@echo "make bench   speed against its targets, half an hour   (QUICK=1: minutes; writes bench.json, docs/performance.md)"
-	@echo "make storms  slow clients, idle ones and far too many: what each does to the service"
+	@echo "make storms  slow clients, idle ones and far too many: what each does to the service   (ARGS=overload: two minutes)"
 	@echo "make check   lint, types and the direction of dependency"
 	@echo "make host-packages  what is installed on hosts, as .deb, .rpm and .tar.gz in build/host/"
 	@echo "make openapi docs/api/openapi.json, out of the code"

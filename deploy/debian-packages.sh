@@ -9,7 +9,7 @@ for group in "$@"; do
         sshd)  want="$want openssh-client openssh-server" ;;
         test)  want="$want postgresql openssl strace wrk faketime nginx-light haproxy" ;;
         watch) want="$want prometheus" ;;
-        storms) want="$want slowhttptest" ;;
+        storms) want="$want slowhttptest gcc libc6-dev" ;;
         packages) want="$want rpm" ;;
         hosts) want="$want rpm checkpolicy semodule-utils selinux-policy-dev systemd" ;;
         bench) want="$want wrk postgresql curl openssl" ;;

@@ -78,6 +78,30 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@dataclass
+class Disturbed:
+    """What others took of the core that a service has to itself, as a share of the time."""
+
+    share: float = 0.0
+
+
+@contextmanager
+def watched(ask: Ask, core: int) -> Iterator[Disturbed]:
+    """Look, while the block runs, at what else runs on the service's core."""
+    found, pid = Disturbed(), ask.service.process.pid
+    begun, busy, ours = time.monotonic(), _busy_seconds(core), cpu_seconds(pid)
+    yield found
+    others = _busy_seconds(core) - busy - (cpu_seconds(pid) - ours)
+    found.share = max(0.0, others / (time.monotonic() - begun))
+
+
+def _busy_seconds(core: int) -> float:
+    """Return what processes have used of a core; interrupts are nobody's."""
+    line = next(one for one in Path("/proc/stat").read_text().splitlines() if one.startswith(f"cpu{core} "))
+    user, nice, system = line.split()[1:4]
+    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def press(ask: Ask, directory: Path, *, connections: int, seconds: int) -> Result:
     """Ask on so many connections, again as soon as an answer is there, whatever it says."""
     assert shutil.which("wrk"), "wrk is missing: sh deploy/debian-packages.sh bench"
