@@ -21,6 +21,7 @@ from tests.store.test_commits import entry, epoch_of
 from tests.world import World
 from tms_ca.app import CLOSING
 from tms_ca.core.publickey import parse_public_key
+from tms_ca.store.group_statement import CERTIFICATES, EVENTS, STATEMENT
 from tms_ca.store.tables import forbidden_keys
 
 END_WHO_WAITS = """
@@ -219,6 +220,25 @@ async def test_A_05_of_a_group_only_what_stands_is_written(bare_world):
     assert await asyncio.gather(*map(commits.submit, group)) == [False, False, True, True]
     assert [serial for (serial,) in await query(world, "SELECT serial FROM certificates ORDER BY id")] == [1, 4]
     assert (await world.context.auditing.verify()).faults == ()
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_forbidden_keys_are_looked_up_one_by_one_among_many(postgres, database_kind, analyzed):
+    if database_kind != "postgres":
+        pytest.skip("tests/scale/test_plans.py has SQLite")
+    outside = await asyncpg.connect(await postgres.fresh(), server_settings={"plan_cache_mode": "force_generic_plan"})
+    await outside.execute(
+        "INSERT INTO tenants VALUES ('default', '', true, 1, 1, 1, 1, 1);"
+        "INSERT INTO forbidden_keys SELECT 'SHA256:' || n, 'revoked', 'default' FROM generate_series(1, 20000) n"
+    )
+    if analyzed:
+        await outside.execute("ANALYZE")
+    rows = [*CERTIFICATES.lists([entry(1, 1).certificate]), *EVENTS.lists([])]
+    plan = await outside.fetch(f"EXPLAIN {STATEMENT}", ["default"], [1], "c", 1, b"", b"", *rows)
+    steps = [one[0] for one in plan if "forbidden_keys" in one[0]]
+    await outside.close()
+    assert [step for step in steps if "pk_forbidden_keys" in step]
+    assert [step for step in steps if "Seq Scan" in step] == []
 
 
 async def test_E_05_a_connection_that_is_lost_meanwhile_is_answered_for_and_all_goes_on(doors, outside, database_kind):
