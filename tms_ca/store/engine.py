@@ -3,7 +3,7 @@
 Everything but the hot path (store.hot) goes through SQLAlchemy's async engine. A change is one transaction: the
 tenant's epoch grows first, so that no certificate decided on older facts can be committed after it; then the rows;
 then the audit events; then the commit. On SQLite all writers of this process queue for `write_lock`, which is
-cheaper and fairer than SQLite's own polling; on PostgreSQL the changes of one tenant queue here, not for its row.
+cheaper than to look for a turn (store.turns); on PostgreSQL the changes of one tenant queue here, not for its row.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from sqlalchemy import Connection, event, select, update
+from sqlalchemy import event, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -31,14 +31,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import Event
-from tms_ca.store import again, deadline
+from tms_ca.store import again, deadline, turns
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.counts import grown
 from tms_ca.store.postgres import ANSWER_SECONDS, Connector, postgres_url
 from tms_ca.store.standstill import Standstill, StandstillFile
 from tms_ca.store.tables import tenants
-
-BUSY_SECONDS = 5.0  # how long a statement waits for another process's lock before the request is refused
 
 # Pages of the write-ahead log, 49 MB, at which SQLite itself brings them home, within a commit: store.checkpoints does
 # long before, where certificates are issued.
@@ -50,7 +48,7 @@ PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
-    f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}",
+    turns.WAITING,
     f"PRAGMA wal_autocheckpoint={MOST_LOG_PAGES}",
     f"PRAGMA journal_size_limit={MOST_LOG_BYTES}",
 )
@@ -96,7 +94,7 @@ def make_engine(url: URL, answer_seconds: float = ANSWER_SECONDS) -> AsyncEngine
     """
     if url.get_backend_name() != "sqlite":
         return _postgres_engine(Connector(url, answer_seconds))
-    engine = create_async_engine(url, pool_size=4, max_overflow=0, pool_timeout=BUSY_SECONDS)
+    engine = create_async_engine(url, pool_size=4, max_overflow=0, pool_timeout=turns.BUSY_SECONDS)
 
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:
@@ -106,12 +104,7 @@ def make_engine(url: URL, answer_seconds: float = ANSWER_SECONDS) -> AsyncEngine
             cursor.execute(pragma)
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def on_begin(connection: Connection) -> None:
-        reading = connection.get_execution_options().get("reading")
-        # With a deferred BEGIN, a transaction that reads and then writes fails under concurrency.
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
+    event.listen(engine.sync_engine, "begin", turns.begin)
     return engine
 
 

@@ -16,6 +16,7 @@ from tms_ca.store.checkpoints import Checkpoints
 from tms_ca.store.engine import Database, open_sqlite
 from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, place, unavailable
 from tms_ca.store.standing_sqlite import Decided, Standing
+from tms_ca.store.turns import NO_WAITING, take_turn
 
 _INDEX_HEAD_BYTES = 96  # two copies of 48
 
@@ -78,6 +79,7 @@ class SqliteDriver(SqliteReader):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._writer = open_sqlite(database.url)
+        self._writer.execute(NO_WAITING)
         self._certificates = BulkInsert(self._statements.certificate)
         self._events = BulkInsert(self._statements.event)
         self._standing = Standing(self._writer, self.dialect)
@@ -105,7 +107,7 @@ class SqliteDriver(SqliteReader):
 
     def _transaction(self, entries: Sequence[Entry], chain: ChainWriter) -> tuple[list[bool], Placed | None]:
         writer, statements = self._writer, self._statements
-        writer.execute("BEGIN IMMEDIATE")
+        take_turn(writer)
         try:
             standing = self._standing.of(list(map(_decided, entries)))
             kept = [entry for entry, stands in zip(entries, standing, strict=True) if stands]

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from tms_ca.store.chainwriter import ChainWriter
-from tms_ca.store.engine import BUSY_SECONDS, Database
+from tms_ca.store.engine import Database
 from tms_ca.store.handover import PLAIN, SPOILED, Unpacker, event_fields, pack, plain, reachable
 from tms_ca.store.hot import Entry, SpoiledGroup, unavailable
 from tms_ca.store.hot_sqlite import SqliteReader
+from tms_ca.store.turns import BUSY_SECONDS
 
 ANSWER_SECONDS = BUSY_SECONDS + 1.0  # the writer itself waits for the lock of a change as long as any statement does
 

@@ -28,6 +28,7 @@ from tms_ca.store.handover import FAILED, SPOILED, Unpacker, pack
 from tms_ca.store.hot import HotStatements, Prepared
 from tms_ca.store.standing_sqlite import Decided, Standing
 from tms_ca.store.tables import audit_chains
+from tms_ca.store.turns import NO_WAITING, take_turn
 
 BEAT_SECONDS = 1.0
 _RECEIVE_BYTES = 1 << 20
@@ -41,6 +42,7 @@ class GroupWriter:
     def __init__(self, url: URL, seal_key: bytes, started_at: int, failed: Callable[[Exception], None]) -> None:
         dialect = sqlite.dialect(paramstyle="qmark")
         self._connection = open_sqlite(url)
+        self._connection.execute(NO_WAITING)
         self._checkpoints = Checkpoints(url)
         self._statements = HotStatements(dialect)
         self._certificates = BulkInsert(self._statements.certificate)
@@ -77,7 +79,7 @@ class GroupWriter:
         # The events are rebuilt before the lock is taken: while it is held, a change in some worker waits.
         events = [[Event(*fields) for _, _, fields in group] for group in groups]
         connection, statements, chain = self._connection, self._statements, self._chain
-        connection.execute("BEGIN IMMEDIATE")
+        take_turn(connection)
         try:
             standing = self._standing_of(groups)
             kept, certificates = [], []
