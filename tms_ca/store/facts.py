@@ -139,6 +139,24 @@ def _issued_now(row: Sequence[Any] | None) -> IssuedNow | None:
     return row[0], None if row[1] is None else KeyStanding(row[1]), _issued_facts(row[2:])
 
 
+def issue_facts(rows: Sequence[Sequence[Any]]) -> Facts | None:
+    """Return the facts of the rows of `facts_sql.issue`; None where there are none."""
+    if not rows:
+        return None
+    row = rows[0]
+    return Facts(
+        epoch=row[0],
+        tenant=_tenant_facts(row),
+        client=_client_facts(row),
+        user=_user_facts(row),
+        host=_host_facts(row),
+        link=_link_facts(row),
+        delegations=tuple(found for found in map(_delegation_facts, rows) if found is not None),
+        ca_key=None if row[18] is None else CaKeyFacts(row[18], row[19]),
+        key_standing=_key_standing(row),
+    )
+
+
 def login_facts(row: Sequence[Any]) -> LoginFacts:
     """Return the facts of a row of `facts_sql.login`, as a driver beneath SQLAlchemy has it: lists are JSON text."""
     return LoginFacts(
@@ -210,6 +228,19 @@ class FactsReader:
         self, tenant: str, client_id: str, user: str, host: str, account: str, fingerprint: str
     ) -> Facts | None:
         """Return the facts for an issue; None when there is no such tenant."""
+        args = self._issue_args(tenant, client_id, user, host, account, fingerprint)
+        return issue_facts(await self._driver.fetch(self._issue, args))
+
+    def for_issue_at_once(
+        self, tenant: str, client_id: str, user: str, host: str, account: str, fingerprint: str
+    ) -> Facts | None:
+        """Return the same; None also where that would take waiting."""
+        args = self._issue_args(tenant, client_id, user, host, account, fingerprint)
+        return issue_facts(self._driver.fetch_at_once(self._issue, args))
+
+    def _issue_args(
+        self, tenant: str, client_id: str, user: str, host: str, account: str, fingerprint: str
+    ) -> list[object]:
         params = {
             "tenant": tenant,
             "client_id": client_id,
@@ -218,21 +249,7 @@ class FactsReader:
             "account": account,
             "fingerprint": fingerprint,
         }
-        rows = await self._driver.fetch(self._issue, self._issue.args(params))
-        if not rows:
-            return None
-        row = rows[0]
-        return Facts(
-            epoch=row[0],
-            tenant=_tenant_facts(row),
-            client=_client_facts(row),
-            user=_user_facts(row),
-            host=_host_facts(row),
-            link=_link_facts(row),
-            delegations=tuple(found for found in map(_delegation_facts, rows) if found is not None),
-            ca_key=None if row[18] is None else CaKeyFacts(row[18], row[19]),
-            key_standing=_key_standing(row),
-        )
+        return self._issue.args(params)
 
     async def for_login(self, tenant: str, host: str, serial: int) -> LoginFacts | None:
         """Return the facts for a login check; None when there is no such tenant."""

@@ -18,6 +18,7 @@ MOST_TENANTS = 1_000
 MOST_ENTRIES = 50_000  # of a tenant, and of holders: some 30 MB each when full
 MOST_SERIAL = 2**63 - 1  # a certificate may say more; no database takes it, and none of ours says it
 _NOBODYS = 0
+_NO_KEY = ""  # which is never forbidden
 
 _Key = tuple[str | int | None, ...]
 
@@ -94,13 +95,18 @@ class RememberedFacts:
         return await self._reader.reservation(tenant, client_id, reservation_id)
 
     def for_issue_at_once(self, tenant: str, client_id: str, user: str, host: str, account: str) -> Facts | None:
-        """Return the facts for an issue where they are remembered; None says nothing.
+        """Return the facts for an issue where that takes no waiting; None says nothing.
 
-        Nothing is asked: they may be of an older epoch, and the key may be forbidden. The commit of what rests on them
-        asks for both.
+        Of what is remembered nothing is asked: it may be of an older epoch. Nor is it asked whether a key is forbidden.
+        The commit of what rests on them asks for both.
         """
-        last = self._tenants.get(tenant)
-        return None if last is None else last.entries.get((client_id, user, host, account))
+        last, key = self._tenants.get(tenant), (client_id, user, host, account)
+        known: Facts | None = None if last is None else last.entries.get(key)
+        if known is None:
+            known = self._reader.for_issue_at_once(tenant, client_id, user, host, account, _NO_KEY)
+            if known is not None:
+                self._keep(tenant, known.epoch, key, known)
+        return known
 
     async def for_login(self, tenant: str, host: str, serial: int) -> LoginFacts | None:
         """Return the facts for a login check; None when there is no such tenant."""
