@@ -5,12 +5,14 @@ import select
 import socket
 import statistics
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.load.slow import Slow, ask
 from tests.load.wire import parse
 from tms_ca.http import guard, unsent
+from tms_ca.serving import acceptor
 
 LONG = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
@@ -135,6 +137,32 @@ async def test_H_03_who_takes_them_slowly_keeps_it(served, monkeypatch, answers,
         if time.monotonic() - begun < 4.5:
             await asyncio.sleep(0.2)
     line.close()
+
+
+async def test_H_03_the_system_keeps_little_of_what_nobody_reads_and_who_reads_gets_all(own_process):
+    port, answers = int(own_process.url.rpartition(":")[2]), 20
+    line, loop = _line(port), asyncio.get_running_loop()
+    await loop.sock_sendall(line, LONG * answers)
+    kept, before = 0, -1
+    async with asyncio.timeout(10):
+        while not kept or kept != before:
+            await asyncio.sleep(0.2)
+            before, kept = kept, _unsent(port, line.getsockname()[1])
+    assert kept <= 2 * acceptor.UNSENT_BYTES
+    found = 0
+    while found < answers * 200_000:
+        found += len(await asyncio.wait_for(loop.sock_recv(line, 65536), 10))
+    line.close()
+
+
+def _unsent(port: int, peer: int) -> int:
+    """Return how many bytes the system keeps for the connection from `port` to `peer`: proc(5), /proc/net/tcp."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return next(
+        int(row[4].split(":")[0], 16)
+        for row in rows
+        if row[1].endswith(f":{port:04X}") and row[2].endswith(f":{peer:04X}")
+    )
 
 
 def _line(port: int, buffer: int | None = 4096) -> socket.socket:

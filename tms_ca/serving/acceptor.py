@@ -22,6 +22,7 @@ COUNT_SECONDS = 0.1
 FULL_SECONDS = 0.5  # without descriptors or memory: how long until the next attempt
 HANDSHAKE_SECONDS = 10.0
 MOST_AT_ONCE = 64
+UNSENT_BYTES = 64 * 1024  # that the system keeps for a connection, beyond what is on its way
 FEW = 6  # how often in a row a worker goes last before it takes more than one connection
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -48,6 +49,8 @@ class Acceptor:
     def start(self) -> None:
         """Begin to accept."""
         self._listener.setblocking(False)
+        # tcp(7); what is accepted inherits it. Else the system takes megabytes of long answers that nobody reads.
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._count()
         self._loop.add_reader(self._listener.fileno(), self._ready)
 
