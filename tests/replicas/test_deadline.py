@@ -3,12 +3,14 @@
 import asyncio
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from tms_ca.core.errors import Unavailable
 from tms_ca.store import deadline
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import Database, database_url
+from tms_ca.store.hot import Prepared
+from tms_ca.store.hot_postgres import PostgresDriver
 
 NAP = text("SELECT pg_sleep(0.8)")
 PID = text("SELECT pg_backend_pid()")
@@ -52,6 +54,29 @@ async def test_what_no_request_began_and_what_one_leaves_behind_have_the_time_of
 
     left = await asyncio.create_task(request())
     assert await asyncio.gather(left, naps(database, 2)) == [2, 2]
+
+
+async def test_the_hot_path_shares_it_and_gives_up_no_more_than_the_one_connection(database, short):
+    driver = await PostgresDriver.open(database.url)
+    try:
+        slow, slower, pid = (
+            Prepared(select(what), driver.dialect)
+            for what in (func.pg_sleep(0.8), func.pg_sleep(2.6), func.pg_backend_pid())
+        )
+
+        async def request() -> None:
+            deadline.begin()
+            await driver.fetch(slow, slow.args({}))
+            with pytest.raises(Unavailable):
+                await driver.fetch(slow, slow.args({}))
+
+        other = asyncio.create_task(driver.fetch(slower, slower.args({})))
+        await asyncio.create_task(request())
+        assert not other.done(), "it began before, and ends after"
+        assert await driver.fetch(pid, [])
+        assert await other, "nobody concludes that the server is away"
+    finally:
+        await driver.close()
 
 
 async def test_other_waits_of_a_request_end_with_its_time(monkeypatch):

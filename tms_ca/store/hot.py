@@ -17,6 +17,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import CertificateRecord, Event
 from tms_ca.core.record import record
+from tms_ca.store import deadline
 from tms_ca.store.chainwriter import INSERT_EVENT, MOVE_HEAD, ChainWriter, Placed
 from tms_ca.store.engine import Database
 from tms_ca.store.rows import certificate_values
@@ -163,7 +164,11 @@ class GroupCommit:
                 future.set_result(outcome)
 
         self.put(entry, done)
-        return await future
+        try:
+            async with asyncio.timeout_at(None if self._database.is_sqlite else deadline.at()):
+                return await future
+        except TimeoutError as error:
+            raise unavailable() from error
 
     def put(self, entry: Entry, done: Done) -> None:
         """Make `entry` durable; then call `done`, which must not raise, with what `submit` would return or raise."""

@@ -11,7 +11,8 @@ from typing import Any
 
 import asyncpg
 
-from tms_ca.store.postgres import ERRORS, Connector, Unreachable
+from tms_ca.store import deadline
+from tms_ca.store.postgres import ANSWER_SECONDS, ERRORS, Connector, Unreachable
 
 _AGAIN_SECONDS = 0.25  # between two tries to reach a server that is away
 
@@ -71,7 +72,8 @@ class Lines:
         """
         line = await self._line()
         try:
-            rows: Sequence[Sequence[Any]] = await line.fetch(sql, *args)
+            seconds = deadline.at_most(ANSWER_SECONDS)
+            rows: Sequence[Sequence[Any]] = await line.fetch(sql, *args, timeout=seconds)
             if line in self._doubtful:
                 raise Away("the commit was not confirmed by the standby")  # noqa: TRY301 - one way for all failures
             return rows
@@ -80,8 +82,11 @@ class Lines:
                 line.terminate()
             raise
         except TimeoutError as error:
-            # The server's own time limit is shorter than ours: it is not this statement that takes long.
-            self._hang_up(error)
+            if seconds < ANSWER_SECONDS:
+                line.terminate()  # the time of a request is over, which says nothing about the server
+            else:
+                # The server's own time limit is shorter than ours: it is not this statement that takes long.
+                self._hang_up(error)
             raise
         except BaseException as error:
             if not is_certain(error):
