@@ -5,8 +5,6 @@ and connections that are idle, cost nothing here.
 """
 
 import asyncio
-import ctypes
-import gc
 import heapq
 import resource
 import time
@@ -18,6 +16,7 @@ from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from tms_ca.http.admission import Admission
+from tms_ca.http.memory import Spare
 from tms_ca.http.middleware import peer_address
 from tms_ca.http.refusals import Refusals, overloaded
 from tms_ca.http.unsent import Unsent, left
@@ -28,8 +27,8 @@ HEAD_SECONDS = 14.0  # with the look once a second, a head is there within 15 s 
 BODY_SECONDS = 60.0
 BODY_WINDOW_SECONDS = 20.0
 BODY_BYTES_A_SECOND = 100
-DOZE_TICKS = 4
-DOZE_SECONDS = 1.0  # not at once: a connection that wakes costs as much as a third of a login check
+DOZE_TICKS = 2
+DOZE_SECONDS = 0.2  # not at once: to wake for what is not known yet costs as much as a third of a login check
 IDLE_SECONDS = 75.0
 IDLE_ENOUGH_SECONDS = 1.0  # one that has just been answered may be about to ask again
 MOST_VICTIMS = 256  # as many idle connections are looked for at once
@@ -40,6 +39,7 @@ BOXED_SECONDS = 1.0
 SPARE_DESCRIPTORS = 256  # for the database, files, and connections that are turned away
 MOST_CONNECTIONS = 65_536
 TRIM_CONNECTIONS = 1000  # what so many leave behind is worth giving back
+STILL_LEAVING = 100  # a second: it is not given back before most have left
 
 
 class Connection(Protocol):
@@ -117,7 +117,7 @@ class Guard:
         self._boxed: deque[tuple[float, Connection]] = deque()
         self._victims: list[Connection] = []
         self._searched_at = 0.0
-        self._peak = 0
+        self._peak = self._before = 0
         self._ticks = 0
         self._timer: asyncio.TimerHandle | None = None
         self._connections: Iterable[Connection] = ()
@@ -125,12 +125,15 @@ class Guard:
     def start(self, connections: Iterable[Connection]) -> None:
         """Begin to look at `connections`, which is all that are open, now and later."""
         self._connections = connections
-        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        loop = asyncio.get_running_loop()
+        self._spare = Spare(loop)
+        self._timer = loop.call_later(TICK_SECONDS, self._tick)
 
     def stop(self) -> None:
         """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
+            self._spare.stop()
         self.refusals.summary(self.admission.waiting)
 
     def box(self, connection: Connection) -> None:
@@ -195,9 +198,12 @@ class Guard:
             connection.end(None)
         self.refusals.summary(self.admission.waiting)
         self._peak = max(self._peak, self.open)
-        if self._peak - self.open >= TRIM_CONNECTIONS and self.open < self._peak // 2:
+        leaving, self._before = self._before - self.open, self.open
+        gone = self._peak - self.open >= TRIM_CONNECTIONS and self.open < self._peak // 2
+        if gone and leaving < STILL_LEAVING:
             self._peak = self.open
-            give_back()
+            self.awake, self.dozing = dict(self.awake), dict(self.dozing)  # one that was large stays so
+            self._spare.give_back()
 
     def _doze(self, now: float) -> None:
         for connection in list(self.awake):
@@ -238,11 +244,3 @@ class TurnedAway(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """Forget it."""
         self._guard.turned_away.pop(self._transport, None)
-
-
-def give_back() -> None:
-    """Give memory that is free back to the system: the C library keeps what lies between pieces still in use."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl gives back by itself
-    if trim is not None:
-        trim(0)

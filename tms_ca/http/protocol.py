@@ -14,8 +14,8 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 from tms_ca.http import heads
-from tms_ca.http.at_once import AtOnce
 from tms_ca.http.direct import Direct
+from tms_ca.http.dozing import Dozing
 from tms_ca.http.glance import endpoint_of
 from tms_ca.http.guard import Guard, TurnedAway, Watch
 from tms_ca.http.middleware import peer_address
@@ -25,7 +25,7 @@ _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _now = time.monotonic
 
 
-class Connection(AtOnce):
+class Connection(Dozing):
     """A connection that the guard watches."""
 
     __slots__ = ("_refused",)
@@ -83,10 +83,17 @@ class Connection(AtOnce):
         self._came_at = _now()
         waiter = self._waiter
         alone = self._direct is not None and waiter is not None and not waiter.done() and not self._messages
-        if not (alone and self._recognised(data)):
-            self._read(data, at_once=alone)
+        if alone:
+            if self._recognised(data):
+                return
+        elif self._parser is None and self._recognised(data):
+            self._stir()  # who dozes is answered without being woken
+            return
+        self._read(data, at_once=alone)
 
     def _read(self, data: bytes, *, at_once: bool) -> None:
+        if self._parser is None and not self._force_close:
+            self._parse_again()
         before = self._request_count
         waiter = self._waiter
         if at_once:
@@ -241,26 +248,14 @@ class Connection(AtOnce):
         error = web.HTTPInternalServerError() if status == 500 else heads.of_parser(exc, b"")
         return self._guard.refusals.answer(error, request.remote or "")
 
-    def idle_since(self) -> float | None:
-        """Return since when nothing has been asked, None while something is."""
-        if self._watch is not None or self._messages or self._pending is not None:
-            return None
-        idle = self._task_handler is None or (self._waiter is not None and not self._waiter.done())
-        return self._came_at if idle else None
-
-    def doze(self) -> None:
-        """Let go of what waits for the next request: its task holds all of the last, and weighs as much as the rest."""
-        if self._waiter is not None:
-            self._waiter.cancel()
-        if self._keepalive_handle is not None:
-            self._keepalive_handle.cancel()
-            self._keepalive_handle = None
-        self._task_handler = None
+    def _stir(self) -> None:
+        guard = self._guard
+        guard.dozing.pop(self, None)
+        guard.unsent.pop(self, None)
+        guard.awake[self] = None
 
     def _wake(self) -> None:
-        self._guard.dozing.pop(self, None)
-        self._guard.unsent.pop(self, None)
-        self._guard.awake[self] = None
+        self._stir()
         self._task_handler = self._loop.create_task(self.start())
 
     def end(self, error: web.HTTPException | None) -> None:
