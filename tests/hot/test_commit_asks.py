@@ -15,7 +15,7 @@ from tests.api.stores import query
 from tests.hot.conftest import Doors, another, open_door
 from tests.hot.line import Line
 from tests.hot.test_direct_ends import ENDS
-from tests.hot.test_later import REFUSED_TOO, recorded, wanted, warm
+from tests.hot.test_later import recorded, wanted, warm
 from tests.ssh.conftest import new_key
 from tests.store.test_commits import entry, epoch_of
 from tests.world import World
@@ -24,6 +24,11 @@ from tms_ca.core.publickey import parse_public_key
 from tms_ca.store.group_statement import CERTIFICATES, EVENTS, STATEMENT
 from tms_ca.store.tables import forbidden_keys
 
+REFUSED_TOO = [
+    "tenant disabled", "client disabled", "client ended", "user disabled", "host disabled", "client revoked",
+    "user revoked", "host revoked", "key revoked", "delegation revoked", "delegation revoked by its user",
+    "link deleted", "link ended", "MFA reset", "MFA ended",
+]  # fmt: skip
 END_WHO_WAITS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """

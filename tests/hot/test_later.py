@@ -6,19 +6,11 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
-
 from tests.hot.conftest import Door, Doors
 from tests.hot.line import Line, request
-from tests.hot.test_direct_ends import ENDS
 from tms_ca.app import CLOSING
 
 PATH = "/api/v1/tenants/default/certificates"
-REFUSED_TOO = [
-    "tenant disabled", "client disabled", "client ended", "user disabled", "host disabled", "client revoked",
-    "user revoked", "host revoked", "key revoked", "delegation revoked", "delegation revoked by its user",
-    "link deleted", "link ended", "MFA reset", "MFA ended",
-]  # fmt: skip
 
 
 def wanted(doors: Doors, **more: object) -> bytes:
@@ -73,22 +65,6 @@ async def test_both_ways_give_the_same_answer(doors):
     assert logged[-1]["status"] == 201
 
 
-async def test_E_02_nothing_is_said_before_the_commit(doors):
-    line = doors.short.line()
-    await warm(doors, line)
-    async with no_commits(doors):
-        before = doors.short.short
-        known = await recorded(doors)
-        await line.send([wanted(doors)])
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await (await line.streams())[0].read(1)
-        assert doors.short.short == before + 1
-        assert await recorded(doors) == known
-    said = await line.answer()
-    assert json.loads(said.body)["serial"] in await recorded(doors)
-
-
 async def test_what_comes_behind_is_answered_behind_and_in_order(doors):
     line = doors.short.line()
     await warm(doors, line)
@@ -103,41 +79,6 @@ async def test_what_comes_behind_is_answered_behind_and_in_order(doors):
     statuses = [(await line.answer()).status for _ in range(5)]
     assert statuses == [201, 200, 200, 403, 201]
     assert (await line.ask(doors.good())).status == 200, "the connection goes on"
-
-
-async def test_A_05_a_change_that_comes_before_the_commit_is_decided_anew(doors):
-    line = doors.short.line()
-    await warm(doors, line)
-    file = doors.world.settings.database_url.removeprefix("sqlite:///")
-    for change, status in (
-        ("UPDATE tenants SET epoch = epoch + 1", 201),
-        ("UPDATE tenants SET epoch = epoch + 1; UPDATE users SET enabled = 0", 403),
-    ):
-        known = await recorded(doors)
-        async with no_commits(doors):
-            before = doors.short.short
-            await line.send([wanted(doors)])
-            while doors.short.short == before:
-                await asyncio.sleep(0.001)
-            with sqlite3.connect(file) as other:
-                other.executescript(change)
-            other.close()
-        said = await line.answer()
-        assert said.status == status, said.body
-        assert len(await recorded(doors)) == len(known) + (status == 201)
-
-
-async def test_A_05_the_next_certificate_after_a_change_is_refused(doors):
-    line = doors.short.line()
-    for what in REFUSED_TOO:
-        spoil, mend, _ = ENDS[what]
-        await warm(doors, line)
-        asked = wanted(doors)
-        await spoil(doors)
-        said = await line.ask(asked)
-        assert said.status == 403, (what, said.body)
-        await mend(doors)
-        assert (await line.ask(wanted(doors))).status == 201, what
 
 
 async def test_A_06_a_credential_that_was_taken_back_asks_no_more_though_another_of_its_client_does(doors):
