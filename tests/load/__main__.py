@@ -137,9 +137,9 @@ def _flood(ask: Ask, directory: Path, times: float) -> Verdict:
     return _verdict(good, disturbed, text, late_ms=made.late_p99_ms)
 
 
-def flood_2(service: Service, directory: Path) -> Verdict:
-    """Ask for twice as many certificates as can be issued, at that rate, whatever the answers."""
-    return _flood(asks(service, directory)[0], directory, 2)
+def flood_3(service: Service, directory: Path) -> Verdict:
+    """Ask for three times as many certificates as can be issued, at that rate, whatever the answers."""
+    return _flood(asks(service, directory)[0], directory, 3)
 
 
 def flood_5(service: Service, directory: Path) -> Verdict:
@@ -155,10 +155,10 @@ STORMS: tuple[Callable[[Service, Path], Verdict], ...] = (
     idle,
     issuing,
     logins,
-    flood_2,
+    flood_3,
     flood_5,
 )
-SLOW, OVERLOAD = (heads, bodies, reads, ranges), (issuing, logins, flood_2, flood_5)
+SLOW, OVERLOAD = (heads, bodies, reads, ranges), (issuing, logins, flood_3, flood_5)
 GROUPS = {"slow": SLOW, "overload": OVERLOAD}
 _CORES = os.sched_getaffinity(0)
 _FIRST, _LAST = min(_CORES), max(_CORES)
