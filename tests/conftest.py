@@ -31,8 +31,9 @@ from tms_ca.http.context import Context
 from tms_ca.http.runner import Runner
 from tms_ca.observe import Log
 from tms_ca.settings import DEFAULT_TEXT, MASTER_KEY_FILE, SETTINGS_FILE, load_settings
-from tms_ca.store import migrate, rows
+from tms_ca.store import deadline, migrate, rows
 from tms_ca.store.engine import database_url
+from tms_ca.store.postgres import SERVER_SETTINGS
 from tms_ca.vault import create_master_key
 
 KINDS = ("sqlite", "postgres")
@@ -316,6 +317,18 @@ async def world(
         yield world
 
 
+# A machine that runs four tests at once, each with a PostgreSQL, may stand still for seconds. What a service does then
+# has tests of its own: those of tests/replicas have the times that it has, and so have services that are processes.
+OUR_TIMES = (deadline.REQUEST_SECONDS, SERVER_SETTINGS["idle_in_transaction_session_timeout"])
+PATIENT_TIMES = (60.0, "60s")
+
+
+def set_times(times: tuple[float, str]) -> None:
+    """Set how long a request waits for PostgreSQL in all, and PostgreSQL for the next statement of a transaction."""
+    deadline.REQUEST_SECONDS, SERVER_SETTINGS["idle_in_transaction_session_timeout"] = times
+
+
+set_times(PATIENT_TIMES)
 os.environ.pop("TMS_CA_DATABASE_URL", None)
 # How long an example takes says something about the machine alone.
 hypothesis.settings.register_profile("tms", deadline=None)
