@@ -206,14 +206,16 @@ async def running_world(
         log = Log()
         runner = Runner(build_app(context, settings, log), access_log=None, auto_decompress=False)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
-        keys = data / "keys"
-        keys.mkdir(exist_ok=True)
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
-            yield World(URL(f"http://127.0.0.1:{port}/"), http, clock, context, settings, operator, keys)
-        await runner.cleanup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            port = runner.addresses[0][1]
+            keys = data / "keys"
+            keys.mkdir(exist_ok=True)
+            async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+                yield World(URL(f"http://127.0.0.1:{port}/"), http, clock, context, settings, operator, keys)
+        finally:  # a socket that a failed test leaves open would fail one that has nothing to do with it
+            await runner.cleanup()
 
 
 async def _first_operator(context: Context) -> str:
