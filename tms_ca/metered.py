@@ -30,6 +30,7 @@ class MeteredDriver:
 
     def __init__(self, driver: HotDriver, metrics: Metrics) -> None:
         self.dialect = driver.dialect
+        self.gathers = driver.gathers
         self._driver = driver
         self._metrics = metrics
 

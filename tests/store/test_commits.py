@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import count
 
 import pytest
 from sqlalchemy import func, select, text
@@ -47,6 +48,29 @@ async def test_many_requests_share_commits(bare_world):
     assert await counts(bare_world) == (100, 100)
     assert commits.groups - before < 20, "a commit for each would be 100"
     assert (await bare_world.context.auditing.verify()).faults == ()
+
+
+async def test_those_who_come_one_in_each_turn_are_written_together(bare_world, database_kind, monkeypatch):
+    """Who was answered together asks again soon; the first of them is a group where others do the work, and only there."""
+    commits: GroupCommit = bare_world.context.commits
+    epoch, serials, sizes = await epoch_of(bare_world), count(1), []
+    write = commits._driver.commit
+
+    async def noting(entries, chain):
+        sizes.append(len(entries))
+        return await write(entries, chain)
+
+    monkeypatch.setattr(commits._driver, "commit", noting)
+
+    async def ask(turns: int) -> None:
+        for _ in range(20):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert await commits.submit(entry(next(serials), epoch))
+
+    await asyncio.gather(*(ask(turns) for turns in range(32)))
+    assert sum(sizes) == 640
+    assert (sizes.count(32) >= 18) is (database_kind == "sqlite"), sizes
 
 
 async def test_an_entry_on_old_facts_is_void(bare_world):

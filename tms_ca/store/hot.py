@@ -60,6 +60,7 @@ class HotDriver(Protocol):
     """What both engines give the hot path."""
 
     dialect: Any
+    gathers: bool  # whether a group takes this process's own time, so that few large ones are better than many
 
     async def fetch(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:
         """Run a SELECT; rows as sequences in the statement's order."""
@@ -183,8 +184,21 @@ class GroupCommit:
 
     async def _drain(self) -> None:
         while self._waiting:
+            if self._driver.gathers:
+                await self._gather()
             group, self._waiting = self._waiting[:MOST_IN_A_GROUP], self._waiting[MOST_IN_A_GROUP:]
             await self._write(group)
+
+    async def _gather(self) -> None:
+        """Wait for the next turn of the loop as long as each brings more: they are there already, and only unread.
+
+        Those who were answered together ask again together. Without this, the first of them would be a group, and the
+        others the next, and the one of them cost as much of the disk as all the others.
+        """
+        seen = 0
+        while seen < len(self._waiting) < MOST_IN_A_GROUP:
+            seen = len(self._waiting)
+            await asyncio.sleep(0)
 
     async def _write(self, group: list[tuple[Entry, Done]]) -> None:
         try:

@@ -29,6 +29,8 @@ _AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 class PostgresDriver:
     """The connections of one process's hot path."""
 
+    gathers = False  # the server works while this process does
+
     def __init__(self, connector: Connector) -> None:
         self.dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call] # untyped in SQLAlchemy
         self._readers = Lines(connector, READERS)

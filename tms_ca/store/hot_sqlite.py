@@ -76,6 +76,8 @@ class SqliteReader:
 class SqliteDriver(SqliteReader):
     """A group is written by one thread, which lets go of the GIL while the disk works."""
 
+    gathers = True
+
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._writer = open_sqlite(database.url)
