@@ -1,7 +1,7 @@
 """Who is let in when more is asked than can be answered: so many that nobody waits long, and logins before the rest.
 
 What waits is known, and so is what one request takes; the product is how long the next would wait. Beyond its target
-a request is refused at once, which costs a twentieth of answering it, so that the work that is begun is work that
+a request is refused at once, which costs a tenth of a certificate, so that the work that is begun is work that
 somebody still waits for. Issuing is asked twice: what it puts into the queue of the group commit must get out, too.
 Refusing takes time as well: there is so much of it and no more, and who asks again beyond it is held back.
 """

@@ -153,7 +153,7 @@ class Database:
         return self.write_lock if self.is_sqlite else nullcontext()
 
     async def begin(self, chain: ChainWriter) -> None:
-        """Put `chain` into the database, once; the hot path cannot do it by itself.
+        """Put `chain` into the database, once, on SQLite; on PostgreSQL the hot path does it by itself.
 
         Raises:
             Unavailable: the database cannot be reached

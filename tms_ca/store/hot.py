@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
-from sqlalchemy import ClauseElement, bindparam, insert, select
+from sqlalchemy import ClauseElement, insert
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from tms_ca.core.errors import Unavailable
@@ -21,7 +21,7 @@ from tms_ca.store import deadline
 from tms_ca.store.chainwriter import INSERT_EVENT, MOVE_HEAD, ChainWriter, Placed
 from tms_ca.store.engine import Database
 from tms_ca.store.rows import certificate_values
-from tms_ca.store.tables import audit_events, certificates, tenants
+from tms_ca.store.tables import audit_events, certificates
 
 _LOG = logging.getLogger(__name__)
 MOST_IN_A_GROUP = 256
@@ -86,13 +86,12 @@ class HotDriver(Protocol):
         """Close connections."""
 
 
-EPOCHS = select(tenants.c.tenant, tenants.c.epoch).where(tenants.c.tenant == bindparam("of_tenant"))
 _CERTIFICATE_COLUMNS = [column.name for column in certificates.columns if column.name != "id"]
 _EVENT_COLUMNS = [column.name for column in audit_events.columns]
 
 
 class HotStatements:
-    """The statements of a group's commit, compiled for one driver."""
+    """The statements of a group's commit on SQLite, compiled once; PostgreSQL has store.group_statement."""
 
     def __init__(self, dialect: Any) -> None:
         self.certificate = Prepared(insert(certificates).inline(), dialect, _CERTIFICATE_COLUMNS)
@@ -100,17 +99,6 @@ class HotStatements:
         self.event = Prepared(INSERT_EVENT, dialect, _EVENT_COLUMNS)
         self.event_values = attrgetter(*self.event.names)
         self.head = Prepared(MOVE_HEAD, dialect, ["head_seq", "head_hash", "head_mac"])
-
-
-def standing_of(entries: Sequence[Entry], epochs: Mapping[str, int]) -> list[bool]:
-    """Tell for each entry whether it may be written: its tenant's epoch is what its decision saw."""
-    return [e.certificate is None or epochs.get(e.event.tenant) == e.epoch for e in entries]
-
-
-def tenants_of(entries: Sequence[Entry]) -> list[str]:
-    """Return the tenants whose epochs a group depends on."""
-    # Sorted: two processes that lock the same tenants then never wait for each other in a circle.
-    return sorted({e.event.tenant for e in entries if e.certificate is not None})
 
 
 def place(entries: Sequence[Entry], chain: ChainWriter) -> Placed:
@@ -206,7 +194,7 @@ class GroupCommit:
                 await self._database.begin(self._chain)
             answers = await self._driver.commit([entry for entry, _ in group], self._chain)
         except SpoiledGroup as error:
-            if len(group) == 1:  # a serial that exists: one chance in 2**63, and never signed twice
+            if len(group) == 1:  # a serial that exists, as good as never: the second of it does not leave
                 _refuse(group, error)
             else:
                 for one in group:

@@ -1,7 +1,7 @@
 """The hot path on PostgreSQL: reads on a few kept connections, a group in one statement on a connection of its own."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.group_statement import CERTIFICATES, EVENTS, STATEMENT
-from tms_ca.store.hot import Entry, Prepared, SpoiledGroup, place, standing_of, tenants_of, unavailable
+from tms_ca.store.hot import Entry, Prepared, SpoiledGroup, place, unavailable
 from tms_ca.store.postgres import ERRORS, Connector
 from tms_ca.store.postgres_lines import Lines, is_certain, is_spoiled
 from tms_ca.store.tables import audit_chains
@@ -78,12 +78,7 @@ class PostgresDriver:
         try:
             async with chain.lock:
                 while True:
-                    standing = standing_of(entries, seen)
-                    if forbidden:
-                        standing = [
-                            stands and _key(entry) not in forbidden
-                            for entry, stands in zip(entries, standing, strict=True)
-                        ]
+                    standing = [_stands(entry, seen, forbidden) for entry in entries]
                     kept = [entry for entry, stands in zip(entries, standing, strict=True) if stands]
                     if not kept:
                         return standing
@@ -106,7 +101,7 @@ class PostgresDriver:
             await self._begin(chain)
         placed = place(kept, chain)
         certificates = [entry.certificate for entry in kept if entry.certificate is not None]
-        names = tenants_of(kept)
+        names = list({one.tenant for one in certificates})
         head = [names, [seen[name] for name in names], chain.chain, placed.seq, placed.hash, placed.mac]
         try:
             args = [*head, *CERTIFICATES.lists(certificates), *EVENTS.lists(placed.rows)]
@@ -147,15 +142,19 @@ class PostgresDriver:
         await self._writer.close()
 
 
-def _key(entry: Entry) -> tuple[str, str]:
-    certificate = entry.certificate
-    return ("", "") if certificate is None else (certificate.tenant, certificate.public_key_fingerprint)
+def _stands(entry: Entry, epochs: Mapping[str, int], forbidden: Collection[tuple[str, str]]) -> bool:
+    """Tell whether an entry may be written: its tenant's epoch is what was seen, and its key is not forbidden."""
+    one = entry.certificate
+    if one is None:
+        return True
+    return epochs.get(one.tenant) == entry.epoch and (one.tenant, one.public_key_fingerprint) not in forbidden
 
 
 def _newest(entries: Sequence[Entry]) -> dict[str, int]:
     """Return the newest epoch that was seen of each tenant: epochs only grow, so what saw an older one is void."""
     seen: dict[str, int] = {}
     for entry in entries:
-        if entry.certificate is not None and entry.epoch >= seen.get(entry.event.tenant, entry.epoch):
-            seen[entry.event.tenant] = entry.epoch
+        one = entry.certificate
+        if one is not None and entry.epoch >= seen.get(one.tenant, entry.epoch):
+            seen[one.tenant] = entry.epoch
     return seen

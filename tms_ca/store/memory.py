@@ -77,7 +77,7 @@ class RememberedFacts:
         self, tenant: str, client_id: str, user: str, host: str, account: str, fingerprint: str
     ) -> Facts | None:
         """Return the facts for an issue; None when there is no such tenant."""
-        now = self._reader.standing_at_once(tenant, fingerprint) or await self._reader.standing(tenant, fingerprint)
+        now = await self._reader.standing(tenant, fingerprint)
         if now is None:
             return None
         epoch, standing = now

@@ -7,11 +7,12 @@ from typing import Any
 from sqlalchemy import BindParameter, bindparam, select
 
 from tms_ca.core.model import ALL_TENANTS
-from tms_ca.store.hot import EPOCHS, Prepared
-from tms_ca.store.tables import forbidden_keys
+from tms_ca.store.hot import Prepared
+from tms_ca.store.tables import forbidden_keys, tenants
 
 # What a certificate was decided on: its tenant, that tenant's epoch, and the fingerprint of its key.
 Decided = tuple[str, int, str]
+_EPOCH = select(tenants.c.tenant, tenants.c.epoch).where(tenants.c.tenant == bindparam("of_tenant"))
 _AT_ONCE = 16  # keys that one statement asks about: Python lets go of its lock and takes it again for each statement
 
 
@@ -20,7 +21,7 @@ class Standing:
 
     def __init__(self, connection: sqlite3.Connection, dialect: Any) -> None:
         self._connection = connection
-        self._epochs = Prepared(EPOCHS, dialect).sql
+        self._epoch = Prepared(_EPOCH, dialect).sql
         key, tenant = forbidden_keys.c.fingerprint, forbidden_keys.c.tenant
         keys: list[BindParameter[str]] = [bindparam(f"key{number}") for number in range(_AT_ONCE)]
         self._forbidden = Prepared(select(key, tenant).where(key.in_(keys)), dialect).sql
@@ -39,10 +40,10 @@ class Standing:
             for one in group
         ]
 
-    def _epochs_of(self, tenants: set[str]) -> Mapping[str, int]:
+    def _epochs_of(self, names: set[str]) -> Mapping[str, int]:
         epochs: dict[str, int] = {}
-        for tenant in tenants:
-            epochs.update(self._connection.execute(self._epochs, [tenant]).fetchall())
+        for name in names:
+            epochs.update(self._connection.execute(self._epoch, [name]).fetchall())
         return epochs
 
     def _forbidden_of(self, keys: Sequence[str]) -> set[tuple[str, str]]:

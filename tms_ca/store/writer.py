@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import insert
@@ -52,7 +52,6 @@ class GroupWriter:
         self._standing = Standing(self._connection, dialect)
         columns = self._statements.certificate.names
         self._tenant_and_key = itemgetter(columns.index("tenant"), columns.index("public_key_fingerprint"))
-        self._event_values = attrgetter(*self._statements.event.names)
         self._failed = failed
 
     def write(self, groups: Sequence[Group]) -> list[object]:
@@ -96,7 +95,7 @@ class GroupWriter:
                 connection.execute(self._open_chain.sql, self._open_chain.args(chain.opening()))
             placed = chain.place(kept)
             self._certificates.run(connection, certificates)
-            self._events.run(connection, list(map(self._event_values, placed.rows)))
+            self._events.run(connection, list(map(statements.event_values, placed.rows)))
             connection.execute(statements.head.sql, statements.head.args(chain.head_params(placed)))
             with chain.committing():
                 connection.execute("COMMIT")
