@@ -212,6 +212,22 @@ async def test_A_05_a_key_that_was_forbidden_without_a_change_of_the_tenant_is_r
         assert len(await recorded(doors)) == len(known) + 1 + (code is None)
 
 
+async def test_a_key_that_was_found_forbidden_reaches_no_group_again_until_it_is_allowed(doors, outside, tmp_path):
+    line = doors.short.line()
+    await warm(doors, line)
+    asked = wanted(doors, public_key=new_key(tmp_path, "id").public)
+    await outside.execute(_FORBID, fingerprint(asked), "revoked", "default")
+    assert (await line.ask(asked)).code == "key_revoked"
+    decided = doors.short.short
+    for _ in range(3):
+        assert (await line.ask(asked)).code == "key_revoked"
+    assert doors.short.short == decided, "nobody signs for it, nor writes a group twice because of it"
+    await outside.execute("DELETE FROM forbidden_keys WHERE fingerprint = $1", fingerprint(asked))
+    for _ in range(2):
+        assert (await line.ask(asked)).status == 201
+    assert doors.short.short == decided + 1
+
+
 async def test_A_05_of_a_group_only_what_stands_is_written(bare_world):
     world, commits = bare_world, bare_world.context.commits
     epoch = await epoch_of(world)

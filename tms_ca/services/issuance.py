@@ -25,6 +25,7 @@ from tms_ca.store.memory import RememberedFacts
 
 ISSUE = "certificates.issue"
 MOST_VERDICTS = 1_000  # each keeps the facts that it rests on
+MOST_FORBIDDEN = 10_000  # keys that are remembered as forbidden, some 200 bytes each
 Rules = Callable[[IssueRequest, Facts, Limits, int], Grant | Denial]
 
 
@@ -78,6 +79,10 @@ class Issuance:
         self._clock = clock
         self._serials = draw_serials()
         self._verdicts = Verdicts(rules, limits)  # of core.policy.decide, perhaps observed
+        # Keys, each with its tenant, that were forbidden when last asked about. Nothing rests on it but which way is
+        # taken: their certificates would be void, and PostgreSQL would have to be sent everybody else's of the group
+        # twice.
+        self._forbidden: set[tuple[str, str]] = set()
 
     async def issue(self, caller: Caller, request: IssueRequest, public_key: str) -> Issued:
         """Issue to the client `caller`.
@@ -91,6 +96,7 @@ class Issuance:
         """
         key = parse_public_key(public_key)
         facts = await facts_for(self._facts, caller, request, key.fingerprint)
+        self._note(caller.tenant, key.fingerprint, forbidden=facts.key_standing is not None)
         if request.reservation_id is not None:
             facts = await with_reservation(self._facts, caller, facts, request.reservation_id)
         now = self._clock.now()
@@ -126,6 +132,8 @@ class Issuance:
         if request.reservation_id is not None:
             return False  # it is read by a statement of its own
         key = parse_public_key(public_key)
+        if (caller.tenant, key.fingerprint) in self._forbidden:
+            return False
         facts = self._facts.for_issue_at_once(caller.tenant, caller.id, request.user, request.host, request.account)
         if facts is None or facts.epoch != caller.epoch:
             return False
@@ -150,6 +158,14 @@ class Issuance:
 
         self._commits.put(self._entry(caller, facts, issued.record), committed)
         return True
+
+    def _note(self, tenant: str, fingerprint: str, *, forbidden: bool) -> None:
+        if not forbidden:
+            self._forbidden.discard((tenant, fingerprint))
+            return
+        if len(self._forbidden) >= MOST_FORBIDDEN:
+            self._forbidden.clear()
+        self._forbidden.add((tenant, fingerprint))
 
     def _entry(self, caller: Caller, facts: Facts, record: CertificateRecord) -> Entry:
         """Return what is made durable, unless something in the tenant changed since the facts were read."""
