@@ -12,6 +12,7 @@ from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import Database, database_url
 
 CHANGERS, EACH = 6, 3
+ISOLATION = [f"default_transaction_isolation = '{kind}'" for kind in ("repeatable read", "serializable")]
 
 
 @pytest.fixture
@@ -99,3 +100,31 @@ async def test_only_what_has_committed_nothing_is_begun_anew(altered):
         await crossed(database, url)
     assert type(said.value) is Unavailable
     await database.close()
+
+
+@pytest.mark.parametrize("altered", ISOLATION, indirect=True)
+async def test_A_05_a_revocation_ends_what_was_written_while_it_waited_whatever_the_servers_isolation(altered):
+    world, url = altered
+    assert (await world.issue()).status == 201
+    other = await asyncpg.connect(url)
+    begun, wish = other.transaction(), {"user": "alice", "reason": "left"}
+    await begun.start()
+    await other.execute("SELECT FROM audit_chains FOR UPDATE")  # so that a group holds its tenant, and is not written
+    issuing = asyncio.create_task(world.issue())
+    await waiting(other, 1)
+    revoking = asyncio.create_task(world.call("POST", "revocations", auth=world.operator, json=wish))
+    await waiting(other, 2)
+    await begun.commit()
+    await other.close()
+    issued = await issuing
+    assert issued.status == 201, "it came before the revocation"
+    assert (await revoking).status == 201
+    known = await world.good("GET", f"certificates/{issued.json['serial']}", auth=world.operator)
+    assert known["revocation_id"] is not None
+
+
+async def waiting(outside, number):
+    """Return once so many wait for a lock."""
+    async with asyncio.timeout(3):
+        while await outside.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < number:
+            await asyncio.sleep(0.005)

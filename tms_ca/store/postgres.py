@@ -46,6 +46,13 @@ SERVER_SETTINGS = {
     "jit": "off",  # compiling a statement of microseconds takes milliseconds
 }
 
+# Where transactions read what was there when they began, a change that waited for a group of certificates would not
+# see them, and a revocation would not end them. Of those that meet so, a serializable server undoes one.
+_SEE_WHAT_IS_COMMITTED = """
+    SELECT set_config('default_transaction_isolation', 'read committed', false)
+    WHERE current_setting('default_transaction_isolation') = 'repeatable read'
+"""
+
 
 def postgres_url(text: str) -> URL:
     """Return libpq's URL `text` in one form: hosts and ports in the query when there are several.
@@ -181,6 +188,7 @@ class Connector:
                     command_timeout=self._answer_seconds,
                     server_settings={**SERVER_SETTINGS, **settings},
                 )
+                await _prepare(connection)
             except (*ERRORS, ValueError) as error:  # ValueError: a file of TLS that is none
                 failures.append((f"{host}:{port}", error))
             else:
@@ -188,6 +196,14 @@ class Connector:
                 return connection
         reasons = "; ".join(f"{where}: {str(error) or type(error).__name__}" for where, error in failures)
         raise Unreachable(f"no PostgreSQL server{self._wanted}: {reasons}") from failures[-1][1]
+
+
+async def _prepare(connection: "asyncpg.Connection[Any]") -> None:
+    try:
+        await connection.execute(_SEE_WHAT_IS_COMMITTED, timeout=CONNECT_SECONDS)
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 async def hang_up(connection: "asyncpg.Connection[Any]") -> None:
