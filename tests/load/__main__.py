@@ -126,9 +126,12 @@ def _flood(ask: Ask, directory: Path, times: float) -> Verdict:
     back = recovery(ask)
     share, each = made.good / made.seconds / peak.good, made.good / spent / (peak.successes / peak_spent)
     kept, new = made.refused(new=False), made.refused(new=True)
+    issued = sum(row.count for row in made.rows if row.status < 300)
+    refusal = (spent * peak.successes / peak_spent - issued) / max(1, kept.count + new.count)
     text = (
         f"{made.offered / made.seconds:.0f}/s asked, {made.good / made.seconds:.0f}/s of {peak.good:.0f}/s answered ({share:.0%}; "
-        f"{each:.0%} for each second of CPU), {kept.count} refused in {kept.p50_ms:.0f} ms, 99 % within {kept.p99_ms:.0f} ms, "
+        f"{each:.0%} for each second of CPU), "
+        f"a refusal took {refusal:.1%} of the CPU time of a certificate, {kept.count} refused in {kept.p50_ms:.0f} ms, 99 % within {kept.p99_ms:.0f} ms, "
         f"on new connections {new.count} in {new.p50_ms:.0f} ms, 99 % within {new.p99_ms:.0f} ms, "
         f"{made.lost + made.unanswered} lost, recovered in {back:.1f} s, the program that asks was {made.late_p99_ms:.1f} ms late"
     )
