@@ -114,3 +114,24 @@ async def test_H_05_what_comes_behind_a_wish_for_another_protocol_is_no_request(
         assert said.status == 200
         assert said.headers["connection"] == "close"
         assert said.rest == b""
+
+
+@pytest.mark.parametrize("upgrade", [b"h2c", b"websocket", b"TLS/1.2"])
+async def test_H_05_a_wish_for_another_protocol_has_its_own_body_and_no_more(served, upgrade):
+    """Also where the body comes later: its handler waits for it, and would for ever."""
+    wish = b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\n"
+    for length, body in (
+        (b"Content-Length: 2", [b"{", b"}"]),
+        (b"Transfer-Encoding: chunked", [b"2\r\n{}", b"\r\n0\r\n\r\n"]),
+    ):
+        head = POST + wish + length + b"\r\n\r\n"
+        for pieces in ([head, *body], [head[:30], head[30:] + body[0], body[1]], [head, body[0], body[1] + SECOND]):
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.base.port)
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0.005)
+            said = parse(await asyncio.wait_for(reader.read(), 10))
+            writer.close()
+            assert (said.status, said.code) == (400, "invalid_request")  # read, and found wanting
+            assert said.headers["connection"] == "close"
+            assert said.rest == b""

@@ -15,6 +15,10 @@ from tms_ca.http.at_once import AtOnce
 from tms_ca.http.direct import Direct
 from tms_ca.http.guard import Guard
 
+MOST_QUEUED = (
+    4  # requests that wait on one connection; beyond it none is read: all of them wait before everybody else's
+)
+
 _NONE = cast("deque[_MsgType]", ())  # nothing can be put there by mistake
 
 
@@ -26,6 +30,8 @@ class Dozing(AtOnce):
     def __init__(self, manager: web.Server, guard: Guard, direct: Direct | None, **kwargs: Any) -> None:
         super().__init__(manager, guard, direct, **kwargs)
         self._auto_decompress: bool = kwargs.get("auto_decompress", True)
+        self._max_msg_queue_size, self._msg_queue_resume_size = MOST_QUEUED, MOST_QUEUED // 2
+        self._parser = None  # aiohttp's own lets 32 wait
 
     def idle_since(self) -> float | None:
         """Return since when nothing has been asked, None while something is."""

@@ -119,10 +119,11 @@ class Connection(Dozing):
                 refused = heads.vet(message, self._guard.allowed_hosts)
                 if refused is not None:
                     self._refuse(0, refused)
-                elif message.upgrade:
-                    self._end_with(message, payload)
-                elif payload is not EMPTY_PAYLOAD and not payload.is_eof():
-                    self._watch_for(Watch(self._came_at, payload))
+                else:
+                    if message.upgrade:
+                        self._end_with(message, payload)
+                    if payload is not EMPTY_PAYLOAD and not payload.is_eof():
+                        self._watch_for(Watch(self._came_at, payload))
             else:
                 self._look_closely(new, data)
             if framing.part and self._watch is None and not self._refused:
@@ -167,8 +168,8 @@ class Connection(Dozing):
             self._unwatch()
 
     def _end_with(self, message: RawRequestMessage, payload: StreamReader) -> None:
-        """Look at nothing that comes behind the message that came last."""
-        self._refused = True
+        """Look at nothing that comes behind the message that came last, and its body."""
+        self._refused = payload.is_eof()  # else the rest of its body is waited for
         self._messages[-1] = heads.last(message), payload
 
     def _refuse(self, behind: int, answer: web.HTTPException) -> None:
@@ -230,7 +231,8 @@ class Connection(Dozing):
             return handler
 
         async def say(_: web.BaseRequest) -> web.StreamResponse:
-            return self._guard.refusals.shed_parsed(endpoint)
+            # To refuse each of those behind it would take as long again: they go with the connection.
+            return self._guard.refusals.shed_parsed(endpoint, close=bool(self._messages))
 
         return say
 

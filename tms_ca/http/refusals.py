@@ -71,13 +71,13 @@ class Refusals:
             self._count(endpoint, _OVERLOADED.status, 0.0)
         return self._bytes(_OVERLOADED, new_request_id(), close=close or self.closing)[0]
 
-    def shed_parsed(self, endpoint: str) -> web.Response:
+    def shed_parsed(self, endpoint: str, *, close: bool = False) -> web.Response:
         """Return the same answer to a request that has been parsed."""
-        data = self.shed(endpoint)
+        data = self.shed(endpoint, close=close)
         head, _, body = data.partition(b"\r\n\r\n")
         fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
         response = web.Response(status=_OVERLOADED.status, body=body, headers=fields)
-        if self.closing:
+        if close or self.closing:
             response.force_close()
         return response
 
