@@ -1,7 +1,7 @@
 """What one tenant's KRL lists, held so that a revocation more costs the encoding of a few hundred serials.
 
-The serials of a CA key lie in shelves by their highest bits. Serials are random, so shelves fill evenly; only those
-that changed are encoded again. The same contents make the same bytes, whatever the order in which they came.
+The serials of a CA key lie in shelves by their highest bits. Serials lie all over the range, so shelves fill evenly;
+only those that changed are encoded again. The same contents make the same bytes, whatever the order in which they came.
 """
 
 from collections.abc import Collection, Iterator, Mapping
