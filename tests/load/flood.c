@@ -101,9 +101,13 @@ static void take(int fd) {
     char *end = strstr(one->data, "\r\n\r\n"), *length = strcasestr(one->data, "\r\nContent-Length: ");
     if (!end || !length || one->data + one->have < end + 4 + atoi(length + 18)) return;
     int status = atoi(one->data + 9), last = strcasestr(one->data, "\r\nConnection: close") != NULL;
-    if (one->due) took[answered++] = (struct took){(now() - one->due) * 1e3, status, one->kind};
-    one->due = 0;
     one->have = 0;
+    if (!one->due) { /* nobody asked here: the service had no room for the connection */
+        if (last) ended(fd);
+        return;
+    }
+    took[answered++] = (struct took){(now() - one->due) * 1e3, status, one->kind};
+    one->due = 0;
     if (last || one->kind == NEW) {
         close(fd);
         if (one->kind == NEW) return;
@@ -137,6 +141,7 @@ int main(int argc, char **argv) {
     double rate = atof(argv[3]), seconds = atof(argv[4]);
     int connections = atoi(argv[5]), one_in = atoi(argv[6]);
     long total = rate * seconds;
+    if (total < 1) { fprintf(stderr, "flood: nothing to ask\n"); return 2; }
     took = calloc(total, sizeof *took);
     late = calloc(total, sizeof *late);
     owed = calloc(total, sizeof *owed);
@@ -145,7 +150,7 @@ int main(int argc, char **argv) {
         rest(dial(KEPT));
         if (k % 50 == 49) usleep(20000); /* no more than the service's queue of connections holds */
     }
-    usleep(500000);
+    for (double until = now() + 0.5; now() < until;) listen_to(20); /* those that there was no room for */
     double start = now();
     while (sent < total) {
         double moment = now();
