@@ -200,10 +200,9 @@ class Guard:
         self._peak = max(self._peak, self.open)
         leaving, self._before = self._before - self.open, self.open
         gone = self._peak - self.open >= TRIM_CONNECTIONS and self.open < self._peak // 2
-        if gone and leaving < STILL_LEAVING:
+        if gone and leaving < STILL_LEAVING and self._spare.give_back():
             self._peak = self.open
             self.awake, self.dozing = dict(self.awake), dict(self.dozing)  # one that was large stays so
-            self._spare.give_back()
 
     def _doze(self, now: float) -> None:
         for connection in list(self.awake):

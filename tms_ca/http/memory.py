@@ -10,6 +10,7 @@ import contextvars
 import ctypes
 import gc
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from typing import cast
 
@@ -19,26 +20,35 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 _MOVE_SECONDS = 1.5  # what is made again each second
+_REST = 100  # times what it took: a hundredth of the time goes there, however often a crowd comes and goes
 _PAUSE_SECONDS = 0.1  # a timer that was cancelled is let go in the turn of the loop after that
 
 
 class Spare:
     """Objects to be kept for those that a crowd has left; to be made when the process is small."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.monotonic) -> None:
         self._loop = loop
+        self._clock = clock
+        self._not_before = clock()
         self._types = _types(loop) if type(loop).__module__.startswith("uvloop") else ()
         self._objects = self._take()
         self._begun = False
 
-    def give_back(self) -> None:
-        """Give memory that is free back to the system, soon; takes a few milliseconds of the loop, three times."""
-        if not self._begun:
-            self._begun = True
-            self._loop.call_later(_PAUSE_SECONDS, self._exchange, self._take())
+    def give_back(self) -> bool:
+        """Give memory that is free back to the system, soon; False where it is too soon after the last time.
+
+        It stops the loop three times, the longer the more is remembered: 0.1 s each for a million objects.
+        """
+        if self._begun or self._clock() < self._not_before:
+            return False
+        self._begun = True
+        self._loop.call_later(_PAUSE_SECONDS, self._exchange, self._take())
+        return True
 
     def stop(self) -> None:
         """Let go of everything."""
+        self._types = ()  # what was begun makes nothing more
         _let_go(self._objects)
 
     def _take(self) -> list[object]:
@@ -46,12 +56,15 @@ class Spare:
         return [make() for most, make in self._types for _ in range(most)]
 
     def _exchange(self, kept: list[object]) -> None:
+        begun = self._clock()
         _let_go(self._objects)  # the types keep what they get first
         _let_go(kept)
         gc.collect()  # Python's own types forget what they keep
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl gives back by itself
         if trim is not None:
             trim(0)
+        took = self._clock() - begun
+        self._not_before = begun + 2 * took * _REST  # what comes later takes as long again
         self._loop.call_later(_MOVE_SECONDS, self._take_again)
 
     def _take_again(self) -> None:
