@@ -135,3 +135,23 @@ async def test_H_05_a_wish_for_another_protocol_has_its_own_body_and_no_more(ser
             assert (said.status, said.code) == (400, "invalid_request")  # read, and found wanting
             assert said.headers["connection"] == "close"
             assert said.rest == b""
+
+
+async def test_H_05_what_comes_behind_bodies_that_came_late_is_answered_without_more_bytes(served):
+    """aiohttp's parser counts what waits, and takes a body that came after its turn had begun for one that waits."""
+    body = b"{}"
+    head = POST + b"Content-Length: 2\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.base.port)
+    number = 40
+    for _ in range(number):
+        writer.write(head)
+        await asyncio.sleep(0.002)
+        writer.write(body)
+        top = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        await reader.readexactly(int(parse(top, head=True).headers["content-length"]))
+    writer.write(head)
+    await asyncio.sleep(0.01)
+    writer.write(body + (GET + b"\r\n") * number + SECOND)
+    data = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    assert data.count(b"HTTP/1.1 200") == number + 1

@@ -217,6 +217,9 @@ class Connection(Dozing):
             again, self._again = self._again, False
             if admission.waiting >= admission.gate and request_handler is self._request_handler and not again:
                 request_handler = self._second_thought(request, request_handler)
+        if self._parser is not None and not (self._messages or self._refused or self._reading_paused):
+            # The parser stops after so many messages, and miscounts one whose body came after its turn had begun.
+            self._read(b"", at_once=False)
         response, reset = await super()._handle_request(request, start_time, request_handler)
         # aiohttp keeps what is returned here until the next request comes, and asks it only this.
         if response.keep_alive:
