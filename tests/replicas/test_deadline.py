@@ -1,6 +1,8 @@
 """One time for all that a request waits for in PostgreSQL, and one queue for the changes of a tenant."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from sqlalchemy import func, select, text
@@ -144,3 +146,19 @@ async def test_changes_of_a_tenant_come_in_order_and_those_that_wait_hold_no_con
     await asyncio.gather(*waiting)
     assert done == list(range(40))
     assert set(held) == {1}
+
+
+async def test_the_task_of_a_request_that_is_over_is_let_go_at_once():
+    async def request() -> None:
+        deadline.begin()
+
+    gc.disable()
+    try:
+        task = asyncio.create_task(request())
+        await task
+        seen = weakref.ref(task)
+        del task
+        await asyncio.sleep(0)  # the loop has it in its hand until then
+        assert seen() is None
+    finally:
+        gc.enable()
