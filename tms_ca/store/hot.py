@@ -60,7 +60,7 @@ class HotDriver(Protocol):
     """What both engines give the hot path."""
 
     dialect: Any
-    gathers: bool  # whether a group takes this process's own time, so that few large ones are better than many
+    gathers: bool  # whether a group takes this machine's own time, so that few large ones are better than many
 
     async def fetch(self, prepared: Prepared, args: Sequence[object]) -> Sequence[Sequence[Any]]:
         """Run a SELECT; rows as sequences in the statement's order."""

@@ -52,7 +52,7 @@ class _Line(asyncio.Protocol):
 class WriterDriver(SqliteReader):
     """Reads as one worker alone does; a group goes to the writer as rows of plain values, in one message."""
 
-    gathers = False  # the writer works while this process does
+    gathers = True
 
     def __init__(self, database: Database, socket: Path) -> None:
         super().__init__(database)
