@@ -41,6 +41,7 @@ async def test_it_stands_where_the_search_fails_and_asking_again_ends_what_is_le
 
     with monkeypatch.context() as broken:
         broken.setattr(revocations, "serials_of_key", away)
+        broken.setattr(key_endings, "PAUSES", ())
         made = await revoke(world, **fingerprint)
         assert (made.status, made.json["certificates"]) == (201, None)
         await is_refused(world, tmp_path, issued[0])
@@ -53,6 +54,28 @@ async def test_it_stands_where_the_search_fails_and_asking_again_ends_what_is_le
     assert await counted(world) == 2
     assert len(await events(world, action="revocations.create")) == 1
     assert [one["actor"] for one in await events(world, action="revocations.end")] == ["operator:admin"]
+
+
+@pytest.mark.parametrize("failures", [1, 3, 4])
+async def test_a_search_that_fails_is_tried_again_and_whoever_runs_the_service_hears_of_the_last(
+    world, monkeypatch, caplog, failures
+):
+    issued = (await world.issue()).json
+    search, begun = revocations.serials_of_key, 0
+
+    async def away(*arguments):
+        nonlocal begun
+        begun += 1
+        if begun <= failures:
+            raise Unavailable("database_unavailable", "away")
+        return await search(*arguments)
+
+    monkeypatch.setattr(revocations, "serials_of_key", away)
+    monkeypatch.setattr(key_endings, "PAUSES", (0.01, 0.01, 0.01))
+    made = (await revoke(world, public_key_fingerprint=issued["public_key_fingerprint"])).json
+    assert made["certificates"] == (1 if failures < 4 else None)
+    assert await records(world, [issued]) == ([made["id"]] if failures < 4 else [None])
+    assert (made["id"] in caplog.text) is (failures == 4)
 
 
 async def test_a_search_that_takes_long_goes_on_behind_the_answer(world, tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ already. What comes here is that each is on record as revoked. It is right at an
 """
 
 import asyncio
+import logging
+from collections.abc import Sequence
 
 from tms_ca.core.errors import TmsError
 from tms_ca.core.model import Caller, Revocation
@@ -13,6 +15,8 @@ from tms_ca.services.journal import event
 from tms_ca.store import deadline, revocations, rows
 from tms_ca.store.engine import Database
 
+_LOG = logging.getLogger(__name__)
+PAUSES: Sequence[float] = (1.0, 5.0, 30.0)  # seconds before each further try, where the database did not answer
 PATIENCE_SECONDS = 2.0  # of whoever revokes a key; what is left then goes on without them
 ENDED = "revocations.end"
 
@@ -23,12 +27,14 @@ class KeyEndings:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._turn = asyncio.Lock()
         self._running: dict[str, asyncio.Task[Revocation | None]] = {}
 
     async def end(self, caller: Caller, tenant: str, revocation_id: str) -> Revocation | None:
         """Revoke what has not ended of the key's certificates; return the revocation then, None where that is not done.
 
-        It goes on here unless the database did not answer; whoever asks again begins it anew.
+        It goes on here, also when the database does not answer for half a minute; later, whoever asks again begins it
+        anew.
         """
         task = self._running.get(revocation_id)
         if task is None:
@@ -45,9 +51,26 @@ class KeyEndings:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _end(self, caller: Caller, tenant: str, revocation_id: str) -> Revocation | None:
+        for pause in PAUSES:
+            try:
+                return await self._search(caller, tenant, revocation_id)
+            except TmsError:
+                await asyncio.sleep(pause)
+        try:
+            return await self._search(caller, tenant, revocation_id)
+        except TmsError as error:
+            _LOG.warning(
+                "not all certificates of a revoked key are on record as revoked; they are refused: revoke it again: "
+                "%s, %r",
+                revocation_id,
+                error,
+            )
+            return None
+
+    async def _search(self, caller: Caller, tenant: str, revocation_id: str) -> Revocation:
         now = self._clock.now()
         after: int | None = now
-        try:
+        async with self._turn:  # one search at a time: others want to read, too
             made = await self._revocation(tenant, revocation_id)
             while after is not None:
                 async with self._database.read() as connection:
@@ -55,8 +78,6 @@ class KeyEndings:
                 if found:
                     await self._revoke(caller, made, found, now)
             return await self._revocation(tenant, revocation_id)
-        except TmsError:
-            return None
 
     async def _revocation(self, tenant: str, revocation_id: str) -> Revocation:
         async with self._database.read() as connection:

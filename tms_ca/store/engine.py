@@ -8,7 +8,7 @@ cheaper than to look for a turn (store.turns); on PostgreSQL the changes of one 
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +61,6 @@ class Transaction:
     connection: AsyncConnection
     before: int | None = None  # the tenant's epoch before this change, where `change` was asked to look
     events: list[Event] = field(default_factory=list)
-    after_commit: list[Callable[[], None]] = field(default_factory=list)
 
     def record(self, event_: Event) -> None:
         """Add an audit event to this transaction."""
@@ -196,8 +195,6 @@ class Database:
                             await connection.commit()
                         self.chain.moved(placed)
             again.note_commit()
-            for act in transaction.after_commit:
-                act()
 
     @asynccontextmanager
     async def change(self, tenant: str, *, look: bool = False) -> AsyncIterator[Transaction]:

@@ -70,6 +70,9 @@ class Lines:
             OSError, asyncpg.InterfaceError: there is no answer; whether it was done is not known
 
         """
+        seconds = deadline.at_most(ANSWER_SECONDS)
+        if not seconds:
+            raise TimeoutError("the time of the request is over")
         line = await self._line()
         try:
             seconds = deadline.at_most(ANSWER_SECONDS)
