@@ -146,7 +146,7 @@ def test_at_the_terminal_nobody_waits(shop, workers):
 
 
 def test_E_07_what_a_stalled_database_lets_through_late_is_answered_before_the_end(shop):
-    """SIGTERM while the database is locked: what may be written after two seconds, but must be decided anew, is a no."""
+    """SIGTERM while the database is locked: what may be written after four seconds, but must be decided anew, is a no."""
     opened = shop(1)
     asked = http.client.HTTPConnection(*_address(opened.service), timeout=20)
     path, body = "/api/v1/tenants/default/certificates", json.dumps(opened.people.body(opened.key))
@@ -162,7 +162,7 @@ def test_E_07_what_a_stalled_database_lets_through_late_is_answered_before_the_e
         asked.request("POST", path, body, head)
         time.sleep(0.2)
         opened.service.process.terminate()
-        time.sleep(2)
+        time.sleep(4)
         assert opened.service.process.poll() is None
         other.execute("COMMIT")
         answer = asked.getresponse()
