@@ -37,6 +37,7 @@ from tms_ca.store.postgres import SERVER_SETTINGS
 from tms_ca.vault import create_master_key
 
 KINDS = ("sqlite", "postgres")
+_KEPT_DATABASES = 40  # of each cluster: a module may keep one for all its tests
 
 
 # With `--db usual`, tests run on both databases where what they show is the work of statements, transactions or locks;
@@ -98,6 +99,7 @@ class _Postgres:
     """One cluster for each test process, with a migrated template to copy databases from."""
 
     def __init__(self) -> None:
+        self._made: list[str] = []
         self._running = cluster()
         self.server = self._running.__enter__()
         self.url = self.server.url()
@@ -116,8 +118,11 @@ class _Postgres:
 
     async def fresh(self, *, template: str = "template_tms") -> str:
         name = f"tms_{uuid.uuid4().hex[:12]}"
+        with suppress(ValueError):
+            self._made.remove(template)  # what others are copied from stays
         admin = await asyncpg.connect(self.url.format(database="postgres"))
         try:
+            await self._drop_oldest(admin)
             for _ in range(100):
                 # Whoever was connected to the template may still be on the way out.
                 with suppress(asyncpg.ObjectInUseError):
@@ -126,7 +131,15 @@ class _Postgres:
                 await asyncio.sleep(0.05)
         finally:
             await admin.close()
+        self._made.append(name)
         return self.url.format(database=name)
+
+    async def _drop_oldest(self, admin: asyncpg.Connection) -> None:
+        """Drop a database of a test that is over: nobody is connected to it, and many came after it."""
+        for name in self._made[:-_KEPT_DATABASES]:
+            with suppress(asyncpg.ObjectInUseError):
+                await admin.execute(f"DROP DATABASE {name}")
+                self._made.remove(name)
 
     def close(self) -> None:
         self._running.__exit__(None, None, None)
