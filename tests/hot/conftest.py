@@ -3,7 +3,7 @@
 import io
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -140,12 +140,17 @@ async def lite(tmp_path, sqlite_template, clock) -> AsyncIterator[World]:
         yield world
 
 
+@asynccontextmanager
+async def open_doors(world: World) -> AsyncIterator[Doors]:
+    """Run both services, with the short way and without it."""
+    async with open_door(world, short=True) as short, open_door(world, short=False) as long:
+        made = Doors(world, short, long)
+        await made.certify()
+        yield made
+
+
 @pytest.fixture
 async def doors(lite: World) -> AsyncIterator[Doors]:
     """Both services."""
-    async with AsyncExitStack() as stack:
-        short = await stack.enter_async_context(open_door(lite, short=True))
-        long = await stack.enter_async_context(open_door(lite, short=False))
-        made = Doors(lite, short, long)
-        await made.certify()
+    async with open_doors(lite) as made:
         yield made

@@ -5,14 +5,14 @@ import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import asyncpg
 import pytest
 
 from tests.api.stores import query
-from tests.hot.conftest import Doors, another, open_door
+from tests.hot.conftest import Doors, another, open_doors
 from tests.hot.line import Line
 from tests.hot.test_direct_ends import ENDS
 from tests.hot.test_later import recorded, wanted, warm
@@ -38,11 +38,7 @@ _FORBID = "INSERT INTO forbidden_keys (fingerprint, standing, tenant) VALUES ($1
 @pytest.fixture
 async def doors(world: World) -> AsyncIterator[Doors]:
     """A service with its short way, and the same without it."""
-    async with AsyncExitStack() as stack:
-        short = await stack.enter_async_context(open_door(world, short=True))
-        long = await stack.enter_async_context(open_door(world, short=False))
-        made = Doors(world, short, long)
-        await made.certify()
+    async with open_doors(world) as made:
         yield made
 
 

@@ -15,9 +15,8 @@ from tms_ca.http.at_once import AtOnce
 from tms_ca.http.direct import Direct
 from tms_ca.http.guard import Guard
 
-MOST_QUEUED = (
-    4  # requests that wait on one connection; beyond it none is read: all of them wait before everybody else's
-)
+# Requests that wait on one connection; beyond it none is read: all of them wait before everybody else's.
+MOST_QUEUED = 4
 
 _NONE = cast("deque[_MsgType]", ())  # nothing can be put there by mistake
 

@@ -51,21 +51,20 @@ class KeyEndings:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _end(self, caller: Caller, tenant: str, revocation_id: str) -> Revocation | None:
-        for pause in PAUSES:
+        for pause in (*PAUSES, None):
             try:
                 return await self._search(caller, tenant, revocation_id)
-            except TmsError:
-                await asyncio.sleep(pause)
-        try:
-            return await self._search(caller, tenant, revocation_id)
-        except TmsError as error:
-            _LOG.warning(
-                "not all certificates of a revoked key are on record as revoked; they are refused: revoke it again: "
-                "%s, %r",
-                revocation_id,
-                error,
-            )
-            return None
+            except TmsError as error:
+                if pause is not None:
+                    await asyncio.sleep(pause)
+                    continue
+                _LOG.warning(
+                    "not all certificates of a revoked key are on record as revoked; they are refused: "
+                    "revoke it again: %s, %r",
+                    revocation_id,
+                    error,
+                )
+        return None
 
     async def _search(self, caller: Caller, tenant: str, revocation_id: str) -> Revocation:
         now = self._clock.now()

@@ -70,8 +70,7 @@ class Lines:
             OSError, asyncpg.InterfaceError: there is no answer; whether it was done is not known
 
         """
-        seconds = deadline.at_most(ANSWER_SECONDS)
-        if not seconds:
+        if not deadline.at_most(ANSWER_SECONDS):
             raise TimeoutError("the time of the request is over")
         line = await self._line()
         try:
