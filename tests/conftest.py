@@ -5,6 +5,7 @@ import copy
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from aiohttp import web
 from yarl import URL
 
 from tests.fakes import FakeClock
-from tests.postgres import cluster
+from tests.postgres import cluster, memory
 from tests.world import World, basic, ssh_keygen
 from tms_ca.app import build_app, open_context
 from tms_ca.cli.init import local_operator
@@ -32,8 +33,8 @@ from tms_ca.http.runner import Runner
 from tms_ca.observe import Log
 from tms_ca.settings import DEFAULT_TEXT, MASTER_KEY_FILE, SETTINGS_FILE, load_settings
 from tms_ca.store import deadline, migrate, rows
+from tms_ca.store import postgres as postgres_store
 from tms_ca.store.engine import database_url
-from tms_ca.store.postgres import SERVER_SETTINGS
 from tms_ca.vault import create_master_key
 
 KINDS = ("sqlite", "postgres")
@@ -46,8 +47,8 @@ ON_BOTH = (
     "hot", "replicas", "scale", "serve", "ssh", "store", "unit", "watch", "client",
     "api/test_certificates", "api/test_lists", "api/test_matrix", "api/test_other_tenants", "api/test_revocations",
     "api/test_strings", "enrol/test_join", "enrol/test_reports", "import_tms/test_numbers", "keys/test_public_keys",
-    "keys/test_uses_counted", "logins/test_logins", "logins/test_retention", "logins/test_uses", "logins/test_workers",
-    "reservations/test_races",
+    "keys/test_uses_counted", "logins/test_logins", "logins/test_retention", "logins/test_told_meanwhile",
+    "logins/test_uses", "logins/test_workers", "reservations/test_races",
     "tms_v1/test_at_once", "tms_v1/test_concurrent", "tms_v1/test_lists", "tms_v1/test_numbers",
     "tms_v1/test_pubkeys_races",
 )  # fmt: skip
@@ -158,6 +159,17 @@ async def empty_database(request: pytest.FixtureRequest, database_kind: str, tmp
     if database_kind == "sqlite":
         return f"sqlite:///{tmp_path / 'empty.db'}"
     return await request.getfixturevalue("postgres").fresh(template="template0")
+
+
+@pytest.fixture
+def passing_path(tmp_path: Path) -> Iterator[Path]:
+    """Return a directory for a world that need not outlive the machine."""
+    place = memory()
+    if place is None:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="tms-world-", dir=place, ignore_cleanup_errors=True) as path:
+        yield Path(path)
 
 
 @pytest.fixture(scope="session")
@@ -293,17 +305,17 @@ def furnished(request: pytest.FixtureRequest, database_kind: str, tmp_path_facto
 
 @asynccontextmanager
 async def copied_world(
-    request: pytest.FixtureRequest, original: Furnished, tmp_path: Path, clock: FakeClock, **set_: str
+    request: pytest.FixtureRequest, original: Furnished, path: Path, clock: FakeClock, **set_: str
 ) -> AsyncIterator[World]:
     """Run a service on a copy of a furnished world; one is made for a test with a time of its own."""
     if clock.ms != FakeClock().ms:
         url = await request.getfixturevalue("fresh_url")()
-        async with running_world(tmp_path / "data", url, clock, **set_) as world:
+        async with running_world(path / "data", url, clock, **set_) as world:
             if original.wholly:
                 await world.furnish()
             yield world
         return
-    data = Path(shutil.copytree(original.data, tmp_path / "data"))
+    data = Path(shutil.copytree(original.data, path / "data"))
     url = f"sqlite:///{data / 'tms.db'}"
     if original.template:
         url = await request.getfixturevalue("postgres").fresh(template=original.template)
@@ -316,31 +328,37 @@ async def copied_world(
 
 @pytest.fixture
 async def bare_world(
-    request: pytest.FixtureRequest, furnished: Furnish, tmp_path: Path, clock: FakeClock
+    request: pytest.FixtureRequest, furnished: Furnish, passing_path: Path, clock: FakeClock
 ) -> AsyncIterator[World]:
     """A service with an operator and a tenant, nothing else."""
-    async with copied_world(request, furnished(False), tmp_path, clock) as world:
+    async with copied_world(request, furnished(False), passing_path, clock) as world:
         yield world
 
 
 @pytest.fixture
 async def world(
-    request: pytest.FixtureRequest, furnished: Furnish, tmp_path: Path, clock: FakeClock
+    request: pytest.FixtureRequest, furnished: Furnish, passing_path: Path, clock: FakeClock
 ) -> AsyncIterator[World]:
     """A service in which alice delegated account alice on host h1 to the client portal."""
-    async with copied_world(request, furnished(True), tmp_path, clock) as world:
+    async with copied_world(request, furnished(True), passing_path, clock) as world:
         yield world
 
 
 # A machine that runs four tests at once, each with a PostgreSQL, may stand still for seconds. What a service does then
 # has tests of its own: those of tests/replicas have the times that it has, and so have services that are processes.
-OUR_TIMES = (deadline.REQUEST_SECONDS, SERVER_SETTINGS["idle_in_transaction_session_timeout"])
-PATIENT_TIMES = (60.0, "60s")
+SERVERS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+OUR_TIMES = (
+    deadline.REQUEST_SECONDS,
+    postgres_store.ANSWER_SECONDS,
+    *(postgres_store.SERVER_SETTINGS[name] for name in SERVERS),
+)
+PATIENT_TIMES = (60.0, 60.0, *("60s" for _ in SERVERS))
 
 
-def set_times(times: tuple[float, str]) -> None:
-    """Set how long a request waits for PostgreSQL in all, and PostgreSQL for the next statement of a transaction."""
-    deadline.REQUEST_SECONDS, SERVER_SETTINGS["idle_in_transaction_session_timeout"] = times
+def set_times(times: tuple[Any, ...]) -> None:
+    """Set how long a request waits for PostgreSQL in all, and for one answer, and PostgreSQL for what it waits for."""
+    deadline.REQUEST_SECONDS, postgres_store.ANSWER_SECONDS, *servers = times
+    postgres_store.SERVER_SETTINGS.update(zip(SERVERS, servers, strict=True))
 
 
 set_times(PATIENT_TIMES)

@@ -121,13 +121,12 @@ class Server:
         return f"postgresql://postgres@/{database}?host={self.base}{port}"
 
 
-def _place(options: tuple[str, ...]) -> Path | None:
-    """Return where a cluster lies: one that need not outlive the machine lies in memory, where there is enough.
+def memory() -> Path | None:
+    """Return where files may lie that need not outlive the machine: in memory, where there is enough.
 
-    Hundreds of databases are made and dropped. Whatever else writes to the same disk, such as the SQLite of other tests,
-    then waits for seconds now and again.
+    Hundreds of databases are made and dropped. Who writes to the disk then waits for seconds now and again.
     """
-    if "fsync=off" not in options or not os.access(_MEMORY, os.W_OK):
+    if not os.access(_MEMORY, os.W_OK):
         return None
     said = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     available = int(said["MemAvailable"].split()[0]) * 1024
@@ -137,7 +136,7 @@ def _place(options: tuple[str, ...]) -> Path | None:
 @contextlib.contextmanager
 def server(*options: str, port: int | None = None, made: bool = True) -> Iterator[Server]:
     """Yield a server that is initialised (where `made`) and not started."""
-    base = Path(tempfile.mkdtemp(prefix="tms-pg-", dir=_place(options)))
+    base = Path(tempfile.mkdtemp(prefix="tms-pg-", dir=memory() if "fsync=off" in options else None))
     one = Server(base, *options, port=port)
     try:
         if made:

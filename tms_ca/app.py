@@ -231,7 +231,10 @@ def build_app(context: Context, settings: Settings, log: Log) -> web.Application
         app[DIRECT] = Direct(around, app[KNOWN_PATHS])
     refusals = Refusals(log, context.metrics.answered, closing, tls=tls)
     hosts = settings.listen.allowed_hosts
-    app[GUARD] = Guard(Admission(context.commits), refusals, allowed_hosts=hosts, connections=settings.connections)
+    app[GUARD] = Guard(
+        Admission(context.commits), refusals, allowed_hosts=hosts, connections=settings.connections,
+        proxies=settings.listen.trusted_proxies, tell=context.metrics.crowd,
+    )  # fmt: skip
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.__call__)
         if endpoint.method == "GET":  # the head alone of what GET would say (RFC 9110 section 9.3.2)

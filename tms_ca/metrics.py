@@ -53,6 +53,10 @@ class Metrics:
         self._requests = Tallies(counter("tms_http_requests", "Answers by status", "endpoint", "status"))
         self._database_errors = Tally(counter("tms_database_errors", "Times that the database did not do its work"))
         self.in_flight = Level(gauge("tms_http_in_flight", "Requests being answered"))
+        self._held_back = Level(gauge("tms_http_held_back", "Connections that were refused and are not read now"))
+        self._retry_after = Level(
+            gauge("tms_http_retry_after_seconds", "What a refusal for want of time says now", mode="livemax")
+        )
         self._seconds = histogram(
             "tms_http_request_seconds", "Seconds from head to answer", REQUEST_SECONDS, "endpoint", "status_class"
         )
@@ -86,8 +90,8 @@ class Metrics:
         self._process = _Process(registry)
         self._folded: tuple[Folded, ...] = (
             self.issued, self.logins, self.unissued, self.denied, self.lenient, self.revoked, self._problems,
-            self._requests, self._database_errors, self.in_flight, self._groups, self._commits, self._signatures,
-            self._builds, self._process,
+            self._requests, self._database_errors, self.in_flight, self._held_back, self._retry_after, self._groups,
+            self._commits, self._signatures, self._builds, self._process,
         )  # fmt: skip
         self._spreads: dict[tuple[str, int], Spread] = {}
         self._begin()
@@ -128,6 +132,11 @@ class Metrics:
     def problem(self, code: str) -> None:
         """Count an answer that is a problem."""
         self._problems.labels(code).count += 1
+
+    def crowd(self, held_back: int, retry_after: int) -> None:
+        """Note how many connections are held back, and how many seconds `Retry-After` asks for."""
+        self._held_back.value = held_back
+        self._retry_after.value = retry_after
 
     def group(self, entries: int, seconds: float) -> None:
         """Count a group that became durable."""

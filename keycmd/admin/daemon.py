@@ -49,16 +49,46 @@ def ask_status(run_dir):
     return state, pid
 
 
+def runs(run_dir):
+    """Tell whether a daemon runs here."""
+    try:
+        return _listening(run_dir) is not None
+    except (AdminError, OSError):
+        return False
+
+
 def reload(run_dir):
-    """Let a running daemon read its configuration again; return whether one runs."""
+    """Let a running daemon read its configuration again, and wait until it has; return whether one runs.
+
+    Raises:
+        AdminError: one runs, and has not read it in 5 s
+    """
     try:
         process = _listening(run_dir)
         if process is None:
             return False
+        before = _reads(run_dir)
         os.kill(process.pid, signal.SIGHUP)
-    except (AdminError, OSError):
+    except ProcessLookupError:
         return False
-    return True
+    except OSError as error:
+        raise AdminError("the daemon in %s cannot be reached: %s" % (run_dir, error)) from error
+    if before is None:  # an older daemon does not say
+        return True
+    until = time.monotonic() + SECONDS
+    while processes.is_same(process.pid, process.start):
+        if _reads(run_dir) != before:
+            return True
+        if time.monotonic() > until:
+            raise AdminError("the daemon (pid %d) has not read its configuration: see its log" % process.pid)
+        time.sleep(0.05)
+    return False
+
+
+def _reads(run_dir):
+    """Return how often the daemon has read its configuration, None where it does not run or say."""
+    said, _ = ask_status(run_dir)
+    return ((said or {}).get("configuration") or {}).get("reads")
 
 
 def end(run_dir):

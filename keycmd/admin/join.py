@@ -155,9 +155,9 @@ def _check_clock(asked):
 def _drop_others(asked, places, host, credential):
     """End the older credentials of this machine, when everything is in its place; return why not, or None."""
     asked.use_token(credential)
-    if daemon.reload(places.run):  # with the old credential it would be refused as soon as that is dropped
-        time.sleep(IN_FLIGHT_SECONDS)
     try:
+        if daemon.reload(places.run):  # with the old credential it would be refused as soon as that is dropped
+            time.sleep(IN_FLIGHT_SECONDS)
         asked.good("DELETE", "hosts/%s/credential" % host)
     except AdminError as error:
         return str(error)

@@ -103,7 +103,7 @@ def _join(chosen, places):
         out("\nwrote %s, and `sshd -t` takes it. Keep a session open, then:\n" % places.snippet)
     else:
         out("\nThese lines are for %s:\n\n%s\nKeep a session open, then:\n" % (places.snippet, lines))
-    if daemon.reload(places.run):
+    if daemon.runs(places.run):
         out("    sshd -t && systemctl reload ssh     # or sshd\n")
     else:
         out("    systemctl enable --now tms-hostd\n    sshd -t && systemctl reload ssh     # or sshd\n")

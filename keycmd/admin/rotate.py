@@ -28,11 +28,11 @@ def rotate(places):
             new.put_in_place()
         except (AdminError, files.FilesError) as error:
             raise AdminError("%s The old credential stays in use; run this again" % sentence(error)) from error
-        # The daemon first: with the old credential it would be refused as soon as that is dropped.
-        daemon.reload(config.run_dir)
-        time.sleep(IN_FLIGHT_SECONDS)
         asked.use_token(credential)
         try:
+            # The daemon first: with the old credential it would be refused as soon as that is dropped.
+            daemon.reload(config.run_dir)
+            time.sleep(IN_FLIGHT_SECONDS)
             asked.good("DELETE", path)
         except AdminError as error:
             raise AdminError(

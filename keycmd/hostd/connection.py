@@ -19,6 +19,7 @@ class Connection(asyncio.Protocol):
         self._most = 0
         self._waiter = None
         self.idle_since = 0.0
+        self.waits_until = 0.0  # what is asked before is not read: a service without time said so, and until when
         self.usable = True
 
     def connection_made(self, transport):
@@ -83,6 +84,9 @@ class Connection(asyncio.Protocol):
         if answer[1].get("connection", "").lower() != "keep-alive" and "connection" in answer[1]:
             self.close()
         self.idle_since = time.monotonic()
+        after = answer[1].get("retry-after", "")
+        if answer[0] == 503 and after.isdigit() and len(after) < 4:
+            self.waits_until = self.idle_since + int(after)
         return answer
 
     def close(self):

@@ -39,7 +39,7 @@ class Daemon:
         self.ask = Listener(os.path.join(config.run_dir, "ask.sock"), 0o600, owners_only=True)
         self.session = Listener(os.path.join(config.run_dir, "session.sock"), session_mode(config), owners_only=False)
         self.jobs = []
-        self.state = {}
+        self.state = {"configuration": {"reads": 1}}
         self._notify_path = notify
         self._watchdog = watchdog
         self._lock = None
@@ -78,6 +78,7 @@ class Daemon:
             self.session.set_mode(session_mode(config))
         except OSError as error:
             log(ERROR, "%s keeps its mode: restart tms-hostd reason=%s" % (self.session.path, error))
+        self.state["configuration"]["reads"] += 1
         log(NOTICE, "the configuration was read again")
         self.wake()
         return True

@@ -126,15 +126,17 @@ class Upstream:
         self._learn_clock(answer[1].get("date", ""), sent, time.time())
         if connection.usable:
             self._idle.append((config, at, connection))
+            if len(self._idle) > MOST_CONNECTIONS:
+                self._idle.pop(0)[2].close()
         return answer
 
     def _take(self, config, at):
-        """Return an idle connection, or None; those that are too old end here."""
+        """Return an idle connection that may be asked, or None; those that are too old end here."""
         found, kept, now = None, [], time.monotonic()
         for entry in reversed(self._idle):  # the youngest first
             if not entry[2].usable or entry[0] is not config or now - entry[2].idle_since > IDLE_SECONDS:
                 entry[2].close()
-            elif found is None and entry[1] == at:
+            elif found is None and entry[1] == at and entry[2].waits_until <= now:
                 found = entry[2]
             else:
                 kept.append(entry)

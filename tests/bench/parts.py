@@ -122,14 +122,15 @@ def million(bench: Bench) -> Outcome:
         empty = stack.enter_context(service(bench.directory / "empty", cpu=SERVER_CPU))
         fill = filled(plan.scale, bench.say)
         full = stack.enter_context(service(bench.directory / "full", cpu=SERVER_CPU, fill=fill))
+        crowded = stack.enter_context(service(bench.directory / "crowded", cpu=SERVER_CPU, fill=fill))
         variants = [
             Variant("issue_empty", "certificates, empty", empty.server, empty.certificates(plan.keys)),
             Variant("issue_million", f"certificates, {size}", full.server, full.certificates(plan.keys)),
             Variant(
                 "issue_many_users",
                 f"certificates, {size}, many users",
-                full.server,
-                many_users(full, plan.keys, plan.scale),
+                crowded.server,
+                many_users(crowded, plan.keys, plan.scale),
             ),
             Variant("check_empty", "login checks, empty", empty.server, empty.logins(plan.keys)),
             Variant("check_million", f"login checks, {size}", full.server, full.logins(plan.keys)),

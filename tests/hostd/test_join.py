@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -234,7 +235,27 @@ def test_rotating_replaces_the_credential_while_the_daemon_runs(service, machine
     assert not works(service, first)
     assert (machine.root / "etc/tms/token").stat().st_mode & 0o7777 == 0o400
     machine.tms_host("status")
-    assert "401" not in machine.log
+    assert "answered 401" not in machine.log
+    assert machine.said("configuration") == {"reads": 2}
+
+
+def test_a_daemon_that_does_not_read_its_configuration_keeps_its_credential(service, machine):
+    machine.join(service)
+    machine.start()
+    first = machine.token
+    os.kill(machine.pid, signal.SIGSTOP)
+    try:
+        refused = machine.tms_host("rotate")
+    finally:
+        os.kill(machine.pid, signal.SIGCONT)
+    assert refused.returncode == 1
+    assert f"the daemon (pid {machine.pid}) does not answer" in refused.stderr
+    assert "the old one still works: run this again" in refused.stderr
+    assert machine.token != first
+    assert works(service, first)
+    assert machine.tms_host("rotate").returncode == 0
+    assert not works(service, first)
+    assert works(service, machine.token)
 
 
 def test_rotating_without_the_service_leaves_the_old_credential(service, machine):

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -38,11 +38,35 @@ print(sum(b"too many" in one.recv(100) for one in select.select(held, [], [], 0)
 """
 
 
+class Seen(Listener):
+    """A listener that tells whom it has seen; `wait` is answered once `go` is set."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.accepted = self.asked = self.refused = 0
+        self.told: list[str] = []
+        self.go = asyncio.Event()
+
+    def has_seen(self, count: int) -> bool:
+        """Tell whether so many came, and each has asked, was found silent or was refused; root is never silent."""
+        known = self.asked + self.refused + sum(self._silent.values())
+        return self.accepted == count and (known == count or not self._of_uid)
+
+    async def _accepted(self, reader, writer):
+        self.accepted += 1
+        await super()._accepted(reader, writer)
+
+    def _refused(self, uid, reason):
+        self.refused += 1
+        return super()._refused(uid, reason)
+
+
 class Crowd:
     """Users who hold connections for as long as the block lasts."""
 
-    def __init__(self, path: str, count: int, *uids: int, line: str = "") -> None:
-        words = [sys.executable, "-I", "-c", CROWD, path, str(count), line, *map(str, uids)]
+    def __init__(self, listener: Seen, count: int, *uids: int, line: str = "") -> None:
+        self._listener, self._count = listener, count * len(uids)
+        words = [sys.executable, "-I", "-c", CROWD, listener.path, str(count), line, *map(str, uids)]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     async def _line(self) -> str:
@@ -51,7 +75,9 @@ class Crowd:
 
     async def __aenter__(self) -> Self:
         assert await self._line() == "held\n"
-        await asyncio.sleep(0.6)  # until the listener has seen them all
+        async with asyncio.timeout(20):
+            while not self._listener.has_seen(self._count):
+                await asyncio.sleep(0.01)
         return self
 
     async def refused(self) -> int:
@@ -64,7 +90,9 @@ class Crowd:
     async def __aexit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(20):
+            while self._listener._of_uid:  # until the listener has seen them leave
+                await asyncio.sleep(0.01)
 
 
 async def said(path: str, uid: int = 0) -> bytes:
@@ -84,12 +112,13 @@ async def said(path: str, uid: int = 0) -> bytes:
 @pytest.fixture
 async def listener(monkeypatch):
     monkeypatch.setattr(listen, "LINE_SECONDS", 30.0)
+    monkeypatch.setattr(listen, "SILENT_SECONDS", 1.0)  # a busy machine reads late what was asked at once
     monkeypatch.setattr(listen, "MOST_CONNECTIONS", 100)
     told: list[str] = []
     monkeypatch.setattr(listen, "log", lambda _, text: told.append(text))
     with directory_for_all("listen") as directory:
-        made = Listener(str(directory / "session.sock"), 0o666, owners_only=False)
-        made.told, made.asked, made.go = told, 0, asyncio.Event()
+        made = Seen(str(directory / "session.sock"), 0o666, owners_only=False)
+        made.told = told
 
         async def hello(_words, _peer):
             return yes()
@@ -106,7 +135,7 @@ async def listener(monkeypatch):
 
 
 async def test_users_who_say_nothing_never_turn_root_away(listener):
-    async with Crowd(listener.path, 32, *range(USER + 1, USER + 5)) as crowd:
+    async with Crowd(listener, 32, *range(USER + 1, USER + 5)) as crowd:
         assert await said(listener.path, USER) == b"failed too many connections\n"  # the twin
         assert await said(listener.path) == b"yes\n"
         assert await crowd.refused() == 4 * 32 - 100
@@ -114,7 +143,7 @@ async def test_users_who_say_nothing_never_turn_root_away(listener):
 
 
 async def test_users_who_wait_for_answers_never_turn_root_away(listener):
-    async with Crowd(listener.path, 30, *range(USER + 1, USER + 5), line="wait\n"):
+    async with Crowd(listener, 30, *range(USER + 1, USER + 5), line="wait\n"):
         assert listener.asked == 100
         assert await said(listener.path, USER) == b"failed too many connections\n"
         assert await said(listener.path) == b"yes\n"
@@ -122,20 +151,20 @@ async def test_users_who_wait_for_answers_never_turn_root_away(listener):
 
 
 async def test_root_has_no_limit_of_its_own(listener):
-    async with Crowd(listener.path, 300, 0) as crowd:
+    async with Crowd(listener, 300, 0) as crowd:
         assert await said(listener.path) == b"yes\n"
         assert await crowd.refused() == 0
 
 
 async def test_silent_connections_of_one_user_leave_room_for_others(listener):
-    async with Crowd(listener.path, 40, USER) as crowd:
+    async with Crowd(listener, 40, USER) as crowd:
         assert await crowd.refused() == 8
         assert await said(listener.path, USER + 1) == b"yes\n"
         assert await said(listener.path, USER) == b"yes\n"  # who asks at once is not one of the silent
 
 
 async def test_logins_of_one_account_at_once_are_more_than_its_silent_connections(listener):
-    async with Crowd(listener.path, 80, USER, line="wait\n") as crowd:
+    async with Crowd(listener, 80, USER, line="wait\n") as crowd:
         assert listener.asked == 80
         assert await said(listener.path, USER) == b"yes\n"
         assert await crowd.refused() == 0
@@ -144,7 +173,7 @@ async def test_logins_of_one_account_at_once_are_more_than_its_silent_connection
 
 async def test_even_those_have_an_end(listener, monkeypatch):
     monkeypatch.setattr(listen, "MOST_OF_ONE_USER", 50)
-    async with Crowd(listener.path, 60, USER, line="wait\n") as crowd:
+    async with Crowd(listener, 60, USER, line="wait\n") as crowd:
         assert listener.asked == 50
         assert await crowd.refused() == 10
         listener.go.set()
@@ -152,7 +181,7 @@ async def test_even_those_have_an_end(listener, monkeypatch):
 
 async def test_the_log_has_one_line_for_a_user_and_then_their_number(listener, monkeypatch):
     monkeypatch.setattr(listen, "LOG_SECONDS", 1.5)
-    async with Crowd(listener.path, 90, USER):
+    async with Crowd(listener, 90, USER):
         assert listener.told == [f"failed uid={USER} socket={listener.path} reason=too many connections"]
         while len(listener.told) < 2:
             await asyncio.sleep(0.05)

@@ -15,6 +15,7 @@ from tests.hostd.test_session_pam import Place, wait_for
 from tests.hostd.test_session_wrapper import furnished
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="PAM and namespaces need root")
+WARNING_SECONDS = 6
 SENTENCE = "This session ends now: it was revoked"
 
 
@@ -70,14 +71,14 @@ def test_a_session_ends_and_says_so(place):
 
 def test_an_end_can_be_taken_back_while_the_warning_runs(place):
     with session(place, "exec sleep 300") as doomed:
-        place.service.end = ending(place.service.opened[0]["login_id"], 3)
+        place.service.end = ending(place.service.opened[0]["login_id"], WARNING_SECONDS)
         before = place.host.daemon_log.count("need not end any more")
         now(place)
         wait_for(lambda: "ending account=alice login=" + place.service.opened[0]["login_id"] in place.host.daemon_log)
         place.service.end = []
         now(place)
         wait_for(lambda: place.host.daemon_log.count("need not end any more") > before)
-        time.sleep(4)
+        time.sleep(WARNING_SECONDS + 1)
         assert doomed.poll() is None
 
 

@@ -105,7 +105,7 @@ class Place:
                         return False
                 return False
             finally:
-                _end(ssh)
+                end_client(ssh)
 
     def _stdio(self) -> bool:
         command = self.host.ssh_command(*self.alice, flags=("-W", f"127.0.0.1:{self.service.port}"))
@@ -125,17 +125,18 @@ class Place:
             except subprocess.TimeoutExpired:
                 return True
             finally:
-                _end(ssh)
+                end_client(ssh)
         return False
 
 
-def _end(ssh: "subprocess.Popen[bytes]") -> None:
+def end_client(ssh: "subprocess.Popen[bytes]") -> None:
     """End a client; one that is asked at a bad moment may not."""
     ssh.terminate()
     try:
         ssh.wait(5)
     except subprocess.TimeoutExpired:
         ssh.kill()
+        ssh.wait(10)
 
 
 def typed(command: list[str], text: str) -> tuple[int, str]:
@@ -225,8 +226,7 @@ def test_two_logins_have_two_names_and_two_sessions_of_one_connection_one(place,
         assert master.stdout.readline() == b"in\n"
         assert place.host.ssh(*place.alice, "echo in", options=options).stdout == "in\n"
     finally:
-        master.terminate()
-        master.wait(10)
+        end_client(master)
         master.stdout.close()
     assert len(place.service.opened) == 1
 

@@ -136,9 +136,8 @@ def test_T1_12_max_uses_of_ten_and_sixty_logins_at_once_give_ten_shells(site):
     records = site.logins(issued["serial"])
     assert len(records) == 10
     assert sorted(record["uses_left"] for record in records) == list(range(10))
-    wait_for(lambda: all(record["ended_at"] for record in site.logins(issued["serial"])), 40)
-    # sixty hooks at once on a busy machine: one that finds no time is missed by the daemon instead, as "lost"
-    assert {record["end_reason"] for record in site.logins(issued["serial"])} <= {"closed", "lost"}
+    # A report may name a session no more before its end is told: until then it is "lost".
+    wait_for(lambda: {record["end_reason"] for record in site.logins(issued["serial"])} == {"closed"}, 40)
     site.delegate()
     assert site.host.ssh(*site.certified()[0], "echo in").stdout == "in\n"
 

@@ -13,7 +13,7 @@ import pytest
 from tests.host.sshd import Authority, keygen
 from tests.hostd.session_host import SessionHost
 from tests.hostd.session_service import Scripted, refusal, scripted
-from tests.hostd.test_session_pam import TOKEN, Place, typed, wait_for
+from tests.hostd.test_session_pam import TOKEN, Place, end_client, typed, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 PRINT = (
@@ -83,8 +83,7 @@ def test_the_login_is_told_once_for_a_connection_and_closed(place, tmp_path):
         assert master.stdout.readline() == b"in\n"
         assert place.host.ssh(*place.alice, "echo in", options=options).stdout == "in\n"
     finally:
-        master.terminate()
-        master.wait(10)
+        end_client(master)
         master.stdout.close()
     names = {login["login_id"] for login in place.service.opened}
     assert len(names) == 1

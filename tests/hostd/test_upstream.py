@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from keycmd.config import Address
-from keycmd.hostd.upstream import Upstream
+from keycmd.hostd.upstream import MOST_CONNECTIONS, Upstream
 from keycmd.service import ServiceError
 from tests.host.test_tls import pki  # noqa: F401 - a fixture
 
@@ -118,7 +118,7 @@ async def test_one_that_no_longer_answers_is_replaced_within_the_time():
             server.said = kept
 
         recovering = asyncio.ensure_future(recover())
-        assert (await upstream.call("GET", "/x", seconds=1.0))[0] == 200
+        assert (await upstream.call("GET", "/x", seconds=4.0))[0] == 200
         await recovering
     assert server.connections == 2
 
@@ -342,3 +342,42 @@ async def test_another_configuration_drops_the_old_connections():
         await upstream.call("POST", "/x", b"{}")
     assert (len(old.requests), len(new.requests)) == (1, 1)
     assert "Bearer tms_h_y\r\n" in new.requests[0]
+
+
+class Full(Server):
+    """Has no time, says so on its first connections, and reads no more of them until `Retry-After` is over."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most = most
+
+    async def serve(self, reader, writer):
+        if self.connections == self.most:
+            await super().serve(reader, writer)
+            return
+        self.connections += 1
+        self.writers.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(status("503 Service Unavailable", "Retry-After: 10\r\n"))
+
+
+async def test_a_connection_that_was_told_to_wait_makes_nobody_else_wait():
+    server = Full(1)
+    async with running(server) as upstream:
+        assert (await upstream.call("POST", "/x", b"{}"))[0] == 503
+        for _ in range(3):
+            assert (await upstream.call("POST", "/x", b"{}", seconds=10))[0] == 200
+        assert server.connections == 2
+        (_, _, first), (_, _, second) = upstream._idle
+        assert first.waits_until > second.waits_until == 0
+        first.waits_until = 0.0
+        second.close()
+        assert upstream._take(upstream._config, 0) is first, "once the time is over it is asked again"
+
+
+async def test_of_connections_that_were_told_to_wait_there_are_no_more_than_of_others():
+    server = Full(MOST_CONNECTIONS + 5)
+    async with running(server) as upstream:
+        for _ in range(MOST_CONNECTIONS + 5):
+            assert (await upstream.call("POST", "/x", b"{}"))[0] == 503
+        assert len(upstream._idle) == MOST_CONNECTIONS

@@ -7,6 +7,7 @@ import pytest
 
 from tests.hot.conftest import Doors, open_door
 from tms_ca.app import CLOSING
+from tms_ca.http import guard as guards
 from tms_ca.http.guard import GUARD
 
 DAY = 86400
@@ -206,15 +207,16 @@ async def test_A_05_A_06_the_next_check_after_a_change_says_no_and_after_it_is_l
         assert said.status == 200, (what, said.body)
 
 
-async def test_H_03_an_idle_connection_ends_although_its_task_never_saw_a_request_again(lite, doors):
-    async with open_door(lite, short=True, keepalive_seconds=0.15) as door:
+async def test_H_03_an_idle_connection_ends_although_its_task_never_saw_a_request_again(lite, doors, monkeypatch):
+    monkeypatch.setattr(guards, "DOZE_SECONDS", 60.0)  # who dozes is given the guard's time, not the connection's own
+    async with open_door(lite, short=True, keepalive_seconds=1.0) as door:
         assert (await door.line().ask(doors.good())).status == 200  # from here on the path is known
         line = door.line()
         for number in range(8):
-            assert not await line.ended(0.03)
+            assert not await line.ended(0.15)  # eight of them are more than what an idle one has
             assert (await line.ask(doors.good())).status == 200
             assert door.short == number  # all but the first of a connection
-        assert await line.ended(2)
+        assert await line.ended(10)
 
 
 async def test_H_03_an_idle_connection_that_was_let_go_of_is_served_again(lite, doors):

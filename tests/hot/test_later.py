@@ -6,8 +6,11 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from tests.hot.conftest import Door, Doors
 from tests.hot.line import Line, request
+from tests.hot.test_dozing import asleep
 from tms_ca.app import CLOSING
 
 PATH = "/api/v1/tenants/default/certificates"
@@ -132,9 +135,12 @@ async def test_E_01_whoever_hangs_up_meanwhile_has_a_certificate_on_record(doors
     assert doors.world.context.metrics.in_flight.value == 0
 
 
-async def test_E_07_a_stop_waits_for_the_commit_and_its_answer_is_the_last(doors):
+@pytest.mark.parametrize("dozing", [False, True])
+async def test_E_07_a_stop_waits_for_the_commit_and_its_answer_is_the_last(doors, dozing):
     line = doors.short.line()
     await warm(doors, line)
+    if dozing:
+        await asleep(doors)
     async with no_commits(doors):
         before = doors.short.short
         await line.send([wanted(doors)])

@@ -19,6 +19,7 @@ from tests.hostd.conftest import PYTHON, Host, directory_for_all, staged
 
 __all__ = ["staged"]
 EXPIRY = 'expiry-time="20991231235959Z"'
+SECONDS = 3  # a helper's patience: the truth, too, may take a second on a busy machine
 OLDEST = sorted(Path.home().glob(".pyenv/versions/3.6*/bin/python"))
 PYTHONS = [PYTHON, *map(str, OLDEST[:1])]
 
@@ -118,7 +119,7 @@ def host(staged: Path, pair: Pair) -> Iterator[KeyHost]:
 def service(host: KeyHost) -> Iterator[KeyService]:
     """A service that tells the truth until a test gives it another `reply`; the host is configured for it."""
     with KeyService(host.truth) as running:
-        host.configure(f"http://127.0.0.1:{running.port}", timeout_seconds="1.5")
+        host.configure(f"http://127.0.0.1:{running.port}", timeout_seconds=str(SECONDS))
         yield running
 
 

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from tests.host.liar import answer
-from tests.keys.conftest import EXPIRY, PYTHONS, bound
+from tests.keys.conftest import EXPIRY, PYTHONS, SECONDS, bound
 
 NO = b'{"status":403,"code":"public_key_expired"}'
 
@@ -112,7 +112,7 @@ def test_a_clean_no_is_no_failure(asked, service):
 
 
 def test_a_plain_key_is_never_remembered(host, service):
-    host.configure(f"http://127.0.0.1:{service.port}", when_away="cached 5", timeout_seconds="1")
+    host.configure(f"http://127.0.0.1:{service.port}", when_away="cached 5", timeout_seconds=str(SECONDS))
     host.start()
     assert host.ask().out
     service.reply = lambda _: answer(b"{}", status="503 Service Unavailable", kind="application/problem+json")
@@ -155,7 +155,7 @@ def test_G_02_a_service_that_says_nothing_is_not_waited_for(asked, service):
     service.reply = lambda q: q.socket.recv(1) and None
     ran = asked.ask()
     assert (ran.status, ran.out) == (1, b"")
-    assert ran.seconds < 1.5 + 2
+    assert ran.seconds < SECONDS + 2
 
 
 def test_a_ca_is_passed_on_only_where_the_host_wants_it_and_trusts_it(asked, service, pair, other):
@@ -164,7 +164,7 @@ def test_a_ca_is_passed_on_only_where_the_host_wants_it_and_trusts_it(asked, ser
     trusted = asked.directory / "state" / "user_ca.pub"
     trusted.write_text(f"{other.public} a comment\n")
     assert (asked.ask().status, asked.ask().out) == (1, b"")
-    asked.configure(f"http://127.0.0.1:{service.port}", timeout_seconds="1.5", ca_lines="yes")
+    asked.configure(f"http://127.0.0.1:{service.port}", timeout_seconds=str(SECONDS), ca_lines="yes")
     if asked.processes:
         asked.stop()
         asked.start()

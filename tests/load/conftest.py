@@ -27,10 +27,10 @@ def initialised(tmp_path_factory) -> Service:
 
 
 @pytest.fixture
-def own_process(initialised, tmp_path):
-    """A service in a process of its own."""
-    shutil.copytree(initialised.data, tmp_path / "data")
-    made = Service(tmp_path / "data", operator=initialised.operator)
+def own_process(initialised, passing_path):
+    """A service in a process of its own; no disk delays it."""
+    shutil.copytree(initialised.data, passing_path / "data")
+    made = Service(passing_path / "data", operator=initialised.operator)
     made.start()
     yield made
     made.stop()

@@ -1,8 +1,10 @@
-/* Ask at a constant rate, whatever becomes of it: flood PORT FILE RATE SECONDS CONNECTIONS NEW
+/* Ask at a constant rate, whatever becomes of it: flood PORT FILE RATE SECONDS CONNECTIONS PATIENT FEW
 
 Each request has its moment beforehand, and its latency counts from that moment, also where it waits for a connection.
-FILE holds a whole request. It is sent on CONNECTIONS that stay open, in turn, as by so many clients of which each asks
-now and then; one in NEW (0: none) is sent on a connection of its own. One line of JSON says what became of them.
+FILE holds a whole request. It is sent on CONNECTIONS that stay open, in turn, as by so many clients that ask again
+whatever they were told. One in FEW (0: none) is sent on a connection of its own, and one in FEW on one of PATIENT
+connections whose clients do what they are told: after a refusal they wait as long as Retry-After says. What finds every
+connection waiting for an answer until the end is never sent. One line of JSON says what became of them.
 In C, because a request costs a program in Python more than a service that refuses it. */
 
 #define _GNU_SOURCE
@@ -22,13 +24,14 @@ In C, because a request costs a program in Python more than a service that refus
 #define AT_ONCE 64      /* requests that are sent before answers are looked for */
 #define GRACE 5.0       /* seconds for what is still unanswered at the end */
 
-enum { KEPT, NEW };
-static struct one { double due; int kind, have; char *data; } ones[MOST]; /* by descriptor; due 0: nothing is asked */
+enum { KEPT, PATIENT, NEW, KINDS };
+static struct one { double due, rested; int kind, have; char *data; } ones[MOST]; /* by descriptor; due 0: nothing is asked */
 static struct took { float ms; short status; char kind; } *took;
-static double *late, *owed; /* owed: moments of requests that wait for a connection */
-static int idle[MOST], idle_first, idle_count, opened;
+static double blocked, *late, *owed; /* owed: moments of requests that wait for a connection */
+static struct pool { int fd[MOST], first, count; } idle[KINDS]; /* connections on which nothing is asked */
+static int opened;
 static long sent, answered, lost, reopened, owed_first, owed_count, late_count;
-static int port, polled, request_length;
+static int over, port, polled, request_length;
 static char request[65536];
 
 static double now(void) {
@@ -37,7 +40,10 @@ static double now(void) {
     return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-static void rest(int fd) { idle[(idle_first + idle_count++) % MOST] = fd; }
+static void rest(int fd) {
+    struct pool *pool = &idle[ones[fd].kind];
+    pool->fd[(pool->first + pool->count++) % MOST] = fd;
+}
 
 static int dial(int kind) {
     struct sockaddr_in from = {.sin_family = AF_INET}, to = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -55,34 +61,40 @@ static int dial(int kind) {
     epoll_ctl(polled, EPOLL_CTL_ADD, fd, &event);
     ones[fd].kind = kind;
     ones[fd].have = 0;
-    ones[fd].due = 0;
+    ones[fd].due = ones[fd].rested = 0;
     if (!ones[fd].data) ones[fd].data = malloc(ANSWER + 1);
     return fd;
 }
 
 static void ask(int fd, double due) {
     ones[fd].due = due;
-    /* A refused send shows as the end of the connection. A connection in the making takes a moment on loopback. */
-    while (send(fd, request, request_length, MSG_NOSIGNAL) < 0 && errno == EAGAIN && now() - due < GRACE) {}
+    /* A refused send shows as the end of the connection. A connection in the making takes a moment on loopback, and
+       longer where the service takes none: that this program is late then is not the machine's fault. */
+    double begun = 0;
+    while (send(fd, request, request_length, MSG_NOSIGNAL) < 0 && errno == EAGAIN && now() - due < GRACE)
+        if (!begun) begun = now();
+    if (begun) blocked += now() - begun;
 }
 
-static void on_kept(double due) {
-    int fd = idle[idle_first];
-    idle_first = (idle_first + 1) % MOST;
-    idle_count--;
+static void on_idle(int kind, double due) {
+    struct pool *pool = &idle[kind];
+    int fd = pool->fd[pool->first];
+    pool->first = (pool->first + 1) % MOST;
+    pool->count--;
     ask(fd, due);
 }
 
 static void ended(int fd) {
     struct one *one = &ones[fd];
-    int was_idle = one->kind == KEPT && one->due == 0;
+    int was_idle = one->kind != NEW && one->due == 0;
     if (one->due) lost++;
     close(fd); /* epoll forgets it */
-    if (one->kind != KEPT) return;
-    int again = dial(KEPT);
+    if (one->kind == NEW) return;
+    struct pool *pool = &idle[one->kind];
+    int again = dial(one->kind);
     reopened++;
-    for (int k = 0; was_idle && k < idle_count; k++) {
-        int *place = &idle[(idle_first + k) % MOST];
+    for (int k = 0; was_idle && k < pool->count; k++) {
+        int *place = &pool->fd[(pool->first + k) % MOST];
         if (*place == fd) { *place = again; return; }
     }
     rest(again);
@@ -99,6 +111,7 @@ static void take(int fd) {
     one->have += got;
     one->data[one->have] = 0;
     char *end = strstr(one->data, "\r\n\r\n"), *length = strcasestr(one->data, "\r\nContent-Length: ");
+    char *after = strcasestr(one->data, "\r\nRetry-After: ");
     if (!end || !length || one->data + one->have < end + 4 + atoi(length + 18)) return;
     int status = atoi(one->data + 9), last = strcasestr(one->data, "\r\nConnection: close") != NULL;
     one->have = 0;
@@ -111,9 +124,10 @@ static void take(int fd) {
     if (last || one->kind == NEW) {
         close(fd);
         if (one->kind == NEW) return;
-        fd = dial(KEPT);
+        fd = dial(one->kind);
         reopened++;
     }
+    ones[fd].rested = after ? now() + atoi(after + 15) : 0;
     rest(fd);
 }
 
@@ -121,7 +135,7 @@ static void listen_to(int ms) {
     struct epoll_event events[256];
     int count = epoll_wait(polled, events, 256, ms);
     for (int k = 0; k < count; k++) take(events[k].data.fd);
-    for (; owed_count && idle_count; owed_count--) on_kept(owed[owed_first++]);
+    for (; owed_count && idle[KEPT].count && !over; owed_count--) on_idle(KEPT, owed[owed_first++]);
 }
 
 static int by_ms(const void *a, const void *b) {
@@ -134,20 +148,20 @@ static int by_value(const void *a, const void *b) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7) { fprintf(stderr, "flood PORT FILE RATE SECONDS CONNECTIONS NEW\n"); return 2; }
+    if (argc != 8) { fprintf(stderr, "flood PORT FILE RATE SECONDS CONNECTIONS PATIENT FEW\n"); return 2; }
     port = atoi(argv[1]);
     FILE *file = fopen(argv[2], "rb");
     if (!file || !(request_length = fread(request, 1, sizeof request, file))) { perror(argv[2]); return 2; }
     double rate = atof(argv[3]), seconds = atof(argv[4]);
-    int connections = atoi(argv[5]), one_in = atoi(argv[6]);
+    int connections = atoi(argv[5]), patient = atoi(argv[6]), few = atoi(argv[7]);
     long total = rate * seconds;
     if (total < 1) { fprintf(stderr, "flood: nothing to ask\n"); return 2; }
     took = calloc(total, sizeof *took);
     late = calloc(total, sizeof *late);
     owed = calloc(total, sizeof *owed);
     polled = epoll_create1(0);
-    for (int k = 0; k < connections; k++) {
-        rest(dial(KEPT));
+    for (int k = 0; k < connections + patient; k++) {
+        rest(dial(k < connections ? KEPT : PATIENT));
         if (k % 50 == 49) usleep(20000); /* no more than the service's queue of connections holds */
     }
     for (double until = now() + 0.5; now() < until;) listen_to(20); /* those that there was no room for */
@@ -157,8 +171,11 @@ int main(int argc, char **argv) {
         for (int k = 0; k < AT_ONCE && sent < total && start + sent / rate <= moment; k++, sent++) {
             double due = start + sent / rate;
             late[late_count++] = now() - due;
-            if (one_in && sent % one_in == 0) ask(dial(NEW), due);
-            else if (idle_count) on_kept(due);
+            struct pool *waited = &idle[PATIENT];
+            if (few && sent % few == 0) ask(dial(NEW), due);
+            else if (few && sent % few == 1 && waited->count && ones[waited->fd[waited->first]].rested <= due)
+                on_idle(PATIENT, due);
+            else if (idle[KEPT].count) on_idle(KEPT, due);
             else owed[owed_first + owed_count++] = due;
         }
         listen_to(0);
@@ -166,14 +183,15 @@ int main(int argc, char **argv) {
     double took_seconds = now() - start;
     long good = 0;
     for (long k = 0; k < answered; k++) good += took[k].status < 300;
-    while (answered + lost < total && now() < start + took_seconds + GRACE) listen_to(20);
+    over = 1;
+    while (answered + lost + owed_count < total && now() < start + took_seconds + GRACE) listen_to(20);
     qsort(took, answered, sizeof *took, by_ms);
     qsort(late, late_count, sizeof *late, by_value);
-    printf("{\"seconds\": %.3f, \"offered\": %ld, \"lost\": %ld, \"unanswered\": %ld, \"reopened\": %ld, \"good\": %ld, "
-           "\"late_p99_ms\": %.2f, \"rows\": [", took_seconds, total, lost, total - answered - lost, reopened, good,
-           late[(long)(late_count * 0.99)] * 1e3);
-    const char *between = "";
-    for (int kind = KEPT; kind <= NEW; kind++)
+    printf("{\"seconds\": %.3f, \"offered\": %ld, \"unsent\": %ld, \"lost\": %ld, \"unanswered\": %ld, \"reopened\": %ld, "
+           "\"good\": %ld, \"late_p99_ms\": %.2f, \"blocked_ms\": %.2f, \"rows\": [", took_seconds, total, owed_count, lost,
+           total - answered - lost - owed_count, reopened, good, late[(long)(late_count * 0.99)] * 1e3, blocked * 1e3);
+    const char *between = "", *names[] = {"kept", "patient", "new"};
+    for (int kind = KEPT; kind < KINDS; kind++)
         for (int status = 100; status < 600; status++) {
             long count = 0, seen = 0;
             float p50 = 0, p99 = 0, longest = 0;
@@ -185,8 +203,8 @@ int main(int argc, char **argv) {
                 if (++seen == count) longest = took[k].ms;
             }
             if (!count) continue;
-            printf("%s{\"new\": %d, \"status\": %d, \"count\": %ld, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"longest_ms\": %.2f}",
-                   between, kind == NEW, status, count, p50, p99, longest);
+            printf("%s{\"kind\": \"%s\", \"status\": %d, \"count\": %ld, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"longest_ms\": %.2f}",
+                   between, names[kind], status, count, p50, p99, longest);
             between = ", ";
         }
     printf("]}\n");

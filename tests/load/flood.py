@@ -12,15 +12,19 @@ from pathlib import Path
 
 from tests.load.storm import Ask
 
-CONNECTIONS = 4000
+CONNECTIONS, PATIENT = 4000, 300  # of whom all have been refused once within the first second
 _PROGRAM = Path(__file__).with_suffix(".c")
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was answered with one status, on connections that stay or on those of one request."""
+    """What was answered with one status, to one kind of client.
 
-    new: bool
+    `kept` asks on a connection that stays, again whatever it was told; `patient` waits as long as Retry-After says
+    first; `new` asks once.
+    """
+
+    kind: str
     status: int
     count: int
     p50_ms: float
@@ -34,28 +38,46 @@ class Flood:
 
     seconds: float
     offered: int
+    unsent: int  # every connection waited for its answer
     lost: int  # connections that ended without an answer
     unanswered: int  # seconds after the last was sent
     reopened: int  # connections that the service closed with an answer
     good: int  # successes while it went on
     late_p99_ms: float  # how late the program that asks was itself
+    blocked_ms: float  # of which it waited so long in all for the service to take connections
     rows: tuple[Row, ...]
 
-    def refused(self, *, new: bool) -> Row:
+    @property
+    def late_ms(self) -> float:
+        """Return how late the program was that asks, through no fault of the service's."""
+        return max(0.0, self.late_p99_ms - self.blocked_ms)
+
+    def granted_ms(self) -> float:
+        """Return within what time 99 of 100 successes came, of the kind of clients that waited longest for theirs."""
+        return max((row.p99_ms for row in self.rows if row.status < 300), default=0.0)
+
+    def refused(self, kind: str) -> Row:
         """Return what became of those who were told that there is no time."""
-        found = [row for row in self.rows if row.status == 503 and bool(row.new) == new]
-        return found[0] if found else Row(new, 503, 0, 0.0, 0.0, 0.0)
+        found = [row for row in self.rows if row.status == 503 and row.kind == kind]
+        return found[0] if found else Row(kind, 503, 0, 0.0, 0.0, 0.0)
 
 
 def flood(
-    ask: Ask, directory: Path, *, rate: float, seconds: float, connections: int = CONNECTIONS, one_in: int = 100
+    ask: Ask,
+    directory: Path,
+    *,
+    rate: float,
+    seconds: float,
+    connections: int = CONNECTIONS,
+    patient: int = PATIENT,
+    few: int = 100,
 ) -> Flood:
-    """Ask at that rate; one in so many on a connection of its own."""
+    """Ask at that rate; one in `few` is new, and one in `few` is patient."""
     assert shutil.which("cc"), "a C compiler is missing: sh deploy/debian-packages.sh storms"
     program, whole = directory / "flood", directory / "request"
     subprocess.run(["cc", "-O2", "-o", program, _PROGRAM], check=True)
     whole.write_bytes(ask.bytes())
-    words = [str(ask.port), str(whole), f"{rate:.0f}", f"{seconds:g}", str(connections), str(one_in)]
+    words = [str(ask.port), str(whole), f"{rate:.0f}", f"{seconds:g}", str(connections), str(patient), str(few)]
     last_core = max(os.sched_getaffinity(0))
     ended = subprocess.run(
         ["taskset", "-c", str(last_core), str(program), *words], check=True, capture_output=True, text=True

@@ -15,6 +15,8 @@ from tests.ssh.service import People, Service
 from tms_ca.store.engine import database_url
 from tms_ca.store.postgres import Connector, Unreachable
 
+GOOD = (("issue", 201), ("change", 200))
+
 
 @contextlib.contextmanager
 def standby_of(primary: Server):
@@ -70,7 +72,10 @@ async def test_E_06_a_killed_primary_loses_nothing_acknowledged_and_its_standby_
         key = new_key(tmp_path, "id").public
         askings = [Asking(people, one.url, key) for one in (first, second)]
         running = [asyncio.create_task(one.run(["issue", "change"], 4)) for one in askings]
-        await asyncio.sleep(2)
+        async with asyncio.timeout(30):
+            while min(answered(one, "issue", 201) for one in askings) < 40:
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         with pytest.raises(Unreachable):
             await Connector(database_url(url_of(standby))).connect()
         primary.kill()
@@ -78,7 +83,11 @@ async def test_E_06_a_killed_primary_loses_nothing_acknowledged_and_its_standby_
         await asyncio.sleep(1)
         await run(standby, "SELECT pg_promote(true, 10)")
         promoted = time.monotonic()
-        await asyncio.sleep(4)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                while not all(answered(one, what, good, promoted) for one in askings for what, good in GOOD):
+                    await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
         for one in askings:
             one.stop.set()
         await asyncio.gather(*running)
@@ -90,7 +99,7 @@ async def test_E_06_a_killed_primary_loses_nothing_acknowledged_and_its_standby_
     assert len(set(acknowledged)) == len(acknowledged)
     for one in askings:
         after = one.between(promoted, promoted + 10)
-        for what, good in (("issue", 201), ("change", 200)):
+        for what, good in GOOD:
             back = [asked.at + asked.seconds for asked in after if asked.what == what and asked.status == good]
             assert back, (what, told(after))
             assert min(back) - promoted < 10
@@ -100,6 +109,11 @@ async def test_E_06_a_killed_primary_loses_nothing_acknowledged_and_its_standby_
             "the negative twin: a standby that is none yet was not written to"
         )
     assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def answered(asking: Asking, what: str, status: int, since: float = 0.0) -> int:
+    """Return how often `what` had that answer, of what was asked since then."""
+    return sum((one.what, one.status) == (what, status) and one.at >= since for one in asking.asked)
 
 
 async def certificates(database: Server) -> set[str]:

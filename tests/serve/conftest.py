@@ -17,11 +17,14 @@ class Shop:
 
 
 @pytest.fixture
-def shop(initialised, tmp_path, request):  # noqa: F811
-    """Return what opens a service with so many workers; `deep` puts its data where a socket's path would not fit."""
+def shop(initialised, passing_path, tmp_path, request):  # noqa: F811
+    """Return what opens a service with so many workers; `deep` puts its data where a socket's path would not fit.
+
+    Its data lie in memory: a disk that stands still for seconds refuses certificates, and would be what is seen.
+    """
 
     def open_(workers: int, *, deep: bool = False, environment: dict[str, str] | None = None) -> Shop:
-        data = tmp_path / ("d" * 120 if deep else "") / "data"
+        data = passing_path / ("d" * 120 if deep else "") / "data"
         if environment is None:
             shutil.copytree(initialised.data, data)
         service = Service(data, workers=workers, operator=initialised.operator, environment=environment or {})

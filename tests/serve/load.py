@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import threading
 import time
 from collections import Counter
@@ -163,6 +164,17 @@ def connections_of(service: Service) -> dict[int, int]:
             if target.startswith("socket:[") and target[8:-1] in ports:
                 owners[ports[target[8:-1]]] = pid
     return owners
+
+
+def is_read(connection: socket.socket) -> bool:
+    """Tell whether the service has read all that was sent on `connection`: proc(5), /proc/net/tcp."""
+    near, far = (f":{address[1]:04X}" for address in (connection.getsockname(), connection.getpeername()))
+    left = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        to_send, to_read = (int(number, 16) for number in words[4].split(":"))
+        left[words[1][-5:], words[2][-5:]] = (to_send, to_read)
+    return left[near, far][0] == 0 == left[far, near][1]
 
 
 def until(true, seconds: float = 20, what: str = "it does not happen") -> None:

@@ -36,9 +36,9 @@ def initialised(tmp_path_factory) -> Service:
 
 
 @pytest.fixture
-def service(initialised, tmp_path):
-    shutil.copytree(initialised.data, tmp_path / "data")
-    made = Service(tmp_path / "data", operator=initialised.operator)
+def service(initialised, passing_path):
+    shutil.copytree(initialised.data, passing_path / "data")  # no disk delays it
+    made = Service(passing_path / "data", operator=initialised.operator)
     made.start()
     yield made
     made.stop()

@@ -14,7 +14,7 @@ Started = Callable[..., AbstractAsyncContextManager[Tms]]
 
 
 @pytest.fixture
-def started(request: pytest.FixtureRequest, furnished: Furnish, tmp_path: Path, clock: FakeClock) -> Started:
+def started(request: pytest.FixtureRequest, furnished: Furnish, passing_path: Path, clock: FakeClock) -> Started:
     """Return what starts a service; settings of [tms_v1] as TOML, such as strict="false".
 
     How often it may be asked is bound only where a test says so: tests are quicker than what is let through.
@@ -23,7 +23,7 @@ def started(request: pytest.FixtureRequest, furnished: Furnish, tmp_path: Path, 
     @asynccontextmanager
     async def start(**set_: str) -> AsyncIterator[Tms]:
         set_ = {"enabled": "true", "requests_per_minute": "1000000", **set_}
-        async with copied_world(request, furnished(False), tmp_path, clock, **set_) as world:
+        async with copied_world(request, furnished(False), passing_path, clock, **set_) as world:
             tms = Tms(world)
             await tms.furnish()
             yield tms

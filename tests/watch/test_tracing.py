@@ -122,11 +122,13 @@ def test_F_03_no_secret_no_key_and_no_person_is_in_a_trace(traced):
     assert b"issue_certificate" in running.raw
 
 
-def test_a_receiver_that_hangs_keeps_no_request_waiting_and_no_stop(initialised, tmp_path):
+def test_a_receiver_that_hangs_keeps_no_request_waiting_and_no_stop(initialised, passing_path):
     """It accepts and never answers: while the first attempt to send is still waiting, certificates are issued."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        shop = Shop(copied(initialised, tmp_path, environment={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}), tmp_path)
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        # In memory: it counts what is issued in two seconds, for which a disk may stand still.
+        shop = Shop(copied(initialised, passing_path, environment=environment), passing_path)
         shop.issue()
         silent.settimeout(10)
         sending, _ = silent.accept()

@@ -74,15 +74,18 @@ def delegation(options: argparse.Namespace, found: Config) -> int:
     until = time.monotonic() + options.timeout
     with anyone(found) as at:
         while True:
+            pause = POLL_SECONDS
             try:
                 seen = at.run(protocol.delegation(options.id))
-            except (TryAgain, Unreachable):
+            except (TryAgain, Unreachable) as error:
                 if not options.wait or time.monotonic() >= until:
                     raise
+                asked = error.retry_after if isinstance(error, TryAgain) else None
+                pause = max(pause, asked or 0)
             else:
                 if not options.wait or seen.get("status") != "pending" or time.monotonic() >= until:
                     break
-            time.sleep(min(POLL_SECONDS, max(0.0, until - time.monotonic())))
+            time.sleep(min(pause, max(0.0, until - time.monotonic())))
     show(seen, _DELEGATION, as_json=options.json)
     if options.wait and seen.get("status") == "pending":
         raise Unreachable(f"the user has not decided within {options.timeout} seconds")

@@ -3,14 +3,17 @@
 What waits is known, and so is what one request takes; the product is how long the next would wait. Beyond its target
 a request is refused at once, which costs a tenth of a certificate, so that the work that is begun is work that
 somebody still waits for. Issuing is asked twice: what it puts into the queue of the group commit must get out, too.
-Refusing takes time as well: there is so much of it and no more, and who asks again beyond it is held back.
+Refusing takes time as well: there is so much of it and no more. Who is refused beyond it is held back, and is told to
+come again when all of them can have been answered.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from tms_ca.http.glance import WATCHED, Glance
+from tms_ca.http.held_back import TICK_SECONDS
 from tms_ca.store.hot import MOST_IN_A_GROUP
 
 LOGIN_CHECKS = frozenset({"check_login", "login_keys"})
@@ -23,13 +26,14 @@ OTHER_SECONDS = 0.025
 # three times as many were asked for as can be (tests/load/flood.c).
 MOST_FOR_COMMIT = 2 * MOST_IN_A_GROUP
 STALLED_SECONDS = 2.0  # a group that takes longer: the disk or the database does not answer
-RETRY_SECONDS = 1.0
-REFUSING_SHARE = 0.3  # of the time: for each of five times as many certificates as can be issued, not for login checks
+RETRY_MOST = 10  # seconds
+REFUSING_SHARE = 0.05  # of the time; who comes back after Retry-After takes as much again at most
 
 _EACH_AT_FIRST = 300e-6
 _EACH_LEAST, _EACH_MOST = 20e-6, 2e-3
 _WEIGHT = 0.02
-_REFUSAL_MOST = 50e-6
+_MOST_WORTH = 4.0
+_REFUSAL_AT_FIRST, _REFUSAL_MOST = 10e-6, 500e-6
 _WITH_THE_SYSTEM = 2.0  # measured is our part of a refusal; to read the request and to send the answer takes as long
 _MOST_SAVED = 0.2  # seconds; after a longer turn of the loop nobody is refused at once for as much longer
 _DECAY = 0.9  # for each tick without anybody waiting: what was measured in a bad moment is forgotten
@@ -50,28 +54,30 @@ class Admission:
 
     def __init__(self, commits: Queue | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.waiting = 0  # requests that have arrived and have not begun
-        self.in_turn = 0  # requests that were answered at once in this turn of the loop: those after them waited
+        self.in_turn = 0.0  # requests that were answered at once in this turn of the loop: those after them waited
         self.seconds_each = _EACH_AT_FIRST
+        self.retry_after = 1  # seconds
         self.asked = Glance().endpoint  # what some bytes ask for, where that is one whole request, else None
         self._commits = commits
         self._clock = clock
         self._stalled = False
         self._entries = 0
-        self._tick_seconds = 0.0
+        self._tick_seconds = TICK_SECONDS
         self._refusing = 0.0  # seconds since the last tick
+        self._each_refusal = _REFUSAL_AT_FIRST * _WITH_THE_SYSTEM
         self._begun_at = 0.0
         self._looked_at = self._moved_at = clock()
         self.gate = 0  # with fewer than so many waiting, everybody is let in unasked
-        self.tick()
+        self._set_gate()
 
-    def admit(self, endpoint: str) -> float | None:
-        """Return None when a request for `endpoint` may go on, else after how many seconds to try again."""
+    def admit(self, endpoint: str) -> bool:
+        """Tell whether a request for `endpoint` may go on."""
         if endpoint in ALWAYS:
-            return None
+            return True
         if endpoint in ISSUING and (self._stalled or self._commits_late()):
-            return RETRY_SECONDS
+            return False
         patience = LOGIN_CHECK_SECONDS if endpoint in LOGIN_CHECKS else OTHER_SECONDS
-        return RETRY_SECONDS if (self.waiting + self.in_turn) * self.seconds_each >= patience else None
+        return (self.waiting + self.in_turn) * self.seconds_each < patience
 
     def came(self, number: int) -> None:
         """Count requests that have arrived; each must begin, or be `lost`."""
@@ -92,17 +98,28 @@ class Admission:
 
     def took(self, seconds: float) -> None:
         """Learn from a request that was answered at once."""
-        self.in_turn += 1
+        # The first of a connection takes longer; the process may also have been stopped meanwhile, which is nobody's.
+        self.in_turn += min(max(1.0, seconds / self.seconds_each), _MOST_WORTH)
         self._learn(seconds)
 
     def refused(self, seconds: float) -> bool:
         """Count a refusal that took so long; tell whether there is time for more of them before the next tick."""
-        self._refusing += min(seconds, _REFUSAL_MOST) * _WITH_THE_SYSTEM
+        took = min(seconds, _REFUSAL_MOST) * _WITH_THE_SYSTEM
+        self._refusing += took
+        self._each_refusal += (took - self._each_refusal) * _WEIGHT
         return self._refusing < REFUSING_SHARE * self._tick_seconds
 
-    def turned(self) -> None:
-        """Begin with the requests of the loop's next turn."""
-        self.in_turn = 0
+    def hold_back(self, number: int) -> None:
+        """Set `retry_after` by how many are held back: by then there is time to refuse each of them once more."""
+        self.retry_after = min(max(1, math.ceil(number * self._each_refusal / REFUSING_SHARE)), RETRY_MOST)
+
+    def turned(self) -> int:
+        """Begin with the requests of the loop's next turn; return how many more there was room for in the last."""
+        if not self.gate:
+            self._set_gate()
+        room = self.gate - self.waiting - int(self.in_turn)
+        self.in_turn = 0.0
+        return max(0, room)
 
     def _learn(self, seconds: float) -> None:
         # One long pause of the whole process says nothing about each request; that it lasts, many of them say.
@@ -123,6 +140,9 @@ class Admission:
                 self._moved_at = now
             self._entries = self._commits.entries
             self._stalled = now - self._moved_at > STALLED_SECONDS
+        self._set_gate()
+
+    def _set_gate(self) -> None:
         # While the commits are late, everybody is asked: certificates are refused, whoever else waits.
         late = self._stalled or self._commits_late()
         self.gate = 0 if late else max(1, int(OTHER_SECONDS / self.seconds_each))

@@ -26,7 +26,19 @@ _now = time.monotonic
 class AtOnce(RequestHandler):
     """What Connection builds on."""
 
-    __slots__ = ("_again", "_came_at", "_direct", "_framing", "_guard", "_held", "_pending", "_queued", "_watch")
+    __slots__ = (
+        "_again",
+        "_came_at",
+        "_direct",
+        "_finished",
+        "_framing",
+        "_guard",
+        "_held",
+        "_pending",
+        "_queued",
+        "_watch",
+        "let_in",
+    )
 
     def __init__(self, manager: web.Server, guard: Guard, direct: Direct | None, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
@@ -39,6 +51,8 @@ class AtOnce(RequestHandler):
         self._held = b""  # what came meanwhile
         self._framing = Framing()
         self._again = False  # what is parsed was let in once already
+        self._finished = False  # the last answer that aiohttp gave is sent, and nothing has begun since
+        self.let_in = False  # the first request was, at the door
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget it; a certificate that was waited for is on record all the same."""
@@ -49,6 +63,16 @@ class AtOnce(RequestHandler):
     def _read(self, data: bytes, *, at_once: bool) -> None:
         """Parse what came; Connection knows how."""
         raise NotImplementedError
+
+    def _alone(self) -> bool:
+        """Tell whether nothing is asked here, so that what is answered at once is answered in its turn.
+
+        aiohttp's loop for the connection waits for the next request, or will: it looks one turn after its answer,
+        and who asks again within a turn would never come back to being answered at once.
+        """
+        if self._direct is None or self._queued or self._messages:
+            return False
+        return self._finished or (self._waiter is not None and not self._waiter.done())
 
     def _hold(self, data: bytes) -> None:
         """Keep what came behind a request that waits for its commit; no more than this is read."""
@@ -92,6 +116,7 @@ class AtOnce(RequestHandler):
         if not self._answered(self._direct.answer(head, body, self.peername, self._send_later), data):
             return False
         self._direct.learn(data, message, head, body)
+        self._again = False
         self._messages.clear()
         if self._parser is not None:
             self._parser.message_consumed()
@@ -108,7 +133,7 @@ class AtOnce(RequestHandler):
         self._live_on()
         admission = self._guard.admission
         if not admission.in_turn:
-            self._loop.call_soon(admission.turned)
+            self._loop.call_soon(self._guard.turned)
         admission.took(_now() - self._came_at)
         return True
 

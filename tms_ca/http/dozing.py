@@ -47,9 +47,16 @@ class Dozing(AtOnce):
             self._keepalive_handle.cancel()
             self._keepalive_handle = None
         self._task_handler = None
+        self._finished = False
         if self._framing.between and not self._upgraded:
             self._parser = None
             self._messages = _NONE
+
+    def close(self) -> None:
+        """Take no more requests; who stops the service waits for each task, so what waits for its commit has one."""
+        if self._pending is not None and self._task_handler is None:
+            self._task_handler = self._loop.create_task(self.start())
+        super().close()
 
     def _parse_again(self) -> None:
         """Have a parser for what comes."""

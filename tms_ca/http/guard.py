@@ -8,20 +8,19 @@ import asyncio
 import heapq
 import resource
 import time
-from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from tms_ca.http.admission import Admission
+from tms_ca.http.held_back import TICK_SECONDS, HeldBack
 from tms_ca.http.memory import Spare
-from tms_ca.http.middleware import peer_address
+from tms_ca.http.middleware import Networks, is_within, peer_address
 from tms_ca.http.refusals import Refusals, overloaded
 from tms_ca.http.unsent import Unsent, left
 
-TICK_SECONDS = 0.05
 SWEEP_TICKS = 20
 HEAD_SECONDS = 14.0  # with the look once a second, a head is there within 15 s or its connection ends
 BODY_SECONDS = 60.0
@@ -29,13 +28,12 @@ BODY_WINDOW_SECONDS = 20.0
 BODY_BYTES_A_SECOND = 100
 DOZE_TICKS = 2
 DOZE_SECONDS = 0.2  # not at once: to wake for what is not known yet costs as much as a third of a login check
+DOZE_IN_A_CROWD_SECONDS = 5.0
 IDLE_SECONDS = 75.0
 IDLE_ENOUGH_SECONDS = 1.0  # one that has just been answered may be about to ask again
 MOST_VICTIMS = 256  # as many idle connections are looked for at once
 MOST_TURNED_AWAY = 256
 TURNED_AWAY_SECONDS = 2.0
-MOST_BACK = 100  # connections read again each tick though there is no time for them
-BOXED_SECONDS = 1.0
 SPARE_DESCRIPTORS = 256  # for the database, files, and connections that are turned away
 MOST_CONNECTIONS = 65_536
 TRIM_CONNECTIONS = 1000  # what so many leave behind is worth giving back
@@ -103,18 +101,22 @@ class Guard:
         *,
         allowed_hosts: Collection[str] = (),
         connections: int = 0,
+        proxies: Networks = (),
+        tell: Callable[[int, int], None] | None = None,
     ) -> None:
         self.admission = admission
         self.refusals = refusals
         self.allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
         self.most = most_connections(connections)
+        self._proxies = proxies
+        self._tell = tell  # how many are held back, and the seconds of Retry-After
         self.open = 0
         self.watched: dict[Connection, Watch] = {}
         self.unsent: dict[Connection, Unsent] = {}
         self.awake: dict[Connection, None] = {}
         self.dozing: dict[Connection, float] = {}  # and since when; the first is the one that dozes longest
         self.turned_away: dict[asyncio.Transport, float] = {}
-        self._boxed: deque[tuple[float, Connection]] = deque()
+        self.held_back = HeldBack(time.monotonic())
         self._victims: list[Connection] = []
         self._searched_at = 0.0
         self._peak = self._before = 0
@@ -134,11 +136,7 @@ class Guard:
         if self._timer is not None:
             self._timer.cancel()
             self._spare.stop()
-        self.refusals.summary(self.admission.waiting)
-
-    def box(self, connection: Connection) -> None:
-        """Read from `connection` again in a while: who asks again at once shall not keep others from being answered."""
-        self._boxed.append((time.monotonic(), connection))
+        self._sum_up()
 
     def room(self) -> bool:
         """Tell whether one more connection can be taken; the one that has been idle longest makes way."""
@@ -158,6 +156,16 @@ class Guard:
             idlest = ((idle, id(c), c) for c in self._connections if (idle := c.idle_since()) is not None)
             self._victims = [connection for _, _, connection in reversed(heapq.nsmallest(MOST_VICTIMS, idlest))]
 
+    def turned(self) -> None:
+        """Read on from as many of those that are held back as the loop's last turn had room for."""
+        room = self.admission.turned()
+        if self.held_back:
+            self.held_back.early(room)
+
+    def shared(self, peer: object) -> bool:
+        """Tell whether `peer` is a proxy: its connections carry everybody's requests, logins too."""
+        return bool(self._proxies) and is_within(peer_address(peer), self._proxies)
+
     def look_whether_taken(self, connection: Connection, now: float) -> None:
         """Watch the last answer on `connection` for as long as the other side has not taken all of it."""
         if connection.transport is not None and left(connection.transport):
@@ -167,17 +175,21 @@ class Guard:
         self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         self.admission.tick()
         now = time.monotonic()
-        # As many as there is work to be had from, and a few who are only refused again.
-        back = MOST_BACK + max(0, 2 * self.admission.gate - self.admission.waiting)
-        for count in range(len(self._boxed)):
-            if count >= back and now - self._boxed[0][0] < BOXED_SECONDS:
-                break
-            self._boxed.popleft()[1].read_again()
+        self.held_back.tick(now)
+        if self.refusals.closing:  # what has come is answered: a connection that is closed with it unread is reset
+            self.held_back.early(len(self.held_back))
+        if not self.admission.in_turn:
+            self.turned()  # else the loop's next turn says so
+        self.admission.hold_back(len(self.held_back))
+        if self._tell is not None:
+            self._tell(len(self.held_back), self.admission.retry_after)
         self._ticks += 1
-        if self._ticks % DOZE_TICKS == 0:
-            self._doze(now)
+        if self._ticks % DOZE_TICKS == 0 and not self.held_back:
+            self._doze(now, DOZE_SECONDS)
         if self._ticks % SWEEP_TICKS == 0:
             self._sweep(now)
+            if self.held_back:  # who waits for their turn is not idle, and there is no time to wake them
+                self._doze(now, DOZE_IN_A_CROWD_SECONDS)
 
     def _sweep(self, now: float) -> None:
         for connection, watch in list(self.watched.items()):
@@ -196,7 +208,7 @@ class Guard:
             if now - since < IDLE_SECONDS:
                 break
             connection.end(None)
-        self.refusals.summary(self.admission.waiting)
+        self._sum_up()
         self._peak = max(self._peak, self.open)
         leaving, self._before = self._before - self.open, self.open
         gone = self._peak - self.open >= TRIM_CONNECTIONS and self.open < self._peak // 2
@@ -204,10 +216,16 @@ class Guard:
             self._peak = self.open
             self.awake, self.dozing = dict(self.awake), dict(self.dozing)  # one that was large stays so
 
-    def _doze(self, now: float) -> None:
+    def _sum_up(self) -> None:
+        admission = self.admission
+        self.refusals.summary(
+            waiting=admission.waiting, held_back=len(self.held_back), retry_after=admission.retry_after
+        )
+
+    def _doze(self, now: float, after: float) -> None:
         for connection in list(self.awake):
             idle = connection.idle_since()
-            if idle is not None and now - idle >= DOZE_SECONDS:
+            if idle is not None and now - idle >= after:
                 del self.awake[connection]
                 self.dozing[connection] = now
                 connection.doze()

@@ -59,16 +59,13 @@ class Spare:
         begun = self._clock()
         _let_go(self._objects)  # the types keep what they get first
         _let_go(kept)
-        gc.collect()  # Python's own types forget what they keep
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl gives back by itself
-        if trim is not None:
-            trim(0)
+        _give_back()
         took = self._clock() - begun
         self._not_before = begun + 2 * took * _REST  # what comes later takes as long again
         self._loop.call_later(_MOVE_SECONDS, self._take_again)
 
     def _take_again(self) -> None:
-        gc.collect()
+        _give_back()  # what the last of the crowd left
         self._objects = self._take()
         self._begun = False
 
@@ -100,6 +97,13 @@ def _let_go(objects: list[object]) -> None:
         if isinstance(one, Coroutine):
             one.close()
     objects.clear()
+
+
+def _give_back() -> None:
+    gc.collect()  # Python's own types forget what they keep
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl gives back by itself
+    if trim is not None:
+        trim(0)
 
 
 def _nothing() -> None:

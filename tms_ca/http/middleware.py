@@ -37,6 +37,15 @@ def peer_address(peer: object) -> str:
     return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
+def is_within(text: str, networks: "Networks") -> bool:
+    """Tell whether `text` is an address in one of `networks`."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
 def _client_address(remote: str, fields: Sequence[str], trusted: "Networks") -> str:
     """Return the address of the client; X-Forwarded-For counts only as far as named proxies wrote it.
 
@@ -44,11 +53,7 @@ def _client_address(remote: str, fields: Sequence[str], trusted: "Networks") -> 
     """
     forwarded = [part.strip() for part in ",".join(fields).split(",") if part.strip()]
     for hop in [*reversed(forwarded), None]:
-        try:
-            address = ipaddress.ip_address(remote)
-        except ValueError:
-            return remote[:64]
-        if hop is None or not any(address in network for network in trusted):
+        if hop is None or not is_within(remote, trusted):
             return remote[:64]
         remote = hop
     return remote[:64]

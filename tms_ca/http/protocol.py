@@ -81,19 +81,17 @@ class Connection(Dozing):
         if self._refused:
             return  # whatever follows what was refused is not looked at
         self._came_at = _now()
-        waiter = self._waiter
-        alone = self._direct is not None and waiter is not None and not waiter.done() and not self._messages
-        if alone:
-            if self._recognised(data):
-                return
-        elif self._parser is None and self._recognised(data):
-            self._stir()  # who dozes is answered without being woken
+        alone = self._alone()
+        if (alone or self._parser is None) and self._recognised(data):
+            if not alone:
+                self._stir()  # who dozes is answered without being woken
             return
         self._read(data, at_once=alone)
 
     def _read(self, data: bytes, *, at_once: bool) -> None:
         if self._parser is None and not self._force_close:
             self._parse_again()
+        self.let_in, self._again = False, self._again or self.let_in
         before = self._request_count
         waiter = self._waiter
         if at_once:
@@ -107,7 +105,8 @@ class Connection(Dozing):
             if new:
                 if new == 1 and framing.between and len(data) < heads.MOST_HEAD_BYTES and self._answered_at_once(data):
                     return
-                waiter.set_result(None)  # type: ignore[union-attr] # it is there where nothing else is asked
+                if waiter is not None:
+                    waiter.set_result(None)
         if new:
             if self._task_handler is None:
                 self._wake()
@@ -182,34 +181,32 @@ class Connection(Dozing):
 
     def _shed(self, data: bytes) -> bool:
         """Say that there is no time, if it is so, and if it can be said without having parsed `data`."""
-        guard = self._guard
-        watch = self._watch
+        guard, watch = self._guard, self._watch
+        if self.let_in or self._paused:
+            return False
         if self._queued or self._request_in_progress or self._refused or self._close or self.transport is None:
             return False  # it would be said out of turn, or to nobody
-        if not self._framing.between:
+        if not self._framing.between or (watch is not None and (watch.bytes or watch.payload is not None)):
             return False  # it may belong to a request that came in part
-        if watch is not None and (watch.bytes or watch.payload is not None):
-            return False
         admission, came_at = guard.admission, _now()
-        endpoint = admission.asked(data)
-        if endpoint is None or admission.admit(endpoint) is None:
+        if (endpoint := admission.asked(data)) is None or admission.admit(endpoint):
             return False
         self._came_at = came_at
         self._unwatch()
-        self.transport.write(guard.refusals.shed(endpoint))
+        self._stir()  # who is refused is not idle
+        self._live_on()
+        self.transport.write(guard.refusals.shed(endpoint, admission.retry_after))
         if guard.refusals.closing:
             self.force_close()
-        elif not admission.refused(_now() - came_at):
+        elif not admission.refused(_now() - came_at) and not guard.shared(self.peername):
             self._pause_transport_reading()
-            guard.box(self)
+            guard.held_back.add(self, admission.retry_after)
         return True
 
     async def _handle_request(
-        self,
-        request: web.BaseRequest,
-        start_time: float | None,
-        request_handler: _Handler,
+        self, request: web.BaseRequest, start_time: float | None, request_handler: _Handler
     ) -> tuple[web.StreamResponse, bool]:
+        self._finished = False
         if self._queued:
             self._queued -= 1
             admission = self._guard.admission
@@ -223,6 +220,7 @@ class Connection(Dozing):
         response, reset = await super()._handle_request(request, start_time, request_handler)
         # aiohttp keeps what is returned here until the next request comes, and asks it only this.
         if response.keep_alive:
+            self._finished = not reset and request.content.is_eof()
             return KEPT, reset
         self._refused = request.content.is_eof()  # the rest of a body still comes: aiohttp waits for it, then closes
         return ENDED, reset
@@ -230,12 +228,14 @@ class Connection(Dozing):
     def _second_thought(self, request: web.BaseRequest, handler: _Handler) -> _Handler:
         """Return what says that there is no time, where that could not be said before, else `handler`."""
         endpoint = endpoint_of(f"{request.method} {request.raw_path}".encode(errors="replace"))
-        if self._guard.admission.admit(endpoint) is None:
+        admission = self._guard.admission
+        if admission.admit(endpoint):
             return handler
 
         async def say(_: web.BaseRequest) -> web.StreamResponse:
-            # To refuse each of those behind it would take as long again: they go with the connection.
-            return self._guard.refusals.shed_parsed(endpoint, close=bool(self._messages))
+            # As long as an answer takes: where that is too long, whoever asks in this way goes, and those behind it go.
+            close = not admission.refused(admission.seconds_each) or bool(self._messages)
+            return self._guard.refusals.shed_parsed(endpoint, admission.retry_after, close=close)
 
         return say
 
@@ -254,10 +254,10 @@ class Connection(Dozing):
         return self._guard.refusals.answer(error, request.remote or "")
 
     def _stir(self) -> None:
-        guard = self._guard
-        guard.dozing.pop(self, None)
-        guard.unsent.pop(self, None)
-        guard.awake[self] = None
+        self._guard.dozing.pop(self, None)
+        if not self._paused:  # else what waits here is looked at until it is taken
+            self._guard.unsent.pop(self, None)
+        self._guard.awake[self] = None
 
     def _wake(self) -> None:
         self._stir()

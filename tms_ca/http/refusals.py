@@ -1,6 +1,7 @@
 """Answers that are given before there is a request: the same problems, as bytes; each is counted and logged."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -33,7 +34,7 @@ class Refusals:
         self.headers = {**HEADERS, **(STRICT_TRANSPORT if tls else {}), "Cache-Control": "no-store"}
         self._log = log
         self._count = count  # endpoint, status, seconds
-        self._prepared: dict[tuple[int, bool], tuple[list[bytes], str]] = {}
+        self._prepared: dict[tuple[int, str, bool], tuple[list[bytes], str]] = {}
         self._shed = 0
         self._closing = closing
 
@@ -61,22 +62,22 @@ class Refusals:
         self.note(code, address, status=error.status, request_id=request_id)
         return data
 
-    def shed(self, endpoint: str, *, close: bool = False) -> bytes:
+    def shed(self, endpoint: str, retry_after: int, *, close: bool = False) -> bytes:
         """Return the answer to a request that there is no time for; it is counted, `summary` writes it down.
 
-        `close`: it is the last on its connection, whatever `closing` says.
+        `retry_after`: seconds. `close`: it is the last on its connection, whatever `closing` says.
         """
         self._shed += 1
         if self._count is not None:
-            self._count(endpoint, _OVERLOADED.status, 0.0)
-        return self._bytes(_OVERLOADED, new_request_id(), close=close or self.closing)[0]
+            self._count(endpoint, HTTPStatus.SERVICE_UNAVAILABLE, 0.0)
+        return self._bytes(overloaded(retry_after), new_request_id(), close=close or self.closing)[0]
 
-    def shed_parsed(self, endpoint: str, *, close: bool = False) -> web.Response:
+    def shed_parsed(self, endpoint: str, retry_after: int, *, close: bool = False) -> web.Response:
         """Return the same answer to a request that has been parsed."""
-        data = self.shed(endpoint, close=close)
+        data = self.shed(endpoint, retry_after, close=close)
         head, _, body = data.partition(b"\r\n\r\n")
         fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
-        response = web.Response(status=_OVERLOADED.status, body=body, headers=fields)
+        response = web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE, body=body, headers=fields)
         if close or self.closing:
             response.force_close()
         return response
@@ -90,18 +91,19 @@ class Refusals:
             said = {"status": status} if status else {}
             self._log.write(**line, endpoint="refused", **said, code=code, address=address)
 
-    def summary(self, waiting: int) -> None:
-        """Log, in one line, what was shed since the last call."""
+    def summary(self, **crowd: int) -> None:
+        """Log, in one line, what was shed since the last call, and `crowd`: how it stands now."""
         shed, self._shed = self._shed, 0
         if shed and self._log is not None:
             text = "overloaded: requests were answered 503"
             at = round(time.time(), 3)
-            self._log.write(level="warning", at=at, message=text, code="overloaded", shed=shed, waiting=waiting)
+            self._log.write(level="warning", at=at, message=text, code="overloaded", shed=shed, **crowd)
 
     def _bytes(self, error: web.HTTPException, request_id: str, *, close: bool) -> tuple[bytes, str]:
-        prepared = self._prepared.get((error.status, close))
+        asked = error.status, error.headers.get("Retry-After", ""), close
+        prepared = self._prepared.get(asked)
         if prepared is None:
-            prepared = self._prepared[error.status, close] = self._prepare(error, close=close)
+            prepared = self._prepared[asked] = self._prepare(error, close=close)
         return request_id.encode().join(prepared[0]), prepared[1]
 
     def _prepare(self, error: web.HTTPException, *, close: bool) -> tuple[list[bytes], str]:
@@ -119,9 +121,7 @@ class Refusals:
         return data.split(_ID.encode()), str(orjson.loads(body)["code"])
 
 
-def overloaded() -> web.HTTPException:
-    """Return the refusal of what there is no time or room for."""
-    return web.HTTPServiceUnavailable(headers={"Retry-After": "1"})
-
-
-_OVERLOADED = overloaded()
+@functools.cache
+def overloaded(retry_after: int = 1) -> web.HTTPException:
+    """Return the refusal of what there is no time or room for; `retry_after` in seconds."""
+    return web.HTTPServiceUnavailable(headers={"Retry-After": str(retry_after)})

@@ -4,6 +4,8 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from tms_ca.core.certificate import CertificateFields, CertType, assemble, certificate_line, to_be_signed
 from tms_ca.core.certificate_lint import lint
 from tms_ca.core.errors import Denied, Invalid, NotFound, Unavailable
@@ -74,16 +76,18 @@ class HostCertificateIssuer:
 
         """
         keys = parse_keys(lines)
-        await self._own(caller, keys)
+        async with self._database.read() as connection:
+            await self._own(connection, caller, keys)
         signed = await self.sign(caller, caller.tenant, caller.id, keys)
         async with self._database.transaction() as transaction:
             await self.save(transaction, caller, signed)
+            # A machine that left meanwhile has taken its keys along, and ended the certificates that there were.
+            await self._own(transaction.connection, caller, keys)
         return signed.issued
 
-    async def _own(self, caller: Caller, keys: Sequence[PublicKey]) -> None:
-        async with self._database.read() as connection:
-            place = await enrolment.place(connection, caller.tenant, caller.id)
-            nodes = await enrolment.nodes_of(connection, caller.tenant, caller.id)
+    async def _own(self, connection: AsyncConnection, caller: Caller, keys: Sequence[PublicKey]) -> None:
+        place = await enrolment.place(connection, caller.tenant, caller.id)
+        nodes = await enrolment.nodes_of(connection, caller.tenant, caller.id)
         if place is None:
             raise NotFound("host_unknown", f"there is no host {caller.id!r}")
         registered = {_plain(line) for lines in (place.host.ssh_host_keys, *nodes.values()) for line in lines}

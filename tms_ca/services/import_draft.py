@@ -11,7 +11,7 @@ from tms_ca.core.record import record
 from tms_ca.core.times import LAST_SECOND
 from tms_ca.services.import_report import Came, ImportReport, Remark
 from tms_ca.services.tms_v1_numbers import NumberOf
-from tms_ca.store.imports import HIGHEST_KEPT, Here, Kept
+from tms_ca.store.imports import HIGHEST_KEPT, Here, Kept, Stood
 from tms_ca.store.tms_source_rows import OldKey, OldRow
 
 
@@ -46,6 +46,8 @@ class Draft:
     elsewhere: set[str]  # hosts that other tenants had before the import
     begun: dict[str, int]  # when each host was first linked on the old server
     adopted: frozenset[str]  # clients that are here and are the old server's, whatever tells against it
+    stood: Stood  # what the plan relies on of what is here
+    epoch: int | None  # of the tenant, at which that is known to stand
     items: list[Item] = field(default_factory=list)
     hosts: dict[str, int] = field(default_factory=dict)  # that the plan makes: since when they count as registered
     renumbered: Kept | None = None  # the tenant, where it is here under another number than it had

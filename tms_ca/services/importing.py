@@ -116,6 +116,7 @@ class Importing:
     ) -> Draft:
         name = str(tenant.tenant)
         async with self._database.read() as connection:
+            epoch = await imports.epoch(connection, name)  # first: whatever changes from here on is looked at again
             here = await imports.here(connection, name)
             numbers = await imports.numbers_shown(connection)
             own = (await tms_v1.known(connection, ALL_TENANTS, NumberOf.TENANT, [name])).get(name)
@@ -125,7 +126,7 @@ class Importing:
         begun: dict[str, int] = {}
         for link in of_table["user_hosts"]:
             begun[link.host] = min(link.created, now, begun.get(link.host, now))
-        draft = Draft(name, now, here, report, numbers, taken, elsewhere, begun, adopted)
+        draft = Draft(name, now, here, report, numbers, taken, elsewhere, begun, adopted, imports.stood(here), epoch)
         if not valid_tenant(name):
             return draft
         if here.enabled is None:
@@ -153,7 +154,7 @@ class Importing:
                 await tms_v1.forget(transaction.connection, ALL_TENANTS, NumberOf.TENANT, draft.tenant)
                 await imports.keep_numbers(transaction.connection, ALL_TENANTS, [draft.renumbered], highest)
         for at in range(0, len(items), AT_ONCE):
-            await self._write_some(caller, draft.tenant, items[at : at + AT_ONCE], highest)
+            await self._write_some(caller, draft, items[at : at + AT_ONCE], highest)
 
     async def _make_tenant(self, caller: Caller, old: OldTenant, item: Item, highest: int) -> None:
         name = str(old.tenant)
@@ -165,8 +166,18 @@ class Importing:
             )  # fmt: skip
             await imports.keep_numbers(transaction.connection, ALL_TENANTS, _kept([item]), highest)
 
-    async def _write_some(self, caller: Caller, tenant: str, items: Sequence[Item], highest: int) -> None:
-        async with self._database.change(tenant) as transaction:
+    async def _write_some(self, caller: Caller, draft: Draft, items: Sequence[Item], highest: int) -> None:
+        tenant = draft.tenant
+        async with self._database.change(tenant, look=True) as transaction:
+            if transaction.before != draft.epoch:
+                now = imports.stood(await imports.here(transaction.connection, tenant))
+                if not draft.stood.stands(now, draft.here.keys):
+                    raise Conflict(
+                        "import_raced",
+                        f"somebody took something back in tenant {tenant!r} meanwhile; nothing is half done: "
+                        "repeat the import",
+                    )
+            draft.epoch = await imports.epoch(transaction.connection, tenant)
             await imports.insert_rows(transaction.connection, [row for item in items for row in item.rows])
             await imports.keep_numbers(transaction.connection, tenant, _kept(items), highest)
             for item in items:

@@ -143,6 +143,9 @@ class People:
             raise Unauthenticated("login_failed", "the current password is wrong")
         hashed = await self._passwords.hash(new)
         async with self._database.change(caller.tenant) as transaction:
+            # An admin may have set another meanwhile, for whoever knows the old one to be out.
+            if stored != await people.password_hash(transaction.connection, caller.tenant, caller.id):
+                raise Unauthenticated("login_failed", "the current password is wrong")
             await rows.USERS.update(transaction.connection, (caller.tenant, caller.id), password_hash=hashed)
             await people.clear_failures(transaction.connection, caller.tenant, f"password:{caller.id}")
             await people.end_other_sessions(transaction.connection, caller.tenant, caller.id, caller.session)
@@ -160,7 +163,8 @@ class People:
 
         """
         seed = pyotp.random_base32(SEED_BASE32_CHARACTERS)
-        async with self._database.transaction() as transaction:
+        # A change, though no decision rests on it: of this and of a code that confirms a factor, one comes first.
+        async with self._database.change(caller.tenant) as transaction:
             factor = await people.totp_factor(transaction.connection, caller.tenant, caller.id)
             if factor is not None and factor.confirmed_at is not None and caller.mfa_until <= self._clock.now():
                 raise Conflict("mfa_required", "changing the second factor needs the present one: verify it first")

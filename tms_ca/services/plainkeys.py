@@ -148,7 +148,8 @@ class PlainKeys:
             created_at=now if there is None else there.created_at,
             updated_at=now,
         )
-        await plainkeys.put(transaction.connection, kept, there=there is not None)
+        if not await plainkeys.put(transaction.connection, kept, None if there is None else there.key_id):
+            raise ChangedMeanwhile  # taken back or escrowed by another since it was looked for
         transaction.record(
             event(
                 self._clock,

@@ -74,7 +74,7 @@ class Reports:
         self._krls = krls
         self._clock = clock
         self._nodes: dict[bytes, str | None] = {}  # whose credential a digest is: that never changes
-        self._waiting: list[tuple[Report, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Report, bytes, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
         self._counted: tuple[int, list[Counts]] | None = None
 
@@ -91,7 +91,7 @@ class Reports:
         fields = {**said, "user_ca_fingerprints": tuple(said["user_ca_fingerprints"])}
         report = Report(tenant=caller.tenant, host=caller.id, node=node, reported_ms=now_ms, **fields)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((report, future))
+        self._waiting.append((report, digest, future))
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._drain())
         await future
@@ -122,10 +122,10 @@ class Reports:
             failed: BaseException | None = None
             try:
                 async with self._database.transaction() as transaction:
-                    await reports.put(transaction.connection, [report for report, _ in group])
+                    await reports.put(transaction.connection, [(report, digest) for report, digest, _ in group])
             except Exception as error:  # noqa: BLE001 - whatever it is, every waiting request must hear of it
                 failed = error
-            for _, future in group:
+            for *_, future in group:
                 if future.done():
                     continue
                 if failed is None:

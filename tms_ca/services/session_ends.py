@@ -1,6 +1,7 @@
 """Which sessions of a node must end, and which have ended without a word."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tms_ca.core.facts import Denial
 from tms_ca.core.keysessions import why_key_ended
@@ -56,23 +57,24 @@ class SessionEnds:
 
     async def _settle(self, caller: Caller, node: str, gone: Sequence[Login], back: Sequence[Login]) -> None:
         """Close what the node has no more, and open again what it has after all."""
+        now = self._clock.now()
         async with self._database.transaction() as transaction:
-            await logins.change(
-                transaction.connection, [one.id for one in gone], ended_at=self._clock.now(), end_reason=logins.LOST
-            )
-            await logins.change(transaction.connection, [one.id for one in back], ended_at=None, end_reason=None)
-            transaction.record(
-                event(
-                    self._clock,
-                    caller,
-                    caller.tenant,
-                    "logins.settle",
-                    f"{caller.id}/{node}",
-                    lost=len(gone),
-                    found=len(back),
-                    logins=[one.login_id for one in (*gone, *back)][:_MOST_NAMED],
+            # What was read is old by now: an end that the node has told of meanwhile stands.
+            lost = await logins.lose(transaction.connection, [one.id for one in gone], now)
+            found = await logins.take_back(transaction.connection, [one.id for one in back])
+            if lost or found:
+                transaction.record(
+                    event(
+                        self._clock,
+                        caller,
+                        caller.tenant,
+                        "logins.settle",
+                        f"{caller.id}/{node}",
+                        lost=len(lost),
+                        found=len(found),
+                        logins=[*lost, *found][:_MOST_NAMED],
+                    )
                 )
-            )
 
     async def _endings(self, caller: Caller, tenant: Tenant, open_: Sequence[Login]) -> list[Ending]:
         now = self._clock.now()
@@ -81,11 +83,16 @@ class SessionEnds:
             why = await self._why(one, now, at_expiry=tenant.end_at_expiry)
             if why is not None:
                 ends.append((one, why))
-        fresh = [(one, why) for one, why in ends if one.told_at is None]
+        fresh = [one.id for one, _ in ends if one.told_at is None]
         if fresh:
             async with self._database.transaction() as transaction:
-                await logins.change(transaction.connection, [one.id for one, _ in fresh], told_at=now)
-                for one, why in fresh:
+                told = set(await logins.tell(transaction.connection, fresh, now))
+                # Another report may have told of some meanwhile: the warning runs from the first time.
+                since = await logins.told_since(transaction.connection, fresh)
+                ends = [(replace(one, told_at=since.get(one.id, one.told_at)), why) for one, why in ends]
+                for one, why in ends:
+                    if one.login_id not in told:
+                        continue
                     target = f"{one.account}@{caller.id} {one.used}"
                     transaction.record(
                         event(self._clock, caller, caller.tenant, "logins.must_end", target, login=one.login_id,

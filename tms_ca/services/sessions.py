@@ -202,10 +202,9 @@ class Sessions:
             mine = await enrolment.node_of(transaction.connection, digest)
             if mine not in {None, found.node}:
                 raise Denied("node_mismatch", f"the credential is of the machine {mine!r}, the login of {found.node!r}")
-            if found.ended_at is not None and found.end_reason != logins.LOST:
-                return
             end = min(max(ended_at, found.started_at), self._clock.now())
-            await logins.change(transaction.connection, [found.id], ended_at=end, end_reason=reason)
+            if not await logins.end(transaction.connection, found.id, end, reason):
+                return
             target = f"{found.account}@{caller.id} {found.used}"
             transaction.record(
                 event(self._clock, caller, caller.tenant, END, target, login=login_id, node=found.node, reason=reason)

@@ -11,10 +11,10 @@ import socket
 import ssl
 import time
 
-from aiohttp import web
-
 from tms_ca.http import doorstep
+from tms_ca.http.doorstep import Door
 from tms_ca.http.guard import Guard
+from tms_ca.http.runner import Server
 from tms_ca.serving.shares import ABSENT, Shares
 
 YIELD_SECONDS = 0.002  # longer than a turn of a busy loop, shorter than anybody notices
@@ -22,6 +22,7 @@ COUNT_SECONDS = 0.1
 FULL_SECONDS = 0.5  # without descriptors or memory: how long until the next attempt
 HANDSHAKE_SECONDS = 10.0
 MOST_AT_ONCE = 64
+MOST_QUEUED = 4096  # that the system lets wait, where nobody has raised it: listen(2)
 UNSENT_BYTES = 64 * 1024  # that the system keeps for a connection, beyond what is on its way
 FEW = 6  # how often in a row a worker goes last before it takes more than one connection
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -31,7 +32,7 @@ class Acceptor:
     """Hands connections to an aiohttp server."""
 
     def __init__(
-        self, listener: socket.socket, server: web.Server, guard: Guard, tls: ssl.SSLContext | None,
+        self, listener: socket.socket, server: Server, guard: Guard, tls: ssl.SSLContext | None,
         shares: Shares | None,
     ) -> None:  # fmt: skip
         self._listener = listener
@@ -61,8 +62,7 @@ class Acceptor:
         """
         self._loop.remove_reader(self._listener.fileno())
         if ours:
-            while self._accept():
-                pass
+            self._take(MOST_QUEUED)  # whoever comes meanwhile, to be refused, must not keep us from ending
             self._listener.close()
         for timer in (self._pause, self._counting):
             if timer is not None:
@@ -113,20 +113,23 @@ class Acceptor:
             return error.errno == errno.ECONNABORTED
         self.accepted_at = time.monotonic()
         connection.setblocking(False)
-        if self._tls is None and doorstep.refused(self._guard, connection):
+        said = Door.UNASKED if self._tls is not None else doorstep.answer(self._guard, connection)
+        if said is Door.REFUSED:
             return True
-        task = self._loop.create_task(self._welcome(connection))
+        task = self._loop.create_task(self._welcome(connection, let_in=said is Door.LET_IN))
         self._welcoming.add(task)
         task.add_done_callback(self._welcoming.discard)
         if self._shares is not None:
             self._shares.set(self.open())
         return True
 
-    async def _welcome(self, connection: socket.socket) -> None:
+    async def _welcome(self, connection: socket.socket, *, let_in: bool) -> None:
         patience = HANDSHAKE_SECONDS if self._tls is not None else None
+        make = self._server.let_in if let_in else self._server
         try:
-            await self._loop.connect_accepted_socket(
-                self._server, connection, ssl=self._tls, ssl_handshake_timeout=patience
-            )
+            await self._loop.connect_accepted_socket(make, connection, ssl=self._tls, ssl_handshake_timeout=patience)
         except (OSError, TimeoutError):  # ssl.SSLError is an OSError: a client that cannot speak to us
             connection.close()
+        finally:
+            if let_in:
+                self._guard.admission.lost(1)  # its request comes now, and is counted by the connection

@@ -1,6 +1,6 @@
 """CA keys, and the public keys that no certificate may be made for."""
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.facts import KeyStanding
@@ -9,6 +9,7 @@ from tms_ca.core.record import fields_of
 from tms_ca.store.counts import grown
 from tms_ca.store.rows import CA_KEYS
 from tms_ca.store.tables import ca_keys, certificates, forbidden_keys, krls
+from tms_ca.store.upsert import insert_into
 
 
 async def insert_key(connection: AsyncConnection, key: CaKey, sealed: bytes) -> None:
@@ -61,24 +62,14 @@ async def unexpired(connection: AsyncConnection, tenant: str, fingerprint: str, 
 
 async def forbid(connection: AsyncConnection, fingerprint: str, standing: KeyStanding, tenant: str) -> None:
     """Forbid certificates for a public key; a second time changes nothing."""
-    await allow(connection, fingerprint, standing, tenant)
     change = None
     if standing is KeyStanding.REVOKED:
         counted = (
             update(krls).where(krls.c.tenant == tenant).values(wanted=grown(krls.c.wanted)).returning(krls.c.wanted)
         )
         change = (await connection.execute(counted)).scalar_one_or_none()
-    await connection.execute(
-        insert(forbidden_keys).values(fingerprint=fingerprint, standing=standing, tenant=tenant, change=change)
-    )
-
-
-async def allow(connection: AsyncConnection, fingerprint: str, standing: KeyStanding, tenant: str) -> None:
-    """Take back what `forbid` did."""
-    await connection.execute(
-        delete(forbidden_keys).where(
-            forbidden_keys.c.fingerprint == fingerprint,
-            forbidden_keys.c.standing == standing,
-            forbidden_keys.c.tenant == tenant,
-        )
-    )
+    put = insert_into(connection, forbidden_keys).values(
+        fingerprint=fingerprint, standing=standing, tenant=tenant, change=change
+    )  # fmt: skip
+    key = [column.name for column in forbidden_keys.primary_key]
+    await connection.execute(put.on_conflict_do_update(index_elements=key, set_={"change": put.excluded.change}))

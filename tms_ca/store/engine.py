@@ -31,10 +31,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import Event
-from tms_ca.store import again, deadline, turns
+from tms_ca.store import again, deadline, postgres, turns
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.counts import grown
-from tms_ca.store.postgres import ANSWER_SECONDS, Connector, postgres_url
+from tms_ca.store.postgres import Connector, postgres_url
 from tms_ca.store.standstill import Standstill, StandstillFile
 from tms_ca.store.tables import tenants
 
@@ -86,10 +86,10 @@ def database_url(text: str) -> URL:
     raise ValueError(f"{expected}, got {url.render_as_string()!r}")
 
 
-def make_engine(url: URL, answer_seconds: float = ANSWER_SECONDS) -> AsyncEngine:
+def make_engine(url: URL, answer_seconds: float | None = None) -> AsyncEngine:
     """Return an engine whose transactions behave alike on both databases.
 
-    `answer_seconds` is how long PostgreSQL's answer to a statement is waited for.
+    `answer_seconds` is how long PostgreSQL's answer to a statement is waited for, where that is not the usual.
     """
     if url.get_backend_name() != "sqlite":
         return _postgres_engine(Connector(url, answer_seconds))
@@ -112,7 +112,8 @@ def _postgres_engine(connector: Connector) -> AsyncEngine:
         return await connector.connect()
 
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, pool_size=16, max_overflow=0, pool_timeout=ANSWER_SECONDS,
+        "postgresql+asyncpg://", async_creator=connect,
+        pool_size=16, max_overflow=0, pool_timeout=postgres.ANSWER_SECONDS,
         pool_use_lifo=True,  # the last that was used knows the statements: to prepare them costs more than to run them
     )  # fmt: skip
 
@@ -247,7 +248,7 @@ class Database:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
         # The time for a turn in the pool and for connecting, together; the statements have theirs.
-        async with asyncio.timeout(None if self.is_sqlite else ANSWER_SECONDS):
+        async with asyncio.timeout(None if self.is_sqlite else postgres.ANSWER_SECONDS):
             connection = await self.engine.connect()
         try:
             yield connection

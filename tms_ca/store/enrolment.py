@@ -26,6 +26,7 @@ from tms_ca.store.tables import (
     revoked_certificates,
     tenants,
 )
+from tms_ca.store.upsert import insert_into
 
 _COLUMN = {
     Selector.SERIAL: "serial",
@@ -65,12 +66,10 @@ class HostCertificateRecord:
 async def put_token(
     connection: AsyncConnection, tenant: str, host: str, digest: bytes, now: int, expires_at: int
 ) -> None:
-    """Insert a token in the place of any other of the host."""
-    c = join_tokens.c
-    await connection.execute(delete(join_tokens).where(c.tenant == tenant, c.host == host))
-    await connection.execute(
-        insert(join_tokens).values(digest=digest, tenant=tenant, host=host, created_at=now, expires_at=expires_at)
-    )
+    """Put a token in the place of any other of the host."""
+    fresh = {"digest": digest, "created_at": now, "expires_at": expires_at}
+    put = insert_into(connection, join_tokens).values(tenant=tenant, host=host, **fresh)
+    await connection.execute(put.on_conflict_do_update(index_elements=("tenant", "host"), set_=fresh))
 
 
 async def token(connection: AsyncConnection, digest: bytes, now: int) -> tuple[str, str] | None:

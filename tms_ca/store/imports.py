@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Select, Table, exists, func, insert, or_, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.access import Role
-from tms_ca.core.model import ALL_TENANTS, DelegationStatus
+from tms_ca.core.model import ALL_TENANTS, DelegationStatus, Selector
 from tms_ca.core.record import record
 from tms_ca.store import tables
 from tms_ca.store.tables import tms_v1_numbers
+from tms_ca.store.upsert import insert_into
 
 EVERYTHING = "*"  # the pattern of hosts and accounts in a delegation that the TMS wire API shows
 # Numbers are 32 bits wide on the wire: no imported one takes the room of those that are given here.
@@ -84,6 +84,43 @@ class Here:
     revoked: set[tuple[str, str]] = field(default_factory=set)  # selector, value; whether or not it is there
     reservations: dict[str, HereReservation] = field(default_factory=dict)
     addresses: set[tuple[str, str]] = field(default_factory=set)  # host, addr
+
+
+@record
+class Stood:
+    """What a plan relies on, as it stood: who is vouched for, which clients they are, and what is revoked or barred."""
+
+    vouched: frozenset[str]  # users
+    clients: frozenset[tuple[str, int]]  # and when each was made
+    revoked: frozenset[tuple[str, str]]
+    forbidden: frozenset[str]
+
+    def stands(self, now: "Stood", keys: Iterable[str]) -> bool:
+        """Tell whether nothing of it was taken back by `now`; `keys` are those that come."""
+        fresh = {selector for selector, _ in now.revoked - self.revoked}
+        return (
+            self.vouched <= now.vouched
+            and self.clients <= now.clients
+            and fresh.isdisjoint({Selector.USER, Selector.CLIENT, Selector.HOST})
+            and (now.forbidden - self.forbidden).isdisjoint(keys)
+        )
+
+
+def stood(found: Here) -> Stood:
+    """Return what a plan relies on of what is here."""
+    return Stood(
+        frozenset(user for user, (_, until) in found.users.items() if until is not None),
+        frozenset((name, client.created_at) for name, client in found.clients.items()),
+        frozenset(found.revoked),
+        frozenset(found.forbidden),
+    )
+
+
+async def epoch(connection: AsyncConnection, tenant: str) -> int | None:
+    """Return the tenant's count of changes; None where there is no such tenant."""
+    query = select(tables.tenants.c.epoch).where(tables.tenants.c.tenant == tenant)
+    found: int | None = (await connection.execute(query)).scalar_one_or_none()
+    return found
 
 
 async def here(connection: AsyncConnection, tenant: str) -> Here:
@@ -220,6 +257,5 @@ async def keep_numbers(connection: AsyncConnection, tenant: str, kept: Sequence[
             ),
             {"highest": highest},
         )
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     # What was deleted and comes again keeps the number that it was left with.
-    await connection.execute(dialect.insert(tms_v1_numbers).on_conflict_do_nothing(), values)
+    await connection.execute(insert_into(connection, tms_v1_numbers).on_conflict_do_nothing(), values)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.facts import LoginFacts
@@ -17,6 +17,7 @@ from tms_ca.store.tables import certificates, delegations, logins, public_keys, 
 
 LOST = "lost"  # the reason of an end that nobody reported: the node no longer has the session
 MOST_OPEN = 10_000  # sessions of a node that are looked at
+_AT_ONCE = 500  # numbers in one statement: both engines bound how many parameters it has
 _NEWEST_FIRST = pages.Order(("id",), (("delegation_id",), ("user",), ("host",), ("client_id",)), descending=True)
 _LOGIN = facts_sql.login()
 _FIELDS = fields_of(Login)
@@ -99,11 +100,49 @@ async def add(connection: AsyncConnection, **values: object) -> None:
     await connection.execute(insert(logins).values(**values))
 
 
-async def change(connection: AsyncConnection, ids: Sequence[int], **values: object) -> None:
-    """Change rows by their numbers; a statement for each, on one connection and in one round trip where that goes."""
-    if ids:
-        statement = update(logins).where(logins.c.id == bindparam("of_id")).values(**values)
-        await connection.execute(statement, [{"of_id": one} for one in ids])
+async def end(connection: AsyncConnection, number: int, ended_at: int, reason: str) -> bool:
+    """Put the end of one on record; False where an end that was told of stands."""
+    open_ = logins.c.ended_at.is_(None) | (logins.c.end_reason == LOST)
+    return bool(await _settle(connection, [number], open_, ended_at=ended_at, end_reason=reason))
+
+
+async def tell(connection: AsyncConnection, ids: Sequence[int], now: int) -> list[str]:
+    """Note of those that were never told of that they must end; return their login ids."""
+    return await _settle(connection, ids, logins.c.told_at.is_(None), told_at=now)
+
+
+async def told_since(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, int]:
+    """Return when each was told of first, by its number."""
+    found: dict[int, int] = {}
+    for at in range(0, len(ids), _AT_ONCE):
+        query = select(logins.c.id, logins.c.told_at).where(logins.c.id.in_(ids[at : at + _AT_ONCE]))
+        found |= {row.id: row.told_at for row in await connection.execute(query)}
+    return found
+
+
+async def lose(connection: AsyncConnection, ids: Sequence[int], now: int) -> list[str]:
+    """Close as lost those that nobody has closed meanwhile; return their login ids."""
+    return await _settle(connection, ids, logins.c.ended_at.is_(None), ended_at=now, end_reason=LOST)
+
+
+async def take_back(connection: AsyncConnection, ids: Sequence[int]) -> list[str]:
+    """Open again those that are closed as lost, and no better known meanwhile; return their login ids."""
+    return await _settle(connection, ids, logins.c.end_reason == LOST, ended_at=None, end_reason=None)
+
+
+async def _settle(
+    connection: AsyncConnection, ids: Sequence[int], still: ColumnElement[bool], **values: object
+) -> list[str]:
+    found: list[str] = []
+    for at in range(0, len(ids), _AT_ONCE):
+        which = (
+            update(logins)
+            .where(logins.c.id.in_(ids[at : at + _AT_ONCE]), still)
+            .values(**values)
+            .returning(logins.c.login_id)
+        )
+        found += (await connection.execute(which)).scalars()
+    return found
 
 
 async def open_of_node(connection: AsyncConnection, tenant: str, host: str, node: str) -> list[Login]:

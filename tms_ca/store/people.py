@@ -3,13 +3,13 @@
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import Session
 from tms_ca.core.record import fields_of
 from tms_ca.store.tables import sessions, throttles, totp_factors, users
+from tms_ca.store.upsert import insert_into
 
 
 async def password_hash(connection: AsyncConnection, tenant: str, user: str, *, hold: bool = False) -> str | None:
@@ -103,8 +103,7 @@ async def failures(connection: AsyncConnection, tenant: str, subject: str) -> tu
 
 
 async def _ensure(connection: AsyncConnection, tenant: str, subject: str) -> None:
-    upsert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    fresh = upsert(throttles).values(tenant=tenant, subject=subject, failures=0, retry_at=0)
+    fresh = insert_into(connection, throttles).values(tenant=tenant, subject=subject, failures=0, retry_at=0)
     await connection.execute(fresh.on_conflict_do_nothing())
 
 

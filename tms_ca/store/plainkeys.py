@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.keylogin import USE_SECONDS, EscrowedKey, KeyFacts
@@ -15,6 +15,7 @@ from tms_ca.store.facts import login_facts
 from tms_ca.store.hot import HotDriver, Prepared
 from tms_ca.store.rows import Shelf
 from tms_ca.store.tables import public_keys, tenants
+from tms_ca.store.upsert import insert_into
 
 _AROUND = 32  # columns of `facts_sql.plain_key` that are those of a login, too
 _COLUMNS = (
@@ -102,13 +103,14 @@ async def epoch_held(connection: AsyncConnection, tenant: str) -> int | None:
     return found
 
 
-async def put(connection: AsyncConnection, key: PublicKeyRecord, *, there: bool) -> None:
-    """Insert a key, or replace the one that is there."""
+async def put(connection: AsyncConnection, key: PublicKeyRecord, instead_of: str | None) -> bool:
+    """Insert a key, or replace the one with the key ID `instead_of`; False where what is there is not so any more."""
     values = {name: getattr(key, name) for name in fields_of(PublicKeyRecord)}
-    if there:
-        await KEYS.update(connection, (key.tenant, key.fingerprint), **values)
-    else:
-        await connection.execute(insert(public_keys).values(**values))
+    if instead_of is not None:
+        which = KEYS.where(key.tenant, key.fingerprint) & (public_keys.c.key_id == instead_of)
+        return (await connection.execute(update(public_keys).where(which).values(**values))).rowcount == 1
+    fresh = insert_into(connection, public_keys).values(**values).on_conflict_do_nothing(index_elements=KEYS.key)
+    return (await connection.execute(fresh)).rowcount == 1
 
 
 async def take_use(connection: AsyncConnection, tenant: str, fingerprint: str, key_id: str, now: int) -> int | None:

@@ -147,8 +147,8 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no ty
 class Connector:
     """Opens connections to the database of one URL."""
 
-    def __init__(self, url: URL, answer_seconds: float = ANSWER_SECONDS) -> None:
-        self._answer_seconds = answer_seconds
+    def __init__(self, url: URL, answer_seconds: float | None = None) -> None:
+        self._answer_seconds = ANSWER_SECONDS if answer_seconds is None else answer_seconds
         self._hosts = hosts_of(url)
         query = {name: str(value) for name, value in url.query.items() if name not in {"host", "port"}}
         file = query.pop(PASSWORD_FILE, None)

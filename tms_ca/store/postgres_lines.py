@@ -11,8 +11,8 @@ from typing import Any
 
 import asyncpg
 
-from tms_ca.store import deadline
-from tms_ca.store.postgres import ANSWER_SECONDS, ERRORS, Connector, Unreachable
+from tms_ca.store import deadline, postgres
+from tms_ca.store.postgres import ERRORS, Connector, Unreachable
 
 _AGAIN_SECONDS = 0.25  # between two tries to reach a server that is away
 
@@ -70,11 +70,11 @@ class Lines:
             OSError, asyncpg.InterfaceError: there is no answer; whether it was done is not known
 
         """
-        if not deadline.at_most(ANSWER_SECONDS):
+        if not deadline.at_most(postgres.ANSWER_SECONDS):
             raise TimeoutError("the time of the request is over")
         line = await self._line()
         try:
-            seconds = deadline.at_most(ANSWER_SECONDS)
+            seconds = deadline.at_most(postgres.ANSWER_SECONDS)
             rows: Sequence[Sequence[Any]] = await line.fetch(sql, *args, timeout=seconds)
             if line in self._doubtful:
                 raise Away("the commit was not confirmed by the standby")  # noqa: TRY301 - one way for all failures
@@ -84,7 +84,7 @@ class Lines:
                 line.terminate()
             raise
         except TimeoutError as error:
-            if seconds < ANSWER_SECONDS:
+            if seconds < postgres.ANSWER_SECONDS:
                 line.terminate()  # the time of a request is over, which says nothing about the server
             else:
                 # The server's own time limit is shorter than ours: it is not this statement that takes long.

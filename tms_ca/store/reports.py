@@ -4,13 +4,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Text, and_, case, exists, func, or_, select, tuple_, type_coerce, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import KeyPurpose, KeyState
 from tms_ca.core.record import fields_of, record
 from tms_ca.store import pages
-from tms_ca.store.tables import ca_keys, host_nodes, hosts, krl_sightings, krl_versions, krls, revocations, tenants
+from tms_ca.store.tables import (
+    ca_keys,
+    credentials,
+    host_nodes,
+    hosts,
+    krl_sightings,
+    krl_versions,
+    krls,
+    revocations,
+    tenants,
+)
+from tms_ca.store.upsert import insert_into
 
 _BY_NAME = pages.Order(("tenant", "host", "node"), (("host",),))
 
@@ -73,31 +83,40 @@ _SAID = fields_of(Report)[3:]
 _SIGHTING = ("tenant", "host", "node", "krl_version")
 
 
-async def put(connection: AsyncConnection, said: Sequence[Report]) -> None:
+async def put(connection: AsyncConnection, told: Sequence[tuple[Report, bytes]]) -> None:
     """Keep each report in the place of its machine's last, and note the first sight of each KRL.
 
-    A report of a host that was deleted meanwhile is passed over.
+    With each comes the digest of the credential that it was told with. A report of a machine that left meanwhile, or of
+    a host that was deleted, is passed over: its credential is gone.
     """
+    good = await _credentials_there(connection, [digest for _, digest in told])
+    said = [one for one, digest in told if digest in good]
     there = await _hosts_there(connection, said)
     # In one order, so that two replicas that keep reports of the same machines do not wait for each other in a circle.
     kept = sorted((one for one in said if (one.tenant, one.host) in there), key=lambda one: (one.tenant, one.host,
                   one.node, one.reported_ms))  # fmt: skip
     if not kept:
         return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    node = dialect.insert(host_nodes)
+    node = insert_into(connection, host_nodes)
     newer = {name: node.excluded[name] for name in _SAID}
     # Two that were sent one after the other may come the other way round.
     later = func.coalesce(host_nodes.c.reported_ms, 0) <= node.excluded.reported_ms
     upsert = node.on_conflict_do_update(index_elements=("tenant", "host", "node"), set_=newer, where=later)
     await connection.execute(upsert, [_values(one) for one in kept])
     seen = [{**{name: getattr(one, name) for name in _SIGHTING}, "first_ms": one.reported_ms} for one in kept]
-    await connection.execute(dialect.insert(krl_sightings).on_conflict_do_nothing(), seen)
+    await connection.execute(insert_into(connection, krl_sightings).on_conflict_do_nothing(), seen)
 
 
 def _values(one: Report) -> dict[str, object]:
     values = {name: getattr(one, name) for name in fields_of(Report)}
     return values | {"user_ca_fingerprints": sorted(one.user_ca_fingerprints), "ssh_host_keys": []}
+
+
+async def _credentials_there(connection: AsyncConnection, digests: Sequence[bytes]) -> set[bytes]:
+    """Return which credentials are there, and stay there until the transaction ends."""
+    c = credentials.c
+    query = select(c.digest).where(c.digest.in_(sorted(set(digests)))).order_by(c.digest)
+    return set((await connection.execute(query.with_for_update(read=True, key_share=True))).scalars())
 
 
 async def _hosts_there(connection: AsyncConnection, said: Sequence[Report]) -> set[tuple[str, str]]:
@@ -161,8 +180,9 @@ async def counts(connection: AsyncConnection, by: int, silent_ms: int) -> list[C
 
 async def note_krl(connection: AsyncConnection, tenant: str, version: int, changes: int, now: int) -> None:
     """Note that the KRL `version` covers what was changed up to `changes`."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    one = dialect.insert(krl_versions).values(tenant=tenant, version=version, changes=changes, generated_at=now)
+    one = insert_into(connection, krl_versions).values(
+        tenant=tenant, version=version, changes=changes, generated_at=now
+    )
     await connection.execute(
         one.on_conflict_do_update(index_elements=("tenant", "version"), set_={"changes": one.excluded.changes})
     )

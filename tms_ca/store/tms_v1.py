@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import and_, delete, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.record import record
 from tms_ca.store.tables import tms_v1_numbers
+from tms_ca.store.upsert import insert_into
 
 _N = tms_v1_numbers.c
 _SHOWN = func.coalesce(_N.kept, _N.number)
@@ -29,9 +29,8 @@ async def numbers(
     found = await known(connection, tenant, kind, names)
     fresh = [name for name in dict.fromkeys(names) if name not in found]
     if fresh:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
         values = [{"tenant": tenant, "kind": kind, "name": name} for name in fresh]
-        await connection.execute(dialect.insert(tms_v1_numbers).on_conflict_do_nothing(), values)
+        await connection.execute(insert_into(connection, tms_v1_numbers).on_conflict_do_nothing(), values)
         found |= await known(connection, tenant, kind, fresh)
     return found
 
