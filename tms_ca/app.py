@@ -194,9 +194,7 @@ def _services(
         cakeys=keys,
         people=People(database, vault, Passwords(), clock, settings.session_seconds),
         auditing=Auditing(database, vault),
-        readiness=MeteredReadiness(
-            metrics, database, keys, ring, krls, vault, clock, wire.loosened(), wire.retrieve_tenants
-        ),
+        readiness=MeteredReadiness(metrics, database, ring, krls, vault, clock, wire.loosened(), wire.retrieve_tenants),
         upkeep=Upkeep(database, vault, clock, settings.retention),
         enrolment=Enrolment(database, keys, host_certificates, clock),
         host_certificates=host_certificates,

@@ -21,6 +21,7 @@ from tms_ca.signing import Signer
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import Database
 from tms_ca.store.hot import Entry, HotDriver, Prepared
+from tms_ca.store.krls import KrlState
 from tms_ca.store.reports import Counts
 from tms_ca.vault import Vault
 
@@ -135,9 +136,9 @@ class MeteredKrls(Krls):
         super().__init__(database, clock)
         self._metrics = metrics
 
-    async def get(self, tenant: str) -> Krl:
+    async def get(self, tenant: str, state: KrlState | None = None) -> Krl:
         """Return the KRL."""
-        krl = await super().get(tenant)
+        krl = await super().get(tenant, state)
         self._metrics.krl(tenant, krl.generated_at, self._clock.now())
         return krl
 

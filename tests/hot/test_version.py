@@ -13,7 +13,8 @@ from tests.hot.committer import Committer
 from tests.hot.conftest import another
 from tests.hot.follower import Follower, descriptors, opened, truth
 from tms_ca.store import hot_sqlite
-from tms_ca.store.engine import database_url, open_sqlite
+from tms_ca.store.engine import database_url
+from tms_ca.store.sqlite import open_sqlite
 
 ADD = "UPDATE tenants SET epoch = epoch + 1"
 CHECKPOINTS = ["PASSIVE", "FULL", "RESTART", "TRUNCATE"]

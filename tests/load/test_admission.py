@@ -10,10 +10,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.load.storm import Probe, asks, cpu_seconds, press, recovery
+from tests.serve.load import until
 from tms_ca.http import admission as admissions
 from tms_ca.http.admission import MOST_FOR_COMMIT, Admission
 from tms_ca.http.glance import endpoint_of
 from tms_ca.store.hot import GroupCommit
+
+MANY = 100  # of 1,500 who ask again at once: so many are held back together now and then
+MOST_STORMS = 15  # of four seconds; one is enough on a machine that has nothing else to do
 
 
 @dataclass
@@ -205,6 +209,17 @@ def crowd(service):
     return found["tms_http_held_back"], found["tms_http_retry_after_seconds"]
 
 
+def overloads(service):
+    """Return the lines about overload in the service's log."""
+    log = (service.data / "serve.log").read_text()
+    return [json.loads(line) for line in log.splitlines() if '"code":"overloaded","shed":' in line]
+
+
+def most_told(crowds, lines):
+    """Return the largest crowd that a scrape met, and the largest that a line of the log did."""
+    return max((held for held, _ in crowds), default=0), max((line["held_back"] for line in lines), default=0)
+
+
 def test_H_11_a_thousand_who_do_not_wait_are_refused_politely(own_process, tmp_path):
     """The short form; `make storms` measures."""
     _, check = asks(own_process, tmp_path)
@@ -213,29 +228,30 @@ def test_H_11_a_thousand_who_do_not_wait_are_refused_politely(own_process, tmp_p
     peak = press(check, tmp_path, connections=32, seconds=2)
     spent.append(cpu_seconds(pid))
     assert (peak.refused < peak.answers / 100, peak.lost) == (True, 0)  # a busy machine has its moments
-    probe, watcher = Probe(), []
+    probe, crowds, storms = Probe(), [], []
     with probe.beside(check), ThreadPoolExecutor(1) as pool:
-        pressing = pool.submit(press, check, tmp_path, connections=1500, seconds=4)
-        crowds = [crowd(own_process)]
-        while not pressing.done():
-            crowds.append(crowd(own_process))
-            time.sleep(0.2)
-        storm = pressing.result()
-        watcher.append(own_process.call("GET", "/readyz").status)
+        # Who is held back comes and goes, and who looks waits for a turn: it goes on until both ways have told of many.
+        while not storms or (min(most_told(crowds, overloads(own_process))) <= MANY and len(storms) < MOST_STORMS):
+            pressing = pool.submit(press, check, tmp_path, connections=1500, seconds=4)
+            while not pressing.done():
+                crowds.append(crowd(own_process))
+                time.sleep(0.1)
+            storms.append(pressing.result())
+        ready = own_process.call("GET", "/readyz").status
     spent.append(cpu_seconds(pid))
-    assert storm.lost == 0
-    assert storm.refused > 100
+    refused = sum(storm.refused for storm in storms)
+    assert sum(storm.lost for storm in storms) == 0
+    assert refused > 100
     # By the CPU time that the service had: what else the machine does is not its fault.
-    assert storm.successes / (spent[2] - spent[1]) > peak.successes / (spent[1] - spent[0]) / 3
+    successes = sum(storm.successes for storm in storms)
+    assert successes / (spent[2] - spent[1]) > peak.successes / (spent[1] - spent[0]) / 3
     assert set(probe.statuses) <= {200, 503}
     assert {int(said) for said in probe.retry_after} <= set(range(1, admissions.RETRY_MOST + 1))
-    assert watcher == [200]
-    assert max(crowds) > (100, 0), "how many are held back, and what they are told, is there to be scraped"
+    assert ready == 200
     assert recovery(check) <= 5
-    assert crowd(own_process) == (0, 1)
+    until(lambda: crowd(own_process) == (0, 1), 60, "those who went are still counted")
     own_process.stop()
-    log = (own_process.data / "serve.log").read_text()
-    lines = [json.loads(line) for line in log.splitlines() if '"code":"overloaded","shed":' in line]
-    assert max(line["held_back"] for line in lines) > 100
+    lines = overloads(own_process)
+    assert min(most_told(crowds, lines)) > MANY, "how many are held back is there to be scraped, and on record"
     assert {line["retry_after"] for line in lines} <= set(range(1, admissions.RETRY_MOST + 1))
-    assert log.count('"status":503') < storm.refused / 100
+    assert (own_process.data / "serve.log").read_text().count('"status":503') < refused / 100

@@ -42,7 +42,7 @@ def test_an_unknown_database_is_refused(url):
 
 
 async def test_E_02_every_sqlite_connection_is_durable(tmp_path):
-    from tms_ca.store.engine import open_sqlite
+    from tms_ca.store.sqlite import open_sqlite
 
     url = database_url(f"sqlite:///{tmp_path / 'x.db'}")
     wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}

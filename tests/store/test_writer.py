@@ -17,10 +17,11 @@ from tests.store.test_commits import counts
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import CertificateRecord, Event
 from tms_ca.store import hot_writer
-from tms_ca.store.engine import database_url, open_sqlite
+from tms_ca.store.engine import database_url
 from tms_ca.store.handover import FAILED, SPOILED, Unpacker, pack, reachable
 from tms_ca.store.hot import Entry, SpoiledGroup
 from tms_ca.store.hot_writer import ChainElsewhere, WriterDriver
+from tms_ca.store.sqlite import open_sqlite
 from tms_ca.store.tables import forbidden_keys
 from tms_ca.store.writer import GroupWriter, WriterServer
 

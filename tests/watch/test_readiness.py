@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 PAGE = Path(__file__).parents[2] / "docs" / "monitoring.md"
 
@@ -177,6 +177,29 @@ async def test_those_who_ask_at_once_share_a_look(bare_world):
     assert looks == 1
     await readiness.look()
     assert looks == 2
+
+
+async def test_a_look_asks_as_much_of_the_database_for_many_tenants_as_for_one(bare_world):
+    """Under a flood each statement waits for a turn of the loop: a balancer would take a service of many for dead."""
+    world = bare_world
+    statements = 0
+
+    def count(*_):
+        nonlocal statements
+        statements += 1
+
+    async def asked():
+        nonlocal statements
+        assert (await look(world))[0] == 200  # the KRLs are built, and the keys opened
+        statements = 0
+        assert (await look(world))[0] == 200
+        return statements
+
+    event.listen(world.context.readiness._database.engine.sync_engine, "before_cursor_execute", count)
+    one = await asked()
+    for number in range(5):
+        await world.good("POST", "/api/v1/tenants", auth=world.operator, json={"tenant": f"t{number}"})
+    assert 0 < await asked() == one
 
 
 async def test_a_database_without_a_tenant_is_the_wrong_one(bare_world):

@@ -57,8 +57,8 @@ class Krls:
         self._clock = clock
         self._memories: dict[str, _Memory] = {}
 
-    async def get(self, tenant: str) -> Krl:
-        """Return the KRL, which lists every revocation that was answered before this call.
+    async def get(self, tenant: str, state: krls.KrlState | None = None) -> Krl:
+        """Return the KRL, which lists every revocation that was answered before this call, or before `state` was read.
 
         Raises:
             NotFound: no such tenant
@@ -66,7 +66,7 @@ class Krls:
 
         """
         memory = self._memories.setdefault(tenant, _Memory())
-        state = await self._state(tenant)
+        state = state or await self._state(tenant)
         needed = state.wanted
         for _ in range(_ATTEMPTS):
             now = self._clock.now()

@@ -14,12 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.chain import head_mac
 from tms_ca.core.errors import TmsError
-from tms_ca.core.model import Tenant
-from tms_ca.services.cakeys import CaKeys, KeyRing
+from tms_ca.core.model import CaKey, KeyPurpose
+from tms_ca.services.cakeys import KeyRing
 from tms_ca.services.clock import Clock
 from tms_ca.services.krl import Krls
-from tms_ca.store import rows, watch
+from tms_ca.store import cakeys, krls, rows, watch
 from tms_ca.store.engine import Database
+from tms_ca.store.krls import KrlState
 from tms_ca.vault import Vault
 
 MOST_TENANTS = 100
@@ -74,18 +75,16 @@ class Readiness:
     def __init__(
         self,
         database: Database,
-        keys: CaKeys,
         ring: KeyRing,
-        krls: Krls,
+        krls_: Krls,
         vault: Vault,
         clock: Clock,
         loosened: Mapping[str, str] | None = None,  # settings less safe than they could be: name and sentence
         retrieve_tenants: Sequence[str] = (),  # of the settings: each should be there
     ) -> None:
         self._database = database
-        self._keys = keys
         self._ring = ring
-        self._krls = krls
+        self._krls = krls_
         self._vault = vault
         self._clock = clock
         self._loosened = {name: _wrong(name, said, blocking=False) for name, said in (loosened or {}).items()}
@@ -111,14 +110,17 @@ class Readiness:
                     anybody = tenants or (await rows.TENANTS.page(connection, {}, None, 1))[0]
                     state = await watch.state(connection, sqlite=self._database.is_sqlite)
                     unknown = await self._unknown(connection)
+                    # Of all tenants at once: each statement costs a turn of the loop, and under a flood that is long.
+                    names = [tenant.tenant for tenant in tenants]
+                    signing = await cakeys.active(connection, names)
+                    standing = await krls.states(connection, names)
                 found += [
                     self._database_check(state, anybody=bool(anybody)),
                     self._chain(state),
                     self._clock_check(state),
                 ]
-                found += [await self._master_key(), *await self._ca_keys(tenants)]
-                for tenant in tenants:
-                    found.append(await self._krl(tenant))
+                found += [await self._master_key(), *await self._ca_keys(names, signing)]
+                found += [await self._krl(name, standing.get(name)) for name in names]
                 if unknown:
                     found.append(_wrong(_RETRIEVE, "; ".join(unknown), blocking=False))
         except TimeoutError:
@@ -198,28 +200,27 @@ class Readiness:
     async def _master_key(self) -> Check:
         return await _passes("master_key", self._ring.check_master_key, blocking=True)
 
-    async def _ca_keys(self, tenants: Sequence[Tenant]) -> list[Check]:
+    async def _ca_keys(self, tenants: Sequence[str], active: Sequence[CaKey]) -> list[Check]:
         """Check each tenant; when not one of them could get a certificate, the service is of no use."""
-        found = [await self._ca_key(tenant) for tenant in tenants]
+        found = [await self._ca_key(name, [key for key in active if key.tenant == name]) for name in tenants]
         if any(check.ok for check in found):
             return found
         return [Check(check.name, check.ok, check.detail, blocking=True) for check in found]
 
-    async def _ca_key(self, tenant: Tenant) -> Check:
-        name = f"ca_key:{tenant.tenant}"
+    async def _ca_key(self, tenant: str, active: Sequence[CaKey]) -> Check:
+        name = f"ca_key:{tenant}"
         try:
-            active = [key for key in await self._keys.every(tenant.tenant) if key.state == "active"]
             for key in active:
-                await self._ring.signer(tenant.tenant, key.fingerprint)
+                await self._ring.signer(tenant, key.fingerprint)
         except TmsError as error:
             return _wrong(name, error.detail, blocking=False)
-        if any(key.purpose == "user" and key.revocation_id is None for key in active):
+        if any(key.purpose is KeyPurpose.USER and key.revocation_id is None for key in active):
             return Check(name, ok=True)
         return _wrong(name, "no active user CA key: create and activate one", blocking=False)
 
-    async def _krl(self, tenant: Tenant) -> Check:
+    async def _krl(self, tenant: str, state: KrlState | None) -> Check:
         """Check that the KRL can be brought up to date: it is built when somebody asks for it."""
-        return await _passes(f"krl:{tenant.tenant}", lambda: self._krls.get(tenant.tenant), blocking=False)
+        return await _passes(f"krl:{tenant}", lambda: self._krls.get(tenant, state), blocking=False)
 
 
 def _wrong(name: str, detail: str, *, blocking: bool) -> Check:

@@ -1,5 +1,7 @@
 """CA keys, and the public keys that no certificate may be made for."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,6 +36,12 @@ async def any_key(connection: AsyncConnection) -> tuple[str, str] | None:
 async def all_keys(connection: AsyncConnection, tenant: str) -> list[CaKey]:
     """Return every key of a tenant, oldest first."""
     query = select(ca_keys).where(ca_keys.c.tenant == tenant).order_by(ca_keys.c.created_at, ca_keys.c.fingerprint)
+    return [CA_KEYS.make(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def active(connection: AsyncConnection, tenants: Sequence[str]) -> list[CaKey]:
+    """Return the keys that sign for a few tenants."""
+    query = select(ca_keys).where(ca_keys.c.tenant.in_(tenants), ca_keys.c.state == KeyState.ACTIVE)
     return [CA_KEYS.make(row) for row in (await connection.execute(query)).mappings()]
 
 

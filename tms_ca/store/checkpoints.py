@@ -13,10 +13,10 @@ import threading
 from sqlalchemy.engine import URL
 
 from tms_ca.store.aside import Aside
-from tms_ca.store.engine import open_sqlite
+from tms_ca.store.sqlite import open_sqlite
 
 _LOG = logging.getLogger(__name__)
-PAGES = 4000  # of the log, about, between one checkpoint and the next; SQLite helps itself at engine.MOST_LOG_PAGES
+PAGES = 4000  # of the log, about, between one checkpoint and the next; SQLite helps itself at sqlite.MOST_LOG_PAGES
 _OF_A_GROUP, _OF_AN_ENTRY = 10, 2  # pages that a commit changes: the last one of each index, and what the rows fill
 _PATIENCE_MS = 20  # how long the commits may have to wait for somebody's long look at the database
 

@@ -7,10 +7,10 @@ cheaper than to look for a turn (store.turns); on PostgreSQL the changes of one 
 """
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -31,27 +31,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import Event
-from tms_ca.store import again, deadline, postgres, turns
+from tms_ca.store import again, deadline, postgres, sqlite, turns
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.counts import grown
 from tms_ca.store.postgres import Connector, postgres_url
 from tms_ca.store.standstill import Standstill, StandstillFile
 from tms_ca.store.tables import tenants
-
-# Pages of the write-ahead log, 49 MB, at which SQLite itself brings them home, within a commit: store.checkpoints does
-# long before, where certificates are issued.
-MOST_LOG_PAGES = 12_000
-MOST_LOG_BYTES = 64 * 2**20  # what a log that grew behind a long read keeps of the disk afterwards
-
-# synchronous=FULL: a commit is on the disk when it returns. WAL: readers never wait for the writer.
-PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=ON",
-    turns.WAITING,
-    f"PRAGMA wal_autocheckpoint={MOST_LOG_PAGES}",
-    f"PRAGMA journal_size_limit={MOST_LOG_BYTES}",
-)
 
 
 @dataclass(slots=True)
@@ -93,16 +78,10 @@ def make_engine(url: URL, answer_seconds: float | None = None) -> AsyncEngine:
     """
     if url.get_backend_name() != "sqlite":
         return _postgres_engine(Connector(url, answer_seconds))
-    engine = create_async_engine(url, pool_size=4, max_overflow=0, pool_timeout=turns.BUSY_SECONDS)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def on_connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # the driver must not begin transactions by itself
-        cursor = connection.cursor()
-        for pragma in PRAGMAS:
-            cursor.execute(pragma)
-        cursor.close()
-
+    engine = create_async_engine(
+        url, async_creator=partial(sqlite.connect, url),
+        pool_size=4, max_overflow=0, pool_timeout=turns.BUSY_SECONDS,
+    )  # fmt: skip
     event.listen(engine.sync_engine, "begin", turns.begin)
     return engine
 
@@ -124,15 +103,6 @@ def _postgres_engine(connector: Connector) -> AsyncEngine:
             raise InvalidatePoolError
 
     return engine
-
-
-def open_sqlite(url: URL) -> sqlite3.Connection:
-    """Open a plain connection for the hot path, with the same guarantees."""
-    assert url.database
-    connection = sqlite3.connect(url.database, isolation_level=None, check_same_thread=False, cached_statements=64)
-    for pragma in PRAGMAS:
-        connection.execute(pragma)
-    return connection
 
 
 class Database:

@@ -13,8 +13,9 @@ from tms_ca.store.aside import Aside
 from tms_ca.store.bulk import BulkInsert
 from tms_ca.store.chainwriter import ChainWriter, Placed
 from tms_ca.store.checkpoints import Checkpoints
-from tms_ca.store.engine import Database, open_sqlite
+from tms_ca.store.engine import Database
 from tms_ca.store.hot import Entry, HotStatements, Prepared, SpoiledGroup, place, unavailable
+from tms_ca.store.sqlite import open_sqlite
 from tms_ca.store.standing_sqlite import Decided, Standing
 from tms_ca.store.turns import NO_WAITING, take_turn
 

@@ -42,6 +42,12 @@ async def state(connection: AsyncConnection, tenant: str) -> KrlState | None:
     return None if row is None else KrlState(*row)
 
 
+async def states(connection: AsyncConnection, tenants: Sequence[str]) -> dict[str, KrlState]:
+    """Return how the KRL of each of a few tenants stands."""
+    query = select(krls.c.tenant, *_STATE).where(krls.c.tenant.in_(tenants))
+    return {row[0]: KrlState(*row[1:]) for row in await connection.execute(query)}
+
+
 async def built(connection: AsyncConnection, tenant: str) -> tuple[int, int, bytes]:
     """Return version, time and bytes of the KRL that is kept."""
     query = select(krls.c.version, krls.c.generated_at, krls.c.blob).where(krls.c.tenant == tenant)

@@ -23,9 +23,9 @@ from tms_ca.core.model import Event
 from tms_ca.store.bulk import BulkInsert
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.checkpoints import Checkpoints
-from tms_ca.store.engine import open_sqlite
 from tms_ca.store.handover import FAILED, SPOILED, Unpacker, pack
 from tms_ca.store.hot import HotStatements, Prepared
+from tms_ca.store.sqlite import open_sqlite
 from tms_ca.store.standing_sqlite import Decided, Standing
 from tms_ca.store.tables import audit_chains
 from tms_ca.store.turns import NO_WAITING, take_turn
