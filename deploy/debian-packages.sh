@@ -7,7 +7,7 @@ for group in "$@"; do
         base)  want="$want openssh-client" ;;
         venv)  want="$want python3-venv" ;;
         sshd)  want="$want openssh-client openssh-server" ;;
-        test)  want="$want postgresql openssl strace wrk faketime nginx-light haproxy" ;;
+        test)  want="$want postgresql openssl strace wrk faketime nginx-light haproxy chromium" ;;
         watch) want="$want prometheus" ;;
         storms) want="$want slowhttptest gcc libc6-dev" ;;
         packages) want="$want rpm" ;;

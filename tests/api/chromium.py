@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_TIMEOUT = 30.0
+_TIMEOUT = 60.0
 
 
 class Tab:
@@ -75,7 +75,7 @@ class Tab:
 
 @asynccontextmanager
 async def chromium(profile: Path) -> AsyncIterator[Tab]:
-    assert CHROMIUM
+    assert CHROMIUM, "chromium is missing: sh deploy/debian-packages.sh test"
     process = await asyncio.create_subprocess_exec(
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0",
         f"--user-data-dir={profile}", "about:blank",

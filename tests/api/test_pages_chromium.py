@@ -1,17 +1,11 @@
 """The pages in a real browser: its own headers, its own idea of what a script is."""
 
-import os
 from pathlib import Path
 
-import pytest
-
-from tests.api.chromium import CHROMIUM, chromium
+from tests.api.chromium import chromium
 from tests.api.page_fixtures import ask, status_of
 from tests.api.test_pages_security import XSS
 from tests.world import PASSWORD, World
-
-if CHROMIUM is None and "CI" not in os.environ:
-    pytest.skip("no chromium here", allow_module_level=True)
 
 
 async def test_I_04_a_browser_logs_in_and_approves_and_runs_no_script(world: World, tmp_path: Path):
