@@ -34,7 +34,7 @@ PRAGMAS = (
 def open_sqlite(url: URL) -> sqlite3.Connection:
     """Open a connection; each statement outside a transaction that was begun is one of its own."""
     assert url.database
-    connection = sqlite3.connect(url.database, isolation_level=None, check_same_thread=False, cached_statements=64)
+    connection = sqlite3.connect(url.database, isolation_level=None, check_same_thread=False, cached_statements=128)
     for pragma in PRAGMAS:
         connection.execute(pragma)
     return connection
