@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-START_SECONDS = 20.0
+START_SECONDS = 120.0
 _MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 6 << 30
 
@@ -112,7 +112,7 @@ class Server:
         if self.process is not None:
             self.signal(signal.SIGCONT)
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(30)
+            self.process.wait(60)
             self.process = None
 
     def url(self, database: str = "{database}") -> str:

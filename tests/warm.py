@@ -97,7 +97,7 @@ def run(
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-            process.wait(10)
+            process.wait(60)
             raise
         for file in files[1:]:
             file.seek(0)
@@ -122,7 +122,7 @@ def _forking() -> tuple[socket.socket, dict[str, str]]:
 
     def end() -> None:
         ours.close()
-        process.wait(10)
+        process.wait(60)
 
     atexit.register(end)
     return ours, environment

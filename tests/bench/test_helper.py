@@ -54,7 +54,7 @@ def test_what_is_timed_asks_and_is_answered():
     ):
         Path(directory).chmod(0o755)
         for name in ("socket", "https", "curl"):
-            done = subprocess.run(commands[name], capture_output=True, check=False, env=ENVIRONMENT, timeout=30)
+            done = subprocess.run(commands[name], capture_output=True, check=False, env=ENVIRONMENT, timeout=60)
             assert (done.returncode, done.stdout) == (0, b"alice@h1\n"), (name, done.stderr)
             cpu, wall = timed(commands[name], ENVIRONMENT)
             assert cpu > 0

@@ -31,7 +31,7 @@ class Committer:
 
     def __exit__(self, *_: object) -> None:
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(60)
         self.process.stdout.close()
 
 

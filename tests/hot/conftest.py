@@ -13,6 +13,7 @@ from aiohttp import web
 from yarl import URL
 
 from tests.conftest import running_world
+from tests.hot.jump import Jump
 from tests.hot.line import Line, request
 from tests.world import World
 from tms_ca.app import build_app, open_context
@@ -129,6 +130,12 @@ class Doors:
             if self.short.short > before:
                 return
         raise AssertionError("the short way is never taken")
+
+
+@pytest.fixture
+async def jump(monkeypatch: pytest.MonkeyPatch) -> Jump:
+    """Return what moves the time of connections on."""
+    return Jump(monkeypatch)
 
 
 @pytest.fixture

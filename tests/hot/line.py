@@ -34,7 +34,7 @@ class Line:
         """Read one answer."""
         reader, _ = await self.streams()
         self.interim = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 if head.startswith(b"HTTP/1.1 1"):

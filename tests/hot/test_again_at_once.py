@@ -66,7 +66,7 @@ async def test_what_comes_within_the_turn_of_the_last_answer_is_nobodys(doors, c
     before = doors.short.short
     await line.send([LAST])
     assert b"ok" in (await line.answer()).body
-    assert await line.ended(5)
+    assert await line.ended(60)
     assert doors.short.short == before
 
 

@@ -26,17 +26,17 @@ async def test_H_03_who_asks_from_a_doze_and_takes_nothing_is_cut_off(doors, mon
         (connection,) = guard.dozing
         connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         connection.transport.set_write_buffer_limits(2000)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not connection.writing_paused:
                 await loop.sock_sendall(client, asked)
                 await asyncio.sleep(0.02)
         assert connection in guard.unsent
         if takes:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while connection in guard.unsent:
                     await loop.sock_recv(client, 65536)
         else:
             monkeypatch.setattr(unsent, "WINDOW_SECONDS", 0.5)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while guard.open:
                     await asyncio.sleep(0.05)

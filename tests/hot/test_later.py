@@ -152,7 +152,7 @@ async def test_E_07_a_stop_waits_for_the_commit_and_its_answer_is_the_last(doors
         assert not stopping.done()
     said = await line.answer()
     assert (said.status, said.headers["connection"]) == (201, "close")
-    assert await line.ended(1)
+    assert await line.ended(60)
     await stopping
 
 
@@ -178,6 +178,6 @@ async def test_E_07_what_would_be_decided_anew_once_connections_end_is_told_so(d
     said = await line.answer()
     assert (said.status, said.code) == (503, "overloaded")
     assert (said.headers["connection"], said.headers["retry-after"]) == ("close", "1")
-    assert await line.ended(5)
+    assert await line.ended(60)
     await stopping
     assert await recorded(doors) == known

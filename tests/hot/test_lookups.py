@@ -16,7 +16,7 @@ from tms_ca.store.hot_postgres import PostgresDriver
 from tms_ca.store.lookups import Lookup
 
 TENANTS = ["a", "b", "c"]
-SECONDS = 10
+SECONDS = 60
 
 
 class Counted(PostgresDriver):

@@ -66,7 +66,7 @@ async def test_A_05_a_change_before_the_commit_of_the_first_counts(doors, change
     known, before = await recorded(doors), doors.short.short
     async with no_commits(doors):
         await line.send([wanted(doors, host="h2")])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while doors.short.short == before:
                 await asyncio.sleep(0.001)
         with closing(sqlite3.connect(doors.world.settings.database_url.partition("///")[2])) as outside:

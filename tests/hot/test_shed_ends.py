@@ -26,7 +26,7 @@ async def test_E_07_a_refusal_for_want_of_time_is_the_last_on_its_connection_dur
         said = await left.answer()
         assert (said.status, said.code, said.headers.get("connection")) == (503, "overloaded", "close")
         assert said.headers["retry-after"] == "1"
-        assert await left.ended(5)
+        assert await left.ended(60)
         door.app[CLOSING].clear()
     finally:
         admission.lost(10_000)
@@ -41,7 +41,7 @@ async def test_H_11_what_is_behind_a_request_that_there_is_no_time_for_goes_with
         await many.send([asked * 3])
         said = await many.answer()
         assert (said.status, said.code, said.headers.get("connection")) == (503, "overloaded", "close")
-        assert await many.ended(5)
+        assert await many.ended(60)
         said = await one.ask(asked[:40], asked[40:])
         assert (said.status, said.code, said.headers.get("connection")) == (503, "overloaded", None)  # the twin
     finally:

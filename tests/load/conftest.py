@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.conftest import running_world
+from tests.hot.jump import Jump
 from tests.ssh.service import Service
 from tests.world import World
 
@@ -16,6 +17,12 @@ async def served(tmp_path, sqlite_template, clock) -> AsyncIterator[World]:
     shutil.copy(sqlite_template, tmp_path / "tms.db")
     async with running_world(tmp_path / "data", f"sqlite:///{tmp_path / 'tms.db'}", clock) as world:
         yield world
+
+
+@pytest.fixture
+async def jump(monkeypatch: pytest.MonkeyPatch) -> Jump:
+    """Return what moves the time of connections on."""
+    return Jump(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -128,7 +128,7 @@ class Probe:
 
     def once(self, ask: Ask) -> int:
         begun = time.monotonic()
-        with socket.create_connection(("127.0.0.1", ask.port), 10) as one:
+        with socket.create_connection(("127.0.0.1", ask.port), 60) as one:
             one.sendall(ask.bytes())
             answer = one.recv(65536)
         took = time.monotonic() - begun

@@ -34,7 +34,7 @@ def at_the_door(guard: Guard, data: bytes) -> tuple[Door, bytes, bytes]:
                 assert select.select([connection], [], [], 5)[0]
             connection.setblocking(False)
             done = doorstep.answer(guard, connection)
-            client.settimeout(5)
+            client.settimeout(60)
             if done is Door.REFUSED:
                 said = b""
                 while piece := client.recv(65536):

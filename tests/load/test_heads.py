@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.load.wire import exchange, keep, parse
+from tests.load.wire import exchange, in_pieces, keep, parse
 from tests.ssh.service import Service
 from tms_ca.settings import SettingsError, load_settings
 
@@ -45,14 +45,7 @@ async def test_H_02_a_head_that_fits_is_answered(served, data):
 
 
 async def test_H_02_a_head_in_pieces_has_the_same_limit(served):
-    reader, writer = await asyncio.open_connection("127.0.0.1", served.base.port)
-    writer.write(GET)
-    for _ in range(20):
-        writer.write(b"X: " + b"a" * 900 + b"\r\n")
-        await asyncio.sleep(0.002)
-    writer.write(b"\r\n")
-    answer = parse(await asyncio.wait_for(reader.read(), 10))
-    writer.close()
+    answer = parse(await in_pieces(served.base.port, [GET, *[b"X: " + b"a" * 900 + b"\r\n"] * 20, b"\r\n"]))
     assert (answer.status, answer.code) == (431, "head_too_large")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -28,7 +29,7 @@ def parse(data: bytes, *, head: bool = False) -> Said:
     return Said(int(first.split(" ")[1]), headers, after[:size], after[size:])
 
 
-async def exchange(port: int, data: bytes, seconds: float = 10) -> bytes:
+async def exchange(port: int, data: bytes, seconds: float = 60) -> bytes:
     """Send `data`, and read until the service closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -39,17 +40,35 @@ async def exchange(port: int, data: bytes, seconds: float = 10) -> bytes:
         writer.close()
 
 
-async def keep(port: int, data: bytes, seconds: float = 1) -> bytes:
-    """Send `data`, and read for so long, or until the connection ends."""
+async def keep(port: int, data: bytes) -> bytes:
+    """Send `data`, and read the answer of a connection that stays, with those of a status of 1xx before it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    found = b""
+    found, head = b"", b"HTTP/1.1 1"
     try:
         writer.write(data)
-        async with asyncio.timeout(seconds):
-            while piece := await reader.read(65536):
-                found += piece
-    except TimeoutError:
-        pass
+        async with asyncio.timeout(60):
+            while head.startswith(b"HTTP/1.1 1"):
+                head = await reader.readuntil(b"\r\n\r\n")
+                found += head
+            return found + await reader.readexactly(int(parse(head).headers["content-length"]))
     finally:
         writer.close()
-    return found
+
+
+async def in_pieces(port: int, pieces: Sequence[bytes], pause: float = 0.001) -> bytes:
+    """Send pieces, and read until the service closes the connection.
+
+    Where one crosses the end of the connection, the system resets it and the answer is lost: then all of it again.
+    """
+    for _ in range(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(pause)
+            return await asyncio.wait_for(reader.read(), 60)
+        except ConnectionResetError:
+            continue
+        finally:
+            writer.close()
+    raise AssertionError("the answer was lost twenty times")

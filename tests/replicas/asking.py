@@ -77,7 +77,7 @@ class Asking:
                 await self.once(http, what, number)
                 await asyncio.sleep(PAUSE.get(what, 0.005))
 
-        timeout = aiohttp.ClientTimeout(total=20)
+        timeout = aiohttp.ClientTimeout(total=60)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
             await asyncio.gather(*(one(what) for what in whats for _ in range(callers)))
 

@@ -91,7 +91,7 @@ async def test_who_loses_the_connection_is_ended_inside(postgres):
     reached = []
 
     async def job():
-        async with asyncio.timeout(10), lock(url).only_here("krl") as here:
+        async with asyncio.timeout(60), lock(url).only_here("krl") as here:
             assert here
             admin = await asyncpg.connect(url)
             query = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"

@@ -74,7 +74,7 @@ class Race:
     async def certify(self) -> None:
         """Have a certificate of the delegation to check logins with."""
         status, found = 0, {}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while status != 201 or found["delegation_id"] != self.people.delegation:
                 status, found = await self.issue(self.urls[0])
         self.certificate = (self.people.delegation, found["certificate"])
@@ -92,7 +92,7 @@ async def two(postgres, tmp_path):
     """Two service processes, people, and a race that has not begun."""
     url = await postgres.fresh(template="template0")
     async with pair(tmp_path / "data", {"TMS_CA_DATABASE_URL": url}) as (people, second):
-        timeout = aiohttp.ClientTimeout(total=20)
+        timeout = aiohttp.ClientTimeout(total=60)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
             race = Race(people, [people.service.url, second.url], new_key(tmp_path, "id").public, http)
             await race.certify()
@@ -172,7 +172,7 @@ async def test_A_05_a_replica_that_was_stopped_in_the_middle_issues_nothing_when
         assert late == []
         assert await unrevoked(url, revoked) == [], "a certificate was written after the revocation"
         await race.renew()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await race.issue(there))[0] != 201:
                 await asyncio.sleep(0.02)
     assert hit > PAUSES // 2, "the replica was stopped while it had something to do"

@@ -35,7 +35,7 @@ async def deadlock(world, url, between=None):
     await other.execute("SET deadlock_timeout = '10s'; BEGIN")  # so that the server's choice is the service
     await other.execute("UPDATE users SET display_name = 'other' WHERE \"user\" = 'alice'")
     changing = asyncio.create_task(world.call("PATCH", "users/alice", auth=world.operator, json={"display_name": "x"}))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             await asyncio.sleep(0.005)
     await other.execute("UPDATE tenants SET display_name = 'other' WHERE tenant = 'default'")
@@ -125,6 +125,6 @@ async def test_A_05_a_revocation_ends_what_was_written_while_it_waited_whatever_
 
 async def waiting(outside, number):
     """Return once so many wait for a lock."""
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(60):
         while await outside.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < number:
             await asyncio.sleep(0.005)

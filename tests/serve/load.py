@@ -40,7 +40,7 @@ class Client(threading.Thread):
         while not self.stopping.is_set():
             begun = time.monotonic()
             if connection is None:
-                connection = http.client.HTTPConnection(address.hostname, address.port, timeout=20)
+                connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
                 try:
                     connection.connect()
                 except ConnectionRefusedError:
@@ -95,7 +95,7 @@ class Load:
         for client in self.clients:
             client.stopping.set()
         for client in self.clients:
-            client.join(30)
+            client.join(60)
             assert not client.is_alive()
 
     @property
@@ -166,18 +166,19 @@ def connections_of(service: Service) -> dict[int, int]:
     return owners
 
 
-def is_read(connection: socket.socket) -> bool:
-    """Tell whether the service has read all that was sent on `connection`: proc(5), /proc/net/tcp."""
-    near, far = (f":{address[1]:04X}" for address in (connection.getsockname(), connection.getpeername()))
+def is_read(*connections: socket.socket) -> bool:
+    """Tell whether the service has read all that was sent on each of `connections`: proc(5), /proc/net/tcp."""
     left = {}
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         words = line.split()
         to_send, to_read = (int(number, 16) for number in words[4].split(":"))
         left[words[1][-5:], words[2][-5:]] = (to_send, to_read)
-    return left[near, far][0] == 0 == left[far, near][1]
+    both = ((one.getsockname(), one.getpeername()) for one in connections)
+    ends = [tuple(f":{address[1]:04X}" for address in each) for each in both]
+    return all(left[near, far][0] == 0 == left[far, near][1] for near, far in ends)
 
 
-def until(true, seconds: float = 20, what: str = "it does not happen") -> None:
+def until(true, seconds: float = 60, what: str = "it does not happen") -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, what

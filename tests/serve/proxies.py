@@ -78,7 +78,7 @@ class Proxy:
         assert program, f"{self._command[0]} is missing: sh deploy/debian-packages.sh test"
         with open(self._at / "output", "wb") as output:
             self._process = subprocess.Popen([program, *self._command[1:]], stdout=output, stderr=output)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not _listening(self.port):
             assert time.monotonic() < until, (self._at / "output").read_text()
             time.sleep(0.02)
@@ -86,7 +86,7 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 def _listening(port: int) -> bool:

@@ -24,7 +24,7 @@ SPELLINGS = [
 
 def asked(port: int, who: str, path: str, method: str = "GET") -> int:
     """Ask from the address `who` for exactly `path`; return the status."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20, source_address=(who, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=(who, 0))
     try:
         connection.putrequest(method, "/", skip_host=True)
         connection._buffer[0] = f"{method} {path} HTTP/1.1".encode()  # it would refuse some of them itself

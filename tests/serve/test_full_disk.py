@@ -67,7 +67,7 @@ def _check(people: People, made: dict) -> int:
 
 def _status(service: Service, path: str) -> int:
     try:
-        with urllib.request.urlopen(service.url + path, timeout=20) as answer:
+        with urllib.request.urlopen(service.url + path, timeout=60) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code

@@ -17,7 +17,7 @@ class Manager:
     def __init__(self, path: Path) -> None:
         self.line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.line.bind(str(path))
-        self.line.settimeout(30)
+        self.line.settimeout(60)
 
     def hear(self) -> dict[str, str]:
         return dict(part.split("=", 1) for part in self.line.recv(4096).decode().splitlines())

@@ -30,7 +30,7 @@ def test_E_08_workers_are_restarted_under_load_without_a_failed_request(shop):
             assert len(before) == 3
             time.sleep(0.5)
             service.process.send_signal(signal.SIGHUP)
-            until(lambda before=before: _restarted(service, before, 2), 40, "the old processes do not end")
+            until(lambda before=before: _restarted(service, before, 2), what="the old processes do not end")
             assert service.call("GET", "/readyz").status == 200
             restarts += 1
         time.sleep(0.5)
@@ -49,7 +49,7 @@ def test_one_process_restarts_in_its_place(shop):
     with fifty_a_second(opened.people, opened.key) as load:
         time.sleep(0.5)
         service.process.send_signal(signal.SIGHUP)
-        until(lambda: _log(service).count('"serving"') == 2, 30, "the process does not begin anew")
+        until(lambda: _log(service).count('"serving"') == 2, what="the process does not begin anew")
         time.sleep(0.5)
     assert load.faults == []
     assert set(load.answers) == {200, 201}

@@ -32,7 +32,7 @@ class Probe(threading.Thread):
 
     def run(self) -> None:
         while True:
-            connection = http.client.HTTPConnection(*self.address, timeout=10)
+            connection = http.client.HTTPConnection(*self.address, timeout=60)
             try:
                 connection.connect()
             except ConnectionRefusedError:
@@ -64,7 +64,7 @@ class Slow:
     def __init__(self, shop) -> None:
         head, body = _certificate_asked(shop)
         self.rest = body[20:]
-        self.socket = socket.create_connection(_address(shop.service), timeout=20)
+        self.socket = socket.create_connection(_address(shop.service), timeout=60)
         self.socket.sendall(head + body[:20])
         until(lambda: is_read(self.socket))
 
@@ -90,11 +90,11 @@ def test_E_07_sigterm_flips_readiness_and_resets_nobody(shop, workers):
         service.process.terminate()
         time.sleep(0.5)
         late = slow.finish()
-        assert service.process.wait(12) == 0
+        assert service.process.wait(60) == 0
         lasted = time.monotonic() - begun
-        probe.join(10)
+        probe.join(60)
         for client in load.clients:  # each ran until nobody listened any more
-            assert client.refused.wait(5)
+            assert client.refused.wait(60)
     assert lasted <= 10
     assert load.faults == []
     assert set(load.answers) == {200, 201}
@@ -116,7 +116,7 @@ def test_E_07_a_second_sigterm_ends_at_once(shop, workers):
     assert opened.service.process.poll() is None, "one SIGTERM did not wait for the request"
     begun = time.monotonic()
     opened.service.process.terminate()
-    opened.service.process.wait(5)
+    opened.service.process.wait(60)
     assert time.monotonic() - begun <= 1
     assert not any(os.path.exists(f"/proc/{pid}") for pid in below)
     slow.socket.close()
@@ -128,7 +128,7 @@ def test_a_signal_to_the_whole_group_counts_once(shop):
     opened.service.signal(signal.SIGTERM)
     time.sleep(0.5)
     assert slow.finish().startswith(b"HTTP/1.1 201")
-    assert opened.service.process.wait(10) == 0
+    assert opened.service.process.wait(60) == 0
 
 
 def test_a_request_that_never_ends_does_not_hold_the_service(shop):
@@ -136,7 +136,7 @@ def test_a_request_that_never_ends_does_not_hold_the_service(shop):
     slow = Slow(opened)
     begun = time.monotonic()
     opened.service.process.terminate()
-    assert opened.service.process.wait(12) == 0
+    assert opened.service.process.wait(60) == 0
     assert 2 < time.monotonic() - begun <= 10
     slow.socket.close()
 
@@ -146,7 +146,7 @@ def test_at_the_terminal_nobody_waits(shop, workers):
     opened = shop(workers)
     begun = time.monotonic()
     opened.service.signal(signal.SIGINT)
-    assert opened.service.process.wait(5) == 0
+    assert opened.service.process.wait(60) == 0
     assert time.monotonic() - begun < 2
 
 
@@ -168,8 +168,8 @@ def test_E_07_what_a_stalled_database_lets_through_late_is_answered_before_the_e
     opened = shop(1)
     head, body = _certificate_asked(opened)
     with (
-        socket.create_connection(_address(opened.service), timeout=20) as asked,
-        socket.create_connection(_address(opened.service), timeout=20) as idle,
+        socket.create_connection(_address(opened.service), timeout=60) as asked,
+        socket.create_connection(_address(opened.service), timeout=60) as idle,
         closing(sqlite3.connect(opened.service.data / "tms.db", isolation_level=None)) as other,
     ):
         idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -193,5 +193,5 @@ def test_E_07_what_a_stalled_database_lets_through_late_is_answered_before_the_e
         assert (status, said.get("code")) == expected
         assert answer.getheader("Connection") == "close"
         assert answer.getheader("Retry-After") == ("1" if status == 503 else None)
-        assert opened.service.process.wait(10) == 0
+        assert opened.service.process.wait(60) == 0
         assert other.execute("SELECT count(*) FROM certificates").fetchone() == (on_record,)

@@ -38,7 +38,7 @@ def test_a_warm_service_is_as_a_fresh_one(initialised, tmp_path, request):
         made.append(Service(tmp_path / f"data{number}", operator=initialised.operator, fresh=fresh))
         request.addfinalizer(made[-1].stop)
         made[-1].start()
-    until = time.monotonic() + 10  # what is open for a moment only is closed by then
+    until = time.monotonic() + 60  # what is open for a moment only is closed by then
     while (warm_one := look(made[0].process.pid)) != (fresh_one := look(made[1].process.pid)):
         assert time.monotonic() < until, (warm_one, fresh_one)
         time.sleep(0.1)
@@ -53,7 +53,7 @@ def test_warm_services_draw_numbers_of_their_own(initialised, tmp_path, request)
         request.addfinalizer(service.stop)
         service.start()
         for _ in range(20):
-            with urllib.request.urlopen(service.url + "/healthz", timeout=20) as answer:
+            with urllib.request.urlopen(service.url + "/healthz", timeout=60) as answer:
                 ids.append(answer.headers["X-Request-ID"])
     assert {len(one) for one in ids} == {13}
     assert len(set(ids)) == len(ids)
@@ -81,7 +81,7 @@ def test_a_warm_service_ends_by_a_signal_as_any_process(initialised, tmp_path, n
     service.start()
     process = service.process
     process.send_signal(number)
-    assert process.wait(20) == code == process.poll()
+    assert process.wait(60) == code == process.poll()
     assert not Path(f"/proc/{process.pid}").exists()
     process.stdout.close()
 

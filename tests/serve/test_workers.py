@@ -27,7 +27,7 @@ class Line(http.client.HTTPConnection):
 
     def __init__(self, service) -> None:
         address = urlsplit(service.url)
-        super().__init__(address.hostname, address.port, timeout=20)
+        super().__init__(address.hostname, address.port, timeout=60)
         self.connect()
 
     @property
@@ -52,7 +52,7 @@ def _lines(service, count: int):
 
 @contextmanager
 def _one_to_each(service):
-    until = time.monotonic() + 20  # a worker that has just begun has all that came before
+    until = time.monotonic() + 60  # a worker that has just begun has all that came before
     while True:
         with _lines(service, 6) as lines:
             owners = connections_of(service)
@@ -152,7 +152,7 @@ def test_a_writer_that_hangs_is_no_yes_and_is_replaced(shop):
     assert opened.people.issue(opened.key).status == 503
     assert time.monotonic() - begun < 8
     assert service.call("GET", "/healthz").status == 200
-    until(lambda: opened.people.issue(opened.key).status == 201, 20, "it is not replaced")
+    until(lambda: opened.people.issue(opened.key).status == 201, what="it is not replaced")
     assert writer(service) != victim
     nothing_is_lost(service, [])
 
@@ -195,7 +195,7 @@ def test_workers_on_postgresql_have_no_writer_and_see_each_other(shop, postgres_
         until(lambda: len(workers(service)) == 2 and victim not in workers(service), what="it is not replaced")
         before = workers(service)
         service.process.send_signal(signal.SIGHUP)
-        until(lambda: not workers(service) & before and len(workers(service)) == 2, 40, "not restarted")
+        until(lambda: not workers(service) & before and len(workers(service)) == 2, what="not restarted")
     assert set(load.answers) == {200, 201}
     nothing_is_lost(service, load.received)
     assert service.end() == 0

@@ -19,7 +19,7 @@ import pyotp
 from tests import warm
 
 PASSWORD = "correct horse battery staple"
-START_SECONDS = 30
+START_SECONDS = 120
 
 
 def basic(name: str, secret: str) -> str:
@@ -84,7 +84,7 @@ class Service:
         until = time.monotonic() + START_SECONDS
         while True:
             try:
-                urllib.request.urlopen(self.url + "/readyz", timeout=5).close()
+                urllib.request.urlopen(self.url + "/readyz", timeout=60).close()
             except OSError:
                 assert time.monotonic() < until, "the service does not become ready"
                 time.sleep(0.05)
@@ -98,19 +98,19 @@ class Service:
     def kill(self) -> None:
         """kill -9, all of it, at once."""
         self.signal(signal.SIGKILL)
-        self._ended(10)
+        self._ended(60)
 
     def stop(self) -> int:
         """Stop it as at a terminal, where nobody waits for load balancers to notice; return the exit code."""
         if self.process is None:
             return 0
         self.process.send_signal(signal.SIGINT)
-        return self._ended(20)
+        return self._ended(60)
 
     def end(self) -> int:
         """Stop it as a service manager does; return the exit code."""
         self.process.terminate()
-        return self._ended(20)
+        return self._ended(60)
 
     def _ended(self, seconds: float) -> int:
         process, self.process = self.process, None
@@ -138,7 +138,7 @@ class Service:
             request.add_header("Content-Type", "application/json")
             request.data = json.dumps(body).encode()
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 status, raw = answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:

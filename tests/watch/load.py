@@ -56,5 +56,5 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
-        self._thread.join(30)
+        self._thread.join(60)
         assert self.failed is None, self.failed

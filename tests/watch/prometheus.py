@@ -29,7 +29,7 @@ class Prometheus:
 
     def api(self, path: str, **query: str) -> Any:
         whole = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(whole, timeout=10) as answer:
+        with urllib.request.urlopen(whole, timeout=60) as answer:
             return json.load(answer)["data"]
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
@@ -77,4 +77,4 @@ def prometheus(directory: Path, services: list[str]) -> Iterator[Prometheus]:
         yield running
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)

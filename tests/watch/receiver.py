@@ -59,4 +59,4 @@ def receiver() -> Iterator[Receiver]:
         thread.start()
         yield running
         server.shutdown()
-        thread.join(10)
+        thread.join(60)

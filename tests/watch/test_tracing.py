@@ -36,7 +36,7 @@ class Shop:
         request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
         request.add_header("Authorization", auth)
         request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def issue(self, **headers: str) -> dict:
@@ -130,7 +130,7 @@ def test_a_receiver_that_hangs_keeps_no_request_waiting_and_no_stop(initialised,
         # In memory: it counts what is issued in two seconds, for which a disk may stand still.
         shop = Shop(copied(initialised, passing_path, environment=environment), passing_path)
         shop.issue()
-        silent.settimeout(10)
+        silent.settimeout(60)
         sending, _ = silent.accept()
         with sending:
             meanwhile = 0
