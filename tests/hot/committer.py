@@ -10,10 +10,11 @@ from typing import Self
 class Committer:
     """Another process with a connection of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: float = 60.0) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, __file__, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [sys.executable, __file__, str(path), str(patience)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
 
     def do(self, statement: str) -> str:
         """Run a statement there, and return what it answered once it was committed."""
@@ -36,7 +37,7 @@ class Committer:
 
 
 def main() -> None:
-    connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=0.5)
+    connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=float(sys.argv[2]))
     for line in sys.stdin:
         try:
             print(connection.execute(line).fetchall(), flush=True)

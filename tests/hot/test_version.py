@@ -114,7 +114,7 @@ def test_A_06_a_log_that_begins_again_at_its_first_frame_is_another_version(path
 
 
 def test_A_06_nobody_can_put_another_index_in_the_place_of_ours_while_we_read(path):
-    with opened(path) as driver, Committer(path) as other:
+    with opened(path) as driver, Committer(path, patience=0.2) as other:
         follower = Follower(driver)
         index = os.stat(f"{path}-shm").st_ino
         for statement, said in {

@@ -112,6 +112,15 @@ def test_H_11_a_disk_that_stands_still_refuses_certificates_and_no_logins():
     assert admission.admit("issue_certificate")
 
 
+def test_H_11_a_process_that_stood_still_itself_does_not_take_the_disk_for_one_that_does():
+    clock, commits = Seconds(), Commits(waiting=5)
+    admission = Admission(commits, clock)
+    for _ in range(5):
+        clock.now += 6
+        admission.tick()
+        assert admission.admit("issue_certificate")
+
+
 def test_H_11_certificates_are_refused_while_as_many_wait_for_their_commit_as_may():
     clock, commits = Seconds(), Commits(waiting=MOST_FOR_COMMIT - 1)
     admission = Admission(commits, clock)

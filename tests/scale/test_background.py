@@ -31,19 +31,28 @@ async def test_upkeep_runs_is_logged_and_on_record(world):
 
 async def test_two_replicas_are_never_at_one_job_at_a_time(world):
     inside, most, runs = 0, 0, 0
+    others_know = asyncio.Event()
 
     async def run():
         nonlocal inside, most, runs
         inside, runs = inside + 1, runs + 1
         most = max(most, inside)
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(60):
+            await others_know.wait()
         inside -= 1
         return {}
 
     job = Job("twice", 1, run)
     replicas = [background(world, job)[0] for _ in range(3)]
-    ran = await asyncio.gather(*(one.once(job) for one in replicas))
-    assert (sorted(ran), most, runs) == ([False, False, True], 1, 1)
+    told = []
+
+    async def once(replica):
+        told.append(await replica.once(job))
+        if len(told) == len(replicas) - 1:
+            others_know.set()
+
+    await asyncio.gather(*map(once, replicas))
+    assert (told, most, runs) == ([False, False, True], 1, 1)
     assert await replicas[1].once(job), "what one has left, another takes up"
 
 

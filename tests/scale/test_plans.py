@@ -245,7 +245,10 @@ async def test_postgresql_reads_no_table_from_end_to_end(tmp_path, clock, scale,
         await asyncio.to_thread(fill, url, scale=scale, master_key=world.settings.master_key, now=clock.now())
         await admin.execute("SELECT pg_stat_reset()")
         await walk(world, Recorder())
-    await asyncio.sleep(0.2)  # backends report when they end
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    async with asyncio.timeout(60):
+        while await admin.fetchval(others):  # backends report when they end
+            await asyncio.sleep(0.05)
     counts = "SELECT relname, seq_scan, seq_tup_read + coalesce(idx_tup_fetch, 0) AS read FROM pg_stat_user_tables"
     found = {row["relname"]: (row["seq_scan"], row["read"]) for row in await admin.fetch(counts)}
     rows = {name: await admin.fetchval(f'SELECT count(*) FROM "{name}"') for name in GROWING}

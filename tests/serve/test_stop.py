@@ -13,12 +13,17 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.serve.load import children, fifty_a_second, is_read, until
+from tests.serve.load import children, fifty_a_second, in_time, is_read, until
+from tms_ca.store.turns import BUSY_SECONDS
 
 
 def _address(service) -> tuple[str, int]:
     parts = urlsplit(service.url)
     return parts.hostname, parts.port
+
+
+def _log(service) -> str:
+    return (service.data / "serve.log").read_text()
 
 
 class Probe(threading.Thread):
@@ -88,14 +93,15 @@ def test_E_07_sigterm_flips_readiness_and_resets_nobody(shop, workers):
         until(lambda: probe.seen)
         begun = time.monotonic()
         service.process.terminate()
-        time.sleep(0.5)
+        until(lambda: 503 in probe.seen)
         late = slow.finish()
         assert service.process.wait(60) == 0
         lasted = time.monotonic() - begun
         probe.join(60)
         for client in load.clients:  # each ran until nobody listened any more
             assert client.refused.wait(60)
-    assert lasted <= 10
+    in_time(lasted, 10)
+    assert "ended with requests unfinished" not in _log(service)
     assert load.faults == []
     assert set(load.answers) == {200, 201}
     assert probe.fault == ""
@@ -112,13 +118,17 @@ def test_E_07_a_second_sigterm_ends_at_once(shop, workers):
     slow = Slow(opened)  # holds the end up
     below = set(children(opened.service))
     opened.service.process.terminate()
+    until(lambda: '"stopping"' in _log(opened.service))
     time.sleep(1.5)
     assert opened.service.process.poll() is None, "one SIGTERM did not wait for the request"
     begun = time.monotonic()
     opened.service.process.terminate()
     opened.service.process.wait(60)
-    assert time.monotonic() - begun <= 1
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in below)
+    in_time(time.monotonic() - begun, 1)
+    # Whoever waits until the time is over says so; those that it has begun end with it.
+    assert "ended with requests unfinished" not in _log(opened.service)
+    assert workers > 1 or "ended at once, at the second signal" in _log(opened.service)
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in below))
     slow.socket.close()
 
 
@@ -126,7 +136,7 @@ def test_a_signal_to_the_whole_group_counts_once(shop):
     opened = shop(2)
     slow = Slow(opened)
     opened.service.signal(signal.SIGTERM)
-    time.sleep(0.5)
+    until(lambda: '"stopping"' in _log(opened.service))
     assert slow.finish().startswith(b"HTTP/1.1 201")
     assert opened.service.process.wait(60) == 0
 
@@ -137,17 +147,24 @@ def test_a_request_that_never_ends_does_not_hold_the_service(shop):
     begun = time.monotonic()
     opened.service.process.terminate()
     assert opened.service.process.wait(60) == 0
-    assert 2 < time.monotonic() - begun <= 10
+    took = time.monotonic() - begun
+    assert took > 2
+    in_time(took, 10)
     slow.socket.close()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_at_the_terminal_nobody_waits(shop, workers):
     opened = shop(workers)
+    probe = Probe(opened.service)
+    probe.start()
+    until(lambda: probe.seen)
     begun = time.monotonic()
     opened.service.signal(signal.SIGINT)
     assert opened.service.process.wait(60) == 0
-    assert time.monotonic() - begun < 2
+    in_time(time.monotonic() - begun, 2)
+    probe.join(60)
+    assert set(probe.seen) == {200}, "as long as it answers that it ends, it waits for somebody to hear it"
 
 
 def _answer(connection: socket.socket) -> tuple[int, dict, http.client.HTTPResponse]:
@@ -166,17 +183,29 @@ def _answer(connection: socket.socket) -> tuple[int, dict, http.client.HTTPRespo
 def test_E_07_what_a_stalled_database_lets_through_late_is_answered_before_the_end(shop, pieces, expected, on_record):
     """SIGTERM while the database is locked, and the tenant changes before it is free, once connections end."""
     opened = shop(1)
+    for _ in range(10):
+        found, stood = _ended_while_locked(opened, pieces)
+        if stood < BUSY_SECONDS:  # else nobody could wait so long: it is tried again on a machine that stood still
+            break
+        opened.service.start()
+    assert found == (*expected, "close", "1" if expected[0] == 503 else None, on_record)
+
+
+def _ended_while_locked(opened, pieces: int) -> tuple[tuple, float]:
+    """Return status, code, two fields of the answer and how many certificates are new; and for how long it was locked."""
     head, body = _certificate_asked(opened)
     with (
         socket.create_connection(_address(opened.service), timeout=60) as asked,
         socket.create_connection(_address(opened.service), timeout=60) as idle,
         closing(sqlite3.connect(opened.service.data / "tms.db", isolation_level=None)) as other,
     ):
+        (before,) = other.execute("SELECT count(*) FROM certificates").fetchone()
         idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert _answer(idle)[0] == 200
         for _ in range(4):  # until its head is known
             asked.sendall(head + body)
             assert _answer(asked)[0] == 201
+        begun = time.monotonic()
         other.execute("BEGIN IMMEDIATE")
         other.execute("UPDATE tenants SET epoch = epoch + 1")
         asked.sendall(head + body if pieces == 1 else head)
@@ -186,12 +215,12 @@ def test_E_07_what_a_stalled_database_lets_through_late_is_answered_before_the_e
             until(lambda: is_read(asked))
         opened.service.process.terminate()
         assert idle.recv(1) == b""
-        time.sleep(0.3)  # connections are ended now, all of them; a statement waits for five seconds at most
+        time.sleep(0.3)  # connections are ended now, all of them
         assert opened.service.process.poll() is None
         other.execute("COMMIT")
+        stood = time.monotonic() - begun
         status, said, answer = _answer(asked)
-        assert (status, said.get("code")) == expected
-        assert answer.getheader("Connection") == "close"
-        assert answer.getheader("Retry-After") == ("1" if status == 503 else None)
         assert opened.service.process.wait(60) == 0
-        assert other.execute("SELECT count(*) FROM certificates").fetchone() == (on_record,)
+        (after,) = other.execute("SELECT count(*) FROM certificates").fetchone()
+        fields = answer.getheader("Connection"), answer.getheader("Retry-After")
+        return (status, said.get("code"), *fields, after - before), stood

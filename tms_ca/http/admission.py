@@ -66,7 +66,8 @@ class Admission:
         self._refusing = 0.0  # seconds since the last tick
         self._each_refusal = _REFUSAL_AT_FIRST * _WITH_THE_SYSTEM
         self._begun_at = 0.0
-        self._looked_at = self._moved_at = clock()
+        self._looked_at = clock()
+        self._standing = 0.0  # seconds for which no group was written although some wait
         self.gate = 0  # with fewer than so many waiting, everybody is let in unasked
         self._set_gate()
 
@@ -136,10 +137,12 @@ class Admission:
         if self.waiting == 0 and self.seconds_each > _EACH_AT_FIRST:
             self.seconds_each = max(self.seconds_each * _DECAY, _EACH_AT_FIRST)
         if self._commits is not None:
+            # A process that stood still itself knows nothing of the disk: it was not there to see what was written.
+            self._standing += self._tick_seconds
             if self._commits.entries != self._entries or not self._commits.waiting:
-                self._moved_at = now
+                self._standing = 0.0
             self._entries = self._commits.entries
-            self._stalled = now - self._moved_at > STALLED_SECONDS
+            self._stalled = self._standing > STALLED_SECONDS
         self._set_gate()
 
     def _set_gate(self) -> None:
