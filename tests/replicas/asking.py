@@ -34,6 +34,7 @@ class Asking:
     public_key: str
     certificate: str = ""  # one to check logins with
     asked: list[Asked] = field(default_factory=list)
+    waiting: set[object] = field(default_factory=set)  # those whose answer has not come
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     def _bodies(self, number: int) -> dict[str, tuple[str, str, str, Any]]:
@@ -51,7 +52,8 @@ class Asking:
 
     async def once(self, http: aiohttp.ClientSession, what: str, number: int = 0) -> Asked:
         method, path, auth, body = self._bodies(number)[what]
-        begun = time.monotonic()
+        begun, mine = time.monotonic(), object()
+        self.waiting.add(mine)
         status, serial = 0, ""
         headers = {"Authorization": auth} if auth else {}
         try:
@@ -63,6 +65,7 @@ class Asking:
                 del found
         except (aiohttp.ClientError, OSError):
             status = 0
+        self.waiting.discard(mine)
         made = Asked(what, begun, time.monotonic() - begun, status, serial)
         self.asked.append(made)
         return made
@@ -80,6 +83,13 @@ class Asking:
         timeout = aiohttp.ClientTimeout(total=60)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
             await asyncio.gather(*(one(what) for what in whats for _ in range(callers)))
+
+    async def answered(self) -> None:
+        """Wait until all that waits now has its answer."""
+        now = set(self.waiting)
+        async with asyncio.timeout(60):
+            while now & self.waiting:
+                await asyncio.sleep(0.02)
 
     def between(self, begin: float, end: float) -> list[Asked]:
         """Return what was asked in that time."""

@@ -1,4 +1,4 @@
-"""What is here is about time, too: it is the service's own."""
+"""Where the time is what a test is about, it is the service's own."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,8 @@ import pytest
 from tests.conftest import OUR_TIMES, PATIENT_TIMES, set_times
 
 
-@pytest.fixture(autouse=True)
-def _our_times() -> Iterator[None]:
+@pytest.fixture
+def our_times() -> Iterator[None]:
     set_times(OUR_TIMES)
     yield
     set_times(PATIENT_TIMES)

@@ -13,8 +13,10 @@ from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import Database, database_url
 from tms_ca.store.hot import Prepared
 from tms_ca.store.hot_postgres import PostgresDriver
+from tms_ca.store.postgres import Connector
 
-NAP = text("SELECT pg_sleep(0.8)")
+NAP = text("SELECT pg_sleep(0.01)")
+LONG_NAP = text("SELECT pg_sleep(600)")
 PID = text("SELECT pg_backend_pid()")
 
 
@@ -26,14 +28,23 @@ async def database(postgres):
 
 
 @pytest.fixture
-def short(monkeypatch):
-    """A request has the time for one nap and not for two; a statement has that for many."""
-    monkeypatch.setattr(deadline, "REQUEST_SECONDS", 1.5)
+async def pass_(monkeypatch):
+    """Return what lets almost all of a request's time pass; a statement has more than that."""
+    loop = asyncio.get_running_loop()
+    real, ahead = loop.time, 0.0
+    monkeypatch.setattr(deadline, "REQUEST_SECONDS", 30.0)
+    monkeypatch.setattr(loop, "time", lambda: real() + ahead)
+
+    def most() -> None:
+        nonlocal ahead
+        ahead += 29.7
+
+    return most
 
 
-async def nap(database) -> None:
+async def nap(database, kind=NAP) -> None:
     async with database.read() as connection:
-        await connection.execute(NAP)
+        await connection.execute(kind)
 
 
 async def naps(database, count: int) -> int:
@@ -42,43 +53,52 @@ async def naps(database, count: int) -> int:
     return count
 
 
-async def test_two_statements_share_the_time_of_their_request(database, short):
+async def test_two_statements_share_the_time_of_their_request(database, pass_):
     deadline.begin()
     await nap(database)
-    with pytest.raises(Unavailable):
-        await nap(database)
+    pass_()
+    async with asyncio.timeout(20):
+        with pytest.raises(Unavailable):
+            await nap(database, LONG_NAP)
 
 
-async def test_what_no_request_began_and_what_one_leaves_behind_have_the_time_of_each_statement(database, short):
+async def test_what_no_request_began_and_what_one_leaves_behind_have_the_time_of_each_statement(database, pass_):
     async def request() -> asyncio.Task[int]:
         deadline.begin()
+        pass_()
+        pass_()
         return asyncio.create_task(naps(database, 2))
 
     left = await asyncio.create_task(request())
     assert await asyncio.gather(left, naps(database, 2)) == [2, 2]
 
 
-async def test_the_hot_path_shares_it_and_gives_up_no_more_than_the_one_connection(database, short):
+async def test_the_hot_path_shares_it_and_gives_up_no_more_than_the_one_connection(database, pass_):
     driver = await PostgresDriver.open(database.url)
+    outside = await Connector(database.url).connect()
     try:
-        slow, slower, pid = (
+        short, long, locked, pid = (
             Prepared(select(what), driver.dialect)
-            for what in (func.pg_sleep(0.8), func.pg_sleep(2.6), func.pg_backend_pid())
+            for what in (func.pg_sleep(0.01), func.pg_sleep(600), func.pg_advisory_lock(7), func.pg_backend_pid())
         )
+        await outside.execute("SELECT pg_advisory_lock(7)")
 
         async def request() -> None:
             deadline.begin()
-            await driver.fetch(slow, slow.args({}))
+            await driver.fetch(short, short.args({}))
+            pass_()
             with pytest.raises(Unavailable):
-                await driver.fetch(slow, slow.args({}))
+                await driver.fetch(long, long.args({}))
 
-        other = asyncio.create_task(driver.fetch(slower, slower.args({})))
+        other = asyncio.create_task(driver.fetch(locked, locked.args({})))
         await asyncio.create_task(request())
         assert not other.done(), "it began before, and ends after"
         assert await driver.fetch(pid, [])
+        await outside.execute("SELECT pg_advisory_unlock(7)")
         assert await other, "nobody concludes that the server is away"
     finally:
         await driver.close()
+        await outside.close()
 
 
 async def test_other_waits_of_a_request_end_with_its_time(monkeypatch):
@@ -96,14 +116,15 @@ async def test_other_waits_of_a_request_end_with_its_time(monkeypatch):
     assert await asyncio.create_task(left_behind()) == 2.0
 
 
-async def test_a_request_whose_time_is_over_leaves_no_lock_and_its_connection_is_not_used_again(database, short):
+async def test_a_request_whose_time_is_over_leaves_no_lock_and_its_connection_is_not_used_again(database, pass_):
     async def late() -> int:
         deadline.begin()
         async with database.change("default") as transaction:
             pid = (await transaction.connection.execute(PID)).scalar_one()
             pids.append(pid)
             await transaction.connection.execute(NAP)
-            await transaction.connection.execute(NAP)
+            pass_()
+            await transaction.connection.execute(LONG_NAP)
         return pid
 
     pids: list[int] = []

@@ -10,6 +10,7 @@ import pytest
 
 from tests.postgres import Server, free_port, server
 from tests.replicas.asking import Asking, told
+from tests.serve.load import in_time
 from tests.ssh.conftest import new_key
 from tests.ssh.service import People, Service
 from tms_ca.store.engine import database_url
@@ -80,8 +81,11 @@ async def test_E_06_a_killed_primary_loses_nothing_acknowledged_and_its_standby_
             await Connector(database_url(url_of(standby))).connect()
         primary.kill()
         killed = time.monotonic()
-        await asyncio.sleep(1)
-        await run(standby, "SELECT pg_promote(true, 10)")
+        async with asyncio.timeout(60):
+            while not all(answered(one, what, 503, killed + 0.2) for one in askings for what, _ in GOOD):
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
+        await run(standby, "SELECT pg_promote(true, 60)")
         promoted = time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(60):
@@ -98,12 +102,12 @@ async def test_E_06_a_killed_primary_loses_nothing_acknowledged_and_its_standby_
     assert set(acknowledged) <= rows, "a certificate was answered that the new primary does not know"
     assert len(set(acknowledged)) == len(acknowledged)
     for one in askings:
-        after = one.between(promoted, promoted + 10)
+        after = one.between(promoted, float("inf"))
         for what, good in GOOD:
             back = [asked.at + asked.seconds for asked in after if asked.what == what and asked.status == good]
             assert back, (what, told(after))
-            assert min(back) - promoted < 10
-        assert max(asked.seconds for asked in one.asked) < 5
+            in_time(min(back) - promoted, 10)
+        in_time(max(asked.seconds for asked in one.asked), 5)
         between = told(one.between(killed + 0.2, promoted - 0.2))
         assert (set(between["issue"]), set(between["change"])) == ({503}, {503}), (
             "the negative twin: a standby that is none yet was not written to"
@@ -145,7 +149,7 @@ async def test_E_06_what_the_standby_has_not_confirmed_is_not_acknowledged(prima
                 cancelled = await waiting
                 begun = time.monotonic()
                 alone = await asyncio.to_thread(people.issue, key)
-                assert time.monotonic() - begun < 5
+                in_time(time.monotonic() - begun, 5)
             finally:
                 standby.signal(signal.SIGCONT)
             assert (cancelled.status, alone.status) == (503, 503)

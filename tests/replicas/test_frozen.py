@@ -15,6 +15,7 @@ from sqlalchemy import text
 from tests.conftest import running_world
 from tests.postgres import server
 from tests.replicas.asking import Asking, family, resident, told
+from tests.serve.load import in_time
 from tests.ssh.conftest import new_key
 from tests.ssh.service import People, Service
 from tms_ca.core.errors import Unavailable
@@ -22,6 +23,7 @@ from tms_ca.store import migrate
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import Database, database_url
 
+pytestmark = pytest.mark.usefixtures("our_times")
 MOST_SECONDS = 5.0
 FROZEN_SECONDS = 7.0  # longer than any time-out of ours
 WHATS = ["issue", "check", "list", "change", "revoke", "krl"]
@@ -62,7 +64,7 @@ async def probe(url: str, path: str) -> tuple[int, float]:
         return answer.status, time.monotonic() - begun
 
 
-async def well_again(asking: Asking, seconds: float) -> float:
+async def well_again(asking: Asking) -> float:
     """Wait until everything is answered well; return after how long."""
     begun = time.monotonic()
     good = {"issue": 201, "check": 200, "list": 200, "change": 200, "krl": 200}
@@ -71,7 +73,7 @@ async def well_again(asking: Asking, seconds: float) -> float:
             found = [await asking.once(http, what) for what in good]
             if all(one.status == good[one.what] for one in found):
                 return time.monotonic() - begun
-            assert time.monotonic() - begun < seconds, told(found)
+            assert time.monotonic() - begun < 60, told(found)
             await asyncio.sleep(0.05)
 
 
@@ -86,31 +88,42 @@ async def test_E_05_a_frozen_database_is_answered_for_in_time_and_nothing_piles_
         issued = await asyncio.to_thread(people.issue, key)
         asking = Asking(people, service.url, key, issued.json["certificate"])
         running = asyncio.create_task(asking.run(WHATS, 6))
-        await asyncio.sleep(1.5)
+        async with asyncio.timeout(60):
+            while told(asking.asked).get("issue", {}).get(201, 0) <= 20:
+                await asyncio.sleep(0.05)
         base = resident(family(service.process.pid))
         begun = time.monotonic()
         with frozen(database):
             await asyncio.sleep(FROZEN_SECONDS / 2)
             lives, ready = await asyncio.gather(probe(service.url, "/healthz"), probe(service.url, "/readyz"))
             await asyncio.sleep(FROZEN_SECONDS / 2)
+            await asking.answered()  # all who asked before and meanwhile; the database stands still yet
             grown = resident(family(service.process.pid)) - base
             ended = time.monotonic()
         asking.stop.set()
         await running
-        await well_again(asking, MOST_SECONDS)
+        in_time(await well_again(asking), MOST_SECONDS)
     during = asking.between(begun, ended)
-    slow = [one for one in asking.asked if one.seconds > MOST_SECONDS]
-    assert slow == []
+    in_time(max(one.seconds for one in asking.asked), MOST_SECONDS)
     later = [one for one in during if one.at > begun + 0.5 and one.at + one.seconds < ended]
     assert {status for statuses in told(later).values() for status in statuses} <= {503}
     assert set(told(later)) == set(WHATS), "each was asked while the database stood still"
-    assert lives[0] == 200
-    assert lives[1] < 1
-    assert ready[0] == 503
-    assert ready[1] < MOST_SECONDS
+    assert (lives[0], ready[0]) == (200, 503)
+    in_time(lives[1], 1)
+    in_time(ready[1], MOST_SECONDS)
     assert grown < 50 << 20
     before = told(asking.between(0, begun - 0.1))
     assert before["issue"][201] > 5, "the negative twin: all was well before"
+
+
+async def issues(world) -> None:
+    """Wait until certificates are issued, five in a row."""
+    begun, row = time.monotonic(), 0
+    while row < 5:
+        row = row + 1 if (await world.issue()).status == 201 else 0
+        assert row or time.monotonic() - begun < 60
+        await asyncio.sleep(0 if row else 0.05)
+    in_time(time.monotonic() - begun, MOST_SECONDS)
 
 
 def tasks() -> Counter[str]:
@@ -133,23 +146,19 @@ async def test_E_05_no_task_and_no_connection_is_left_behind(database, tmp_path,
             first += [asyncio.create_task(world.call("GET", "users", auth=world.operator)) for _ in range(10)]
             answers = await asyncio.gather(*first)
             assert {one.status for one in answers} == {503}
-            assert time.monotonic() - begun < MOST_SECONDS
+            in_time(time.monotonic() - begun, MOST_SECONDS)
             begun = time.monotonic()
             assert {(await world.issue()).status for _ in range(20)} == {503}
-            assert time.monotonic() - begun < 1, "who comes later is told at once"
+            in_time(time.monotonic() - begun, 1)  # who comes later is told at once
+        await issues(world)
         begun = time.monotonic()
-        while (await world.issue()).status != 201:
-            assert time.monotonic() - begun < MOST_SECONDS
-            await asyncio.sleep(0.05)
-        for _ in range(5):
-            assert (await world.issue()).status == 201
         while left := tasks() - base:
-            assert time.monotonic() - begun < 2 * MOST_SECONDS, left
+            assert time.monotonic() - begun < 60, left
             await asyncio.sleep(0.05)
         admin = await asyncpg.connect(database.url("postgres"))
         query = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'tasks'"
         while (left := await admin.fetchval(query)) > 40:
-            assert time.monotonic() - begun < 2 * MOST_SECONDS, left
+            assert time.monotonic() - begun < 60, left
             await asyncio.sleep(0.1)
         await admin.close()
         assert (await world.context.auditing.verify()).faults == ()
@@ -167,11 +176,11 @@ async def test_E_05_a_connection_that_owes_an_answer_is_not_used_again(database)
         with pytest.raises(Unavailable):
             async with opened.read() as connection:
                 await connection.execute(pid_of)
-        assert time.monotonic() - begun < MOST_SECONDS
+        in_time(time.monotonic() - begun, MOST_SECONDS)
         begun = time.monotonic()
         async with opened.read() as connection:
             assert (await connection.execute(pid_of)).scalar_one() != pid
-        assert time.monotonic() - begun < 1
+        in_time(time.monotonic() - begun, 1)
     finally:
         os.kill(pid, signal.SIGCONT)
         await opened.close()
@@ -190,11 +199,8 @@ async def test_E_05_a_database_that_is_gone_is_answered_for_at_once(tmp_path, cl
             calls = [world.issue() for _ in range(20)]
             calls += [world.call("PATCH", "users/alice", auth=world.operator, json={"display_name": "x"})]
             assert {one.status for one in await asyncio.gather(*calls)} == {503}
-            assert time.monotonic() - begun < MOST_SECONDS
+            in_time(time.monotonic() - begun, MOST_SECONDS)
             await asyncio.to_thread(gone.start)
-            begun = time.monotonic()
-            while (await world.issue()).status != 201:
-                assert time.monotonic() - begun < MOST_SECONDS
-                await asyncio.sleep(0.05)
+            await issues(world)
             # The first change finds that its kept connections are dead, and takes another at once.
             await world.good("PATCH", "users/alice", auth=world.operator, json={"display_name": "y"})

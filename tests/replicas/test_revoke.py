@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from tests.replicas.asking import TENANT
+from tests.serve.load import in_time
 from tests.ssh.conftest import new_key
 from tests.ssh.pair import pair
 from tests.ssh.service import People
@@ -31,6 +32,7 @@ class Race:
         self.stop = asyncio.Event()
         self.granted: list[tuple[float, str, str]] = []  # asked at, delegation, serial
         self.let_in: list[tuple[float, str]] = []  # asked at, delegation of the certificate
+        self.asked: list[tuple[float, float]] = []  # certificates: asked at, answered at
         self.refused = 0
         self.failed: set[str] = set()
         self.certificate: tuple[str, str] = ("", "")  # of which delegation, the text
@@ -42,17 +44,25 @@ class Race:
     async def issue(self, url: str) -> tuple[int, dict]:
         asked = time.monotonic()
         status, found = await self.ask(url, "certificates", self.people.client, self.people.body(self.public_key))
+        self.asked.append((asked, time.monotonic()))
         if status == 201:
             self.granted.append((asked, found["delegation_id"], found["serial"]))
         else:
             self.refused += 1
-            if status != 403 and found["code"] not in {"changed_meanwhile", "database_unavailable"}:
+            if status != 403 and found["code"] not in {"changed_meanwhile", "database_unavailable", "overloaded"}:
                 self.failed.add(f"{status} {found['code']}")
         return status, found
 
     async def check(self, url: str, certificate: str) -> int:
         body = {"account": self.people.account, "certificate": certificate, "nonce": "00"}
         status, _ = await self.ask(url, "hosts/h1/principals", f"Bearer {self.people.host}", body)
+        return status
+
+    async def decided(self, url: str, certificate: str) -> int:
+        """Check until there is a yes or a no; a machine that stands still for seconds is neither."""
+        async with asyncio.timeout(60):
+            while (status := await self.check(url, certificate)) == 503:
+                await asyncio.sleep(0.05)
         return status
 
     async def issuer(self, url: str) -> None:
@@ -82,7 +92,12 @@ class Race:
     async def revoke(self, url: str) -> float:
         """Revoke the delegation; return the moment of the answer."""
         body = {"delegation_id": self.people.delegation, "reason": "race"}
-        status, found = await self.ask(url, "revocations", self.people.service.operator, body)
+        async with asyncio.timeout(60):
+            while True:
+                status, found = await self.ask(url, "revocations", self.people.service.operator, body)
+                if status != 503:
+                    break
+                await asyncio.sleep(0.05)  # the machine stands still
         assert status == 201, found
         return time.monotonic()
 
@@ -116,9 +131,11 @@ async def test_A_05_A_06_after_the_answer_of_a_revocation_no_replica_issues_or_l
     running = [asyncio.create_task(race.issuer(one)) for one in race.urls for _ in range(ISSUERS)]
     running += [asyncio.create_task(race.checker(one)) for one in race.urls for _ in range(CHECKERS)]
     revoked: dict[str, float] = {}
+    sent: list[float] = []
     dice = Random(5)
     for number in range(ROUNDS):
         await asyncio.sleep(dice.random() * 0.02)
+        sent.append(time.monotonic())
         revoked[race.people.delegation] = await race.revoke(race.urls[number % 2])
         await asyncio.sleep(0.01)
         await race.renew()
@@ -128,10 +145,12 @@ async def test_A_05_A_06_after_the_answer_of_a_revocation_no_replica_issues_or_l
     opened = [one for one in race.let_in if one[1] in revoked and one[0] > revoked[one[1]]]
     assert (late, opened) == ([], [])
     assert race.failed == set()
-    # The race was run: both answers were given under most of the delegations, up to their last moments.
-    close = {one[1] for one in race.granted if one[1] in revoked and revoked[one[1]] - one[0] < 0.2}
+    # The race was run: both answers were given under most of the delegations, and asked for as they were revoked.
+    issued = {one[1] for one in race.granted if one[1] in revoked}
+    met = [at for at in sent if any(begun <= at <= ended for begun, ended in race.asked)]
     entered = {one[1] for one in race.let_in if one[1] in revoked}
-    assert len(close) > ROUNDS // 2
+    assert len(issued) > ROUNDS // 2
+    assert len(met) > ROUNDS // 2
     assert len(entered) > ROUNDS // 2
     assert race.refused > ROUNDS // 2
     assert await unrevoked(url, set(revoked)) == []
@@ -146,22 +165,25 @@ async def test_A_05_a_replica_that_was_stopped_in_the_middle_issues_nothing_when
     hit = 0
     for number in range(PAUSES):
         delegation, certificate = race.certificate
-        assert await race.check(there, certificate) == 200
+        assert await race.decided(there, certificate) == 200
         burst = [asyncio.create_task(race.issue(there)) for _ in range(40)]
         if number % 2:  # in the middle of changes, too, that hold the tenant's row
             path, operator = there + TENANT + "users/alice", race.people.service.operator
             burst += [
                 asyncio.create_task(renamed(race.http, path, operator, f"number {n}")) for n in range(8)
             ]  # fmt: skip
-        await asyncio.sleep(0.002 + dice.random() * 0.03)
+        some = dice.randrange(30)
+        async with asyncio.timeout(60):
+            while sum(task.done() for task in burst) < some:
+                await asyncio.sleep(0)
         second.signal(signal.SIGSTOP)
         try:
             hit += not all(task.done() for task in burst)
             begun = time.monotonic()
             answered = await race.revoke(here)
-            assert answered - begun < 5
+            in_time(answered - begun, 5)
             revoked.add(delegation)
-            assert await race.check(here, certificate) == 403
+            assert await race.decided(here, certificate) == 403
         finally:
             second.signal(signal.SIGCONT)
         status, found = await race.issue(there)

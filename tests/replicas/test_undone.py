@@ -1,6 +1,7 @@
 """What PostgreSQL undoes because two transactions met is asked again by the service, and done once."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -29,27 +30,39 @@ async def altered(postgres, request, tmp_path, clock):
         yield world, url
 
 
-async def deadlock(world, url, between=None):
+async def deadlock(world, url, monkeypatch):
     """Have a change of alice meet a transaction that locks the same two rows the other way round; return its answer."""
-    other = await asyncpg.connect(url)
-    await other.execute("SET deadlock_timeout = '10s'; BEGIN")  # so that the server's choice is the service
+    other, outside, change = await asyncpg.connect(url), await asyncpg.connect(url), Database.change
+    crossing = []
+
+    @asynccontextmanager
+    async def met(*args, **more):
+        async with change(*args, **more) as transaction:
+            if not crossing:
+                crossing.append(asyncio.create_task(other.execute("UPDATE tenants SET display_name = 'other'")))
+                await waiting(outside, 1)
+            yield transaction
+
+    monkeypatch.setattr(Database, "change", met)
+    await other.execute("SET deadlock_timeout = '600s'; BEGIN")  # so that the server's choice is the service
     await other.execute("UPDATE users SET display_name = 'other' WHERE \"user\" = 'alice'")
     changing = asyncio.create_task(world.call("PATCH", "users/alice", auth=world.operator, json={"display_name": "x"}))
     async with asyncio.timeout(60):
-        while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+        while not crossing:
             await asyncio.sleep(0.005)
-    await other.execute("UPDATE tenants SET display_name = 'other' WHERE tenant = 'default'")
+    await crossing[0]
     await other.execute("COMMIT")
     await other.close()
+    await outside.close()
     return await changing
 
 
 @pytest.mark.parametrize("altered", ["deadlock_timeout = '50ms'"], indirect=True)
-async def test_a_change_that_a_deadlock_undid_is_made_anew(altered):
+async def test_a_change_that_a_deadlock_undid_is_made_anew(altered, monkeypatch):
     world, url = altered
     admin = await asyncpg.connect(url)
     before = await admin.fetchval("SELECT count(*) FROM audit_events WHERE action LIKE 'users.%'")
-    said = await deadlock(world, url)
+    said = await deadlock(world, url, monkeypatch)
     assert (said.status, said.json["display_name"]) == (200, "x"), said.body
     events = await admin.fetchval("SELECT count(*) FROM audit_events WHERE action LIKE 'users.%'") - before
     await admin.close()
@@ -72,18 +85,19 @@ async def test_changes_at_once_all_succeed_on_a_server_that_is_serializable(alte
 
 async def crossed(database, url):
     """Make a change whose rows another transaction locks the other way round."""
-    other = await asyncpg.connect(url)
-    await other.execute("SET deadlock_timeout = '10s'; BEGIN")
+    other, outside = await asyncpg.connect(url), await asyncpg.connect(url)
+    await other.execute("SET deadlock_timeout = '600s'; BEGIN")
     await other.execute("UPDATE users SET display_name = 'other' WHERE \"user\" = 'alice'")
     crossing = None
     try:
         async with database.change("default") as transaction:
             crossing = asyncio.create_task(other.execute("UPDATE tenants SET display_name = 'other'"))
-            await asyncio.sleep(0.02)
+            await waiting(outside, 1)
             await transaction.connection.exec_driver_sql("UPDATE users SET display_name = 'x' WHERE \"user\" = 'alice'")
     finally:
         await crossing
         await other.close()
+        await outside.close()
 
 
 @pytest.mark.parametrize("altered", ["deadlock_timeout = '50ms'"], indirect=True)

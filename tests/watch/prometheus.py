@@ -1,7 +1,6 @@
 """A real Prometheus on loopback, with the rules of deploy/."""
 
 import json
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.postgres import free_port
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "tms-ca.rules.yml"
 CONFIG = """\
@@ -41,7 +42,7 @@ class Prometheus:
         return {one["labels"]["alertname"]: one["state"] for one in self.api("alerts")["alerts"]}
 
 
-def wait(what: Any, seconds: float = 60.0) -> Any:
+def wait(what: Any, seconds: float = 180.0) -> Any:
     """Return what `what` returns once it is true."""
     until = time.monotonic() + seconds
     while not (found := what()):
@@ -53,8 +54,7 @@ def wait(what: Any, seconds: float = 60.0) -> Any:
 @contextmanager
 def prometheus(directory: Path, services: list[str]) -> Iterator[Prometheus]:
     """Run it, scraping `services` (URLs) each second."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     targets = json.dumps([urllib.parse.urlsplit(url).netloc for url in services])
     (directory / "prometheus.yml").write_text(CONFIG.format(rules=json.dumps(str(RULES)), targets=targets))
     command = ["prometheus", f"--config.file={directory}/prometheus.yml", f"--storage.tsdb.path={directory}/tsdb"]

@@ -45,14 +45,20 @@ def documented() -> set[str]:
     return set(re.findall(r"`(\w+)`", " ".join(rows) + words))
 
 
+async def until_written(stream, request_id: str) -> None:
+    """Wait until the line of a request is there, and all before it: lines gather for a moment."""
+    async with asyncio.timeout(60):
+        while f'"{request_id}"'.encode() not in stream.getvalue():
+            await asyncio.sleep(0.005)
+
+
 async def lines_of(world, stream, work) -> list[dict]:
     """Return what the service logs while `work` goes on, each line read as JSON."""
-    await asyncio.sleep(0.1)  # lines gather for a moment
+    await until_written(stream, (await world.call("GET", "/healthz")).headers["X-Request-ID"])
     stream.truncate(0)
     stream.seek(0)
     await work()
-    await world.call("GET", "/healthz")
-    await asyncio.sleep(0.1)
+    await until_written(stream, (await world.call("GET", "/healthz")).headers["X-Request-ID"])
     raw = stream.getvalue().decode()
     assert all(line.isprintable() for line in raw.splitlines())
     return [json.loads(line) for line in raw.splitlines()]

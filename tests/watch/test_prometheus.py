@@ -51,7 +51,7 @@ def test_every_query_and_every_alert_answers_with_data(loads, watching):
             return not silent
 
         try:
-            wait(all_answer, 20)
+            wait(all_answer)
         except AssertionError:
             pytest.fail(f"no data for {silent}")
         rules = watching.api("rules")["groups"][0]["rules"]
@@ -76,13 +76,12 @@ def test_an_altered_certificate_raises_its_alert_and_a_lost_key_another(loads, w
     assert "TmsNotReady" not in watching.alerts()
     body = {"ca_fingerprint": made["ca_fingerprint"], "reason": "test"}
     service.good("POST", "revocations", service.operator, body)
-    states = wait(lambda: watching.alerts().get("TmsNotReady") and watching.alerts())
-    assert states["TmsNotReady"] == "pending"  # firing after a minute
-    assert states["TmsCheckFails"] == "pending"
+    raised = {"TmsNotReady", "TmsCheckFails"}  # pending; firing after a minute, which a machine may well take
+    wait(lambda: raised <= watching.alerts().keys())
     wrong = watching.ask("tms_check_ok == 0")
     assert [one["metric"]["check"] for one in wrong] == ["ca_key:default"]
     service.stop()
-    wait(lambda: watching.alerts().get("TmsDown") == "pending")
+    wait(lambda: "TmsDown" in watching.alerts())
 
 
 def test_every_alert_fires_when_it_should_and_not_before():

@@ -1,5 +1,6 @@
 """Traces: what arrives at a receiver, what does not stand in them, and that nobody waits for them."""
 
+import contextlib
 import json
 import select
 import socket
@@ -16,7 +17,7 @@ from tests.watch.conftest import copied
 from tests.watch.prometheus import wait
 from tests.watch.receiver import receiver
 from tests.world import ssh_keygen
-from tms_ca.tracing import MOST_WAITING, SEND_SECONDS, endpoint_of, open_tracing
+from tms_ca.tracing import MOST_WAITING, endpoint_of, open_tracing
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -131,12 +132,16 @@ def test_a_receiver_that_hangs_keeps_no_request_waiting_and_no_stop(initialised,
         shop = Shop(copied(initialised, passing_path, environment=environment), passing_path)
         shop.issue()
         silent.settimeout(60)
-        sending, _ = silent.accept()
-        with sending:
-            meanwhile = 0
-            while not gave_up(sending):
-                shop.issue()
-                meanwhile += 1
+        meanwhile = 0
+        for _ in range(20):  # attempts, of which the service makes one after the other
+            sending, _ = silent.accept()
+            with sending:
+                while not gave_up(sending):
+                    shop.issue()
+                    meanwhile += not gave_up(sending)
+            if meanwhile > 5:
+                break
+            shop.issue()  # so that there is something to send
         assert meanwhile > 5
         assert shop.service.end() == 0
         words = [line.get("message") for line in shop.log()]
@@ -192,5 +197,10 @@ async def test_what_waits_to_be_sent_is_given_up_when_the_receiver_hangs():
         async with open_tracing(f"http://127.0.0.1:{silent.getsockname()[1]}") as tracing:
             for _ in range(MOST_WAITING):
                 tracing.tracer.start_span("waits").end()
-            begun = time.monotonic()
-        assert time.monotonic() - begun < 3 * SEND_SECONDS
+        attempts = 0
+        silent.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                attempts += 1
+        assert 1 <= attempts <= 3
