@@ -3,7 +3,7 @@
 Each change is one transaction with its audit event. Whatever is deleted takes its certificates with it, for good.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from tms_ca.core.access import Reach, Role
@@ -81,8 +81,11 @@ class Directory:
     ) -> R:
         return await add_in(transaction, self._clock, caller, shelf, tenant, values)
 
-    async def change(self, caller: Caller, shelf: Shelf[R], key: Sequence[str], **values: object) -> R:
-        """Change what `values` names of one.
+    async def change(
+        self, caller: Caller, shelf: Shelf[R], key: Sequence[str], fits: Callable[[R], None] | None = None,
+        **values: object,
+    ) -> R:  # fmt: skip
+        """Change what `values` names of one, unless `fits` raises for what it would then be.
 
         Raises:
             NotFound: there is none
@@ -95,6 +98,8 @@ class Directory:
             if "password_hash" in values:  # whoever knew the old one is out
                 await people.end_other_sessions(transaction.connection, key[0], key[1])
             after = there(shelf, await shelf.get(transaction.connection, *key), key[-1])
+            if fits is not None:
+                fits(after)
             changes = {
                 name: [_plain(getattr(before, name, "hidden")), _plain(getattr(after, name, "hidden"))]
                 for name in sorted(values)
@@ -202,7 +207,7 @@ class Directory:
         if isinstance(keys, tuple | list):
             async with self._database.transaction() as transaction:
                 await self._forbid_host_keys(transaction, key[0], tuple(keys))
-        return await self.change(caller, rows.HOSTS, key, **values)
+        return await self.change(caller, rows.HOSTS, key, None, **values)
 
     async def _forbid_host_keys(self, transaction: Transaction, tenant: str, keys: Sequence[str]) -> None:
         # A host's key in a user certificate would let whoever holds the host pose as the user. The ban

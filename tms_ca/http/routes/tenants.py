@@ -36,12 +36,11 @@ async def get_tenant(call: Call[None]) -> Tenant:
           problems=(400, 404))  # fmt: skip
 async def update_tenant(call: Call[dict[str, Any]]) -> Tenant:
     """Change a tenant; a shorter MFA window ends longer ones at once."""
-    before = await call.context.directory.get(rows.TENANTS, call.tenant)
-    _coherent(
-        call.body.get("default_ttl_seconds", before.default_ttl_seconds),
-        call.body.get("max_ttl_seconds", before.max_ttl_seconds),
-    )
-    return await call.context.directory.change(call.caller, rows.TENANTS, (call.tenant,), **call.body)
+
+    def fits(tenant: Tenant) -> None:
+        _coherent(tenant.default_ttl_seconds, tenant.max_ttl_seconds)
+
+    return await call.context.directory.change(call.caller, rows.TENANTS, (call.tenant,), fits, **call.body)
 
 
 def _coherent(default_ttl: int | None, max_ttl: int | None) -> None:
