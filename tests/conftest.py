@@ -60,7 +60,7 @@ LONG = (
     ("ssh/test_kill9", "ssh/test_demo", "replicas/test_frozen"),
     ("api/test_openapi_schemathesis", "serve/test_restart", "serve/test_stop"),
     ("packages/test_first_login", "hostd/test_session_ends", "load/test_slow", "replicas/test_failover",
-     "serve/test_notify"),
+     "serve/test_notify", "watch/test_tracing", "watch/test_prometheus", "watch/test_metrics"),
 )  # fmt: skip
 
 

@@ -3,10 +3,13 @@
 Each request has its moment beforehand, and its latency counts from that moment. flood.c does it, on a core of its own.
 """
 
+import atexit
+import functools
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +65,16 @@ class Flood:
         return found[0] if found else Row(kind, 503, 0, 0.0, 0.0, 0.0)
 
 
+@functools.cache
+def _compiled() -> str:
+    """Return the program, made once; it goes with this process."""
+    assert shutil.which("cc"), "a C compiler is missing: sh deploy/debian-packages.sh storms"
+    directory = tempfile.mkdtemp(prefix="tms-flood-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    subprocess.run(["cc", "-O2", "-o", f"{directory}/flood", _PROGRAM], check=True)
+    return f"{directory}/flood"
+
+
 def flood(
     ask: Ask,
     directory: Path,
@@ -73,14 +86,12 @@ def flood(
     few: int = 100,
 ) -> Flood:
     """Ask at that rate; one in `few` is new, and one in `few` is patient."""
-    assert shutil.which("cc"), "a C compiler is missing: sh deploy/debian-packages.sh storms"
-    program, whole = directory / "flood", directory / "request"
-    subprocess.run(["cc", "-O2", "-o", program, _PROGRAM], check=True)
+    whole = directory / "request"
     whole.write_bytes(ask.bytes())
     words = [str(ask.port), str(whole), f"{rate:.0f}", f"{seconds:g}", str(connections), str(patient), str(few)]
     last_core = max(os.sched_getaffinity(0))
     ended = subprocess.run(
-        ["taskset", "-c", str(last_core), str(program), *words], check=True, capture_output=True, text=True
+        ["taskset", "-c", str(last_core), _compiled(), *words], check=True, capture_output=True, text=True
     )
     found = json.loads(ended.stdout)
     return Flood(**{**found, "rows": tuple(Row(**row) for row in found["rows"])})

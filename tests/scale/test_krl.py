@@ -143,19 +143,24 @@ async def test_what_has_ended_is_dropped_and_the_version_grows(crowded, scale):
     assert parse_krl(pruned.body).serials == {}
 
 
-async def test_G_06_ssh_keygen_agrees_on_a_thousand_certificates(world, tmp_path):
-    """500 of 1,000 real certificates are revoked, under two CA keys; ssh-keygen -Q says so of each."""
-    lines = {}
+async def test_G_06_ssh_keygen_agrees_on_a_thousand_certificates(world, tmp_path, database_kind, request):
+    """500 of 1,000 real certificates are revoked, under two CA keys; ssh-keygen -Q says so of each.
+
+    A fifth of them on PostgreSQL, whose statements are others: what is built of the rows is the same. `make test-all`
+    has all of them there, too.
+    """
+    lines, whole = {}, database_kind == "sqlite" or request.config.getoption("--db") != "usual"
+    count = 1000 if whole else 200
 
     async def some(count: int) -> None:
         for _ in range(0, count, 20):
             for answer in await asyncio.gather(*(world.issue() for _ in range(20))):
                 lines[answer.json["serial"]] = answer.json["certificate"]
 
-    await some(500)
+    await some(count // 2)
     made = await world.good("POST", "ca-keys", auth=world.operator, json={"purpose": "user"})
     await world.good("POST", f"ca-keys/{quote(made['fingerprint'], safe='')}/activate", auth=world.operator)
-    await some(500)
+    await some(count // 2)
     revoked = set(list(lines)[::2])
     for first in range(0, len(lines), 40):
         await asyncio.gather(*(
@@ -178,4 +183,4 @@ async def test_G_06_ssh_keygen_agrees_on_a_thousand_certificates(world, tmp_path
             line = next(line for line in said.splitlines() if f"{serial}-cert.pub" in line)
             assert line.endswith("REVOKED" if serial in revoked else "ok"), line
             agreed += 1
-    assert (agreed, len(revoked)) == (1000, 500)
+    assert (agreed, len(revoked)) == (count, count // 2)

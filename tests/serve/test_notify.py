@@ -1,5 +1,6 @@
 """What the service manager is told, as sd_notify(3) has it."""
 
+import shutil
 import signal
 import socket
 import tempfile
@@ -28,9 +29,9 @@ def test_the_service_manager_hears_of_start_restart_and_stop(initialised, reques
     with tempfile.TemporaryDirectory(prefix="tms-n-") as directory:
         manager = Manager(Path(directory) / "notify")
         request.addfinalizer(manager.line.close)
-        service = Service(Path(directory) / "data", workers=workers, fresh=True)
-        service.environment = {"NOTIFY_SOCKET": str(Path(directory) / "notify")}
-        service.init()
+        environment = {"NOTIFY_SOCKET": str(Path(directory) / "notify")}
+        shutil.copytree(initialised.data, Path(directory) / "data")
+        service = Service(Path(directory) / "data", workers=workers, environment=environment)
         request.addfinalizer(service.stop)
         service.start()
         assert manager.hear() == {"READY": "1"}
@@ -44,8 +45,8 @@ def test_the_service_manager_hears_of_start_restart_and_stop(initialised, reques
 
 
 def test_a_service_manager_that_does_not_listen_does_no_harm(initialised, request, tmp_path):
+    shutil.copytree(initialised.data, tmp_path / "data")
     service = Service(tmp_path / "data", environment={"NOTIFY_SOCKET": str(tmp_path / "nobody")})
-    service.init()
     request.addfinalizer(service.stop)
     service.start()
     assert service.call("GET", "/healthz").status == 200

@@ -75,8 +75,8 @@ def _changes_are_seen(opened, one: Line, other: Line) -> float:
     return slowest
 
 
-def test_A_06_what_one_worker_changes_the_other_obeys_on_its_next_request(shop):
-    opened = shop(2)
+def test_A_06_what_one_worker_changes_the_other_obeys_on_its_next_request(two_workers):
+    opened = two_workers
     with _one_to_each(opened.service) as (one, other):
         for asked, answering in ((one, other), (other, one)):
             answering.ask("POST", "certificates", opened.people.client, opened.people.body(opened.key))  # it remembers
@@ -86,8 +86,8 @@ def test_A_06_what_one_worker_changes_the_other_obeys_on_its_next_request(shop):
 
 
 @pytest.mark.parametrize("count", [4, 30])
-def test_a_few_long_connections_are_spread_evenly(shop, count):
-    service = shop(2).service
+def test_a_few_long_connections_are_spread_evenly(two_workers, count):
+    service = two_workers.service
     with _lines(service, count) as lines:
         owners = connections_of(service)
         split = [sum(owners[line.near] == pid for line in lines) for pid in workers(service)]
@@ -95,8 +95,8 @@ def test_a_few_long_connections_are_spread_evenly(shop, count):
     assert max(split) - min(split) <= max(2, count // 5)
 
 
-def test_a_worker_that_hangs_keeps_nobody_waiting(shop):
-    opened = shop(2)
+def test_a_worker_that_hangs_keeps_nobody_waiting(two_workers):
+    opened = two_workers
     service = opened.service
     hanging, other = workers(service)
     os.kill(hanging, signal.SIGSTOP)
@@ -109,8 +109,8 @@ def test_a_worker_that_hangs_keeps_nobody_waiting(shop):
         os.kill(hanging, signal.SIGCONT)
 
 
-def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(shop):
-    opened = shop(2)
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(two_workers):
+    opened = two_workers
     service = opened.service
     with fifty_a_second(opened.people, opened.key) as load:
         time.sleep(0.4)
@@ -124,8 +124,8 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(shop):
     assert opened.people.issue(opened.key).status == 201
 
 
-def test_a_writer_that_is_killed_is_replaced_and_nothing_is_lost(shop):
-    opened = shop(2)
+def test_a_writer_that_is_killed_is_replaced_and_nothing_is_lost(two_workers):
+    opened = two_workers
     service = opened.service
     before = workers(service)
     with fifty_a_second(opened.people, opened.key) as load:
@@ -142,8 +142,8 @@ def test_a_writer_that_is_killed_is_replaced_and_nothing_is_lost(shop):
     print(f"3 writers killed: {dict(load.answers)}")
 
 
-def test_a_writer_that_hangs_is_no_yes_and_is_replaced(shop):
-    opened = shop(2)
+def test_a_writer_that_hangs_is_no_yes_and_is_replaced(two_workers):
+    opened = two_workers
     service = opened.service
     victim = writer(service)
     os.kill(victim, signal.SIGSTOP)

@@ -32,26 +32,36 @@ def copied(initialised: Service, directory: Path, **more: Any) -> Service:
     return Service(directory / "data", operator=initialised.operator, **more)
 
 
+class Loads(dict[int, Load]):
+    """A load at rest for each number of workers, made when somebody wants it."""
+
+    def __init__(self, initialised: Service, factory: pytest.TempPathFactory) -> None:
+        super().__init__()
+        self._initialised = initialised
+        self._factory = factory
+        self.started: list[Service] = []
+
+    def __missing__(self, workers: int) -> Load:
+        directory = self._factory.mktemp(f"w{workers}")
+        service = copied(self._initialised, directory, workers=workers)
+        self.started.append(service)
+        service.start()
+        self[workers] = Load(service, directory)
+        return self[workers]
+
+
 @pytest.fixture(scope="session")
-def loads(initialised: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Load]]:
-    """A load at rest for each number of workers."""
-    found: dict[int, Load] = {}
-    started: list[Service] = []
+def loads(initialised: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loads]:
+    found = Loads(initialised, tmp_path_factory)
     try:
-        for workers in (1, 2):
-            directory = tmp_path_factory.mktemp(f"w{workers}")
-            service = copied(initialised, directory, workers=workers)
-            started.append(service)
-            service.start()
-            found[workers] = Load(service, directory)
         yield found
     finally:
-        for service in started:
+        for service in found.started:
             service.stop()
 
 
 @pytest.fixture(scope="session")
-def watching(loads: dict[int, Load], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    services = [load.service.url for load in loads.values()]
+def watching(loads: Loads, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    services = [loads[workers].service.url for workers in (1, 2)]
     with prometheus(tmp_path_factory.mktemp("prometheus"), services) as running:
         yield running
