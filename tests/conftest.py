@@ -28,11 +28,13 @@ from tms_ca.app import build_app, open_context
 from tms_ca.cli.init import local_operator
 from tms_ca.core.access import Role
 from tms_ca.core.model import ALL_TENANTS
+from tms_ca.http import attempts
 from tms_ca.http.context import Context
 from tms_ca.http.runner import Runner
 from tms_ca.observe import Log
+from tms_ca.services import key_endings, readiness
 from tms_ca.settings import DEFAULT_TEXT, MASTER_KEY_FILE, SETTINGS_FILE, load_settings
-from tms_ca.store import deadline, migrate, rows
+from tms_ca.store import deadline, migrate, rows, turns
 from tms_ca.store import postgres as postgres_store
 from tms_ca.store.engine import database_url
 from tms_ca.vault import create_master_key
@@ -347,22 +349,29 @@ async def world(
 # A machine that runs four tests at once, each with a PostgreSQL, may stand still for seconds. What a service does then
 # has tests of its own: those of tests/replicas have the times that it has, and so have services that are processes.
 SERVERS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+WAITS = (  # for PostgreSQL in all, to connect, for one answer; for SQLite's turn; for a try, a search, a look at it all
+    (deadline, "REQUEST_SECONDS"), (postgres_store, "CONNECT_SECONDS"), (postgres_store, "ANSWER_SECONDS"),
+    (turns, "BUSY_SECONDS"), (attempts, "_PATIENCE_SECONDS"), (key_endings, "PATIENCE_SECONDS"),
+    (readiness, "PATIENCE_SECONDS"),
+)  # fmt: skip
 OUR_TIMES = (
-    deadline.REQUEST_SECONDS,
-    postgres_store.ANSWER_SECONDS,
+    *(getattr(module, name) for module, name in WAITS),
     *(postgres_store.SERVER_SETTINGS[name] for name in SERVERS),
 )
-PATIENT_TIMES = (60.0, 60.0, *("60s" for _ in SERVERS))
+PATIENT_TIMES = (*(60.0 for _ in WAITS), *("60s" for _ in SERVERS))
 
 
 def set_times(times: tuple[Any, ...]) -> None:
-    """Set how long a request waits for PostgreSQL in all, and for one answer, and PostgreSQL for what it waits for."""
-    deadline.REQUEST_SECONDS, postgres_store.ANSWER_SECONDS, *servers = times
-    postgres_store.SERVER_SETTINGS.update(zip(SERVERS, servers, strict=True))
+    """Set how long the service waits for what WAITS names, and PostgreSQL for what SERVERS names."""
+    for (module, name), seconds in zip(WAITS, times, strict=False):
+        setattr(module, name, seconds)
+    postgres_store.SERVER_SETTINGS.update(zip(SERVERS, times[len(WAITS) :], strict=True))
 
 
 set_times(PATIENT_TIMES)
 os.environ.pop("TMS_CA_DATABASE_URL", None)
-# How long an example takes says something about the machine alone.
-hypothesis.settings.register_profile("tms", deadline=None)
+# How long an example takes, to make or to try, says something about the machine alone.
+hypothesis.settings.register_profile(
+    "tms", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)  # fmt: skip
 hypothesis.settings.load_profile("tms")

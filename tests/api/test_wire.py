@@ -41,7 +41,7 @@ async def exchange(world, data):
     reader, writer = await asyncio.open_connection("127.0.0.1", world.base.port)
     writer.write(data if data.endswith((b"\r\n\r\n", b"{}")) else data + b"\r\n")
     await writer.drain()
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     await writer.wait_closed()
     head, _, body = answer.partition(b"\r\n\r\n")

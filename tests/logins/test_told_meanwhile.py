@@ -1,6 +1,7 @@
 """A node's report of its sessions and the end of one of them cross: what the node said of the end stands."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests.api.stores import events
 from tests.logins.telling import certificate_of, end_login, open_login, records, report, told
 from tests.overtaking import Beside, once_read
 from tms_ca.store import logins
+from tms_ca.store.parts import parts
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ async def test_a_report_that_has_nothing_left_to_settle_says_nothing(world, mean
 
 
 async def test_more_sessions_than_one_statement_takes_are_all_settled(world, monkeypatch):
-    monkeypatch.setattr(logins, "_AT_ONCE", 2)
+    monkeypatch.setattr(logins, "parts", partial(parts, most=2))
     names = await sessions(world, 5)
     await report(world)
     assert {why for why, _ in (await reasons(world)).values()} == {"lost"}

@@ -23,7 +23,7 @@ def often(monkeypatch) -> None:
 
 
 async def idle(watched: checkpoints.Checkpoints) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while watched._under_way:
             await asyncio.sleep(0.001)
 

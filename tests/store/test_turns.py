@@ -70,8 +70,8 @@ async def test_a_turn_is_looked_for_without_a_pause(looked, way):
 
 async def test_E_03_whoever_has_no_turn_in_time_is_told_so_and_the_next_has_one(looked, monkeypatch):
     world, writer, file, _ = looked
-    monkeypatch.setattr(turns, "BUSY_SECONDS", 0.05)
-    with taken(file):
+    with taken(file), monkeypatch.context() as patch:
+        patch.setattr(turns, "BUSY_SECONDS", 0.05)
         for way in ("a certificate", "a change"):
             refused = await WAYS[way](world, writer)
             assert (refused.status, refused.code) == (503, "database_unavailable"), way

@@ -2,23 +2,36 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.conftest import Furnish, copied_world
 from tests.fakes import FakeClock
 from tests.tms_v1.wire import Tms
+from tms_ca import keypairs
+from tms_ca.http.tms_v1 import serve
+from tms_ca.http.tms_v1.rates import Rates
 
 Started = Callable[..., AbstractAsyncContextManager[Tms]]
 
 
 @pytest.fixture
-def started(request: pytest.FixtureRequest, furnished: Furnish, passing_path: Path, clock: FakeClock) -> Started:
+def started(
+    request: pytest.FixtureRequest,
+    furnished: Furnish,
+    passing_path: Path,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Started:
     """Return what starts a service; settings of [tms_v1] as TOML, such as strict="false".
 
-    How often it may be asked is bound only where a test says so: tests are quicker than what is let through.
+    How often it may be asked is bound only where a test says so: tests are quicker than what is let through. It is let
+    through by the clock of the tests.
     """
+    monkeypatch.setattr(serve, "Rates", partial(Rates, now=clock.now))
 
     @asynccontextmanager
     async def start(**set_: str) -> AsyncIterator[Tms]:
@@ -29,6 +42,12 @@ def started(request: pytest.FixtureRequest, furnished: Furnish, passing_path: Pa
             yield tms
 
     return start
+
+
+@pytest.fixture
+def quick_rsa(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have RSA keys made that are the smallest which are taken: a quarter of the work."""
+    monkeypatch.setitem(keypairs._MAKE, keypairs.KeyKind.RSA, lambda: rsa.generate_private_key(65537, 3072))
 
 
 @pytest.fixture

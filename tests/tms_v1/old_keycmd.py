@@ -32,7 +32,7 @@ def main(arguments):
     body = json.dumps(asked, separators=(",", ":")).encode()
     request = urllib.request.Request(settings["tms_url"], body, headers)  # with Connection: close
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             key = json.load(answer)["public_key"]
     except urllib.error.HTTPError as error:
         said = json.load(error)  # a no that is not JSON is another error

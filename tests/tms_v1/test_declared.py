@@ -329,7 +329,7 @@ async def _broken(tms, statement):
     url = tms.world.settings.database_url
 
     def run():
-        with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        with sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60) as connection:
             connection.execute(statement)
 
     await asyncio.to_thread(run)

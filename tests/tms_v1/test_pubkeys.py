@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-from collections import Counter
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from tests.api.stores import everything
 from tests.tms_v1.keymode import PLACE, WISH, KeyMode, ssh_keygen
+from tests.tms_v1.test_rsa_queue import busy, until
 from tests.tms_v1.wire import NEVER
 from tms_ca.http.tms_v1.answers import date
 from tms_ca.keypairs import KeyKind, KeyPairs, make_pair
@@ -261,15 +261,20 @@ async def test_one_key_whichever_api(keys):
     assert (await keys.login(made)).code == "public_key_unknown"
 
 
+@pytest.mark.usefixtures("quick_rsa")
 async def test_rsa_keys_queue_and_the_others_do_not_wait_for_them(keys):
-    keys.world.context.key_mode._pairs = KeyPairs(most_waiting=1)
-    said = await asyncio.gather(*(keys.ask(key_type="RSA") for _ in range(4)), *(keys.ask() for _ in range(4)))
-    assert Counter(reply.status for reply in said[:4]) == {201: 1, 503: 3}
-    assert {reply.status for reply in said[4:]} == {201}
-    refused = next(reply for reply in said if reply.status == 503)
-    assert refused.json["result_code"] == "503"
-    assert refused.json["result_msg"].startswith("ERROR: 1 RSA key pairs are being made")
-    assert refused.headers["Retry-After"] == "5"
+    keys.world.context.key_mode._pairs = pairs = KeyPairs(most_waiting=1)
+    with busy(pairs):
+        first = asyncio.create_task(keys.ask(key_type="RSA"))
+        await until(lambda: pairs._waiting.total())
+        said = await asyncio.gather(*(keys.ask(key_type="RSA") for _ in range(3)), *(keys.ask() for _ in range(4)))
+        assert not first.done()
+    assert [reply.status for reply in said] == [503] * 3 + [201] * 4
+    assert said[0].json["result_code"] == "503"
+    assert said[0].json["result_msg"].startswith("ERROR: 1 RSA key pairs are being made")
+    assert said[0].headers["Retry-After"] == "5"
+    assert (await first).status == 201
+    await until(lambda: not pairs._waiting)
     assert (await keys.ask(key_type="RSA")).status == 201  # the place is free again
 
 

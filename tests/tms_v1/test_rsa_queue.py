@@ -10,6 +10,8 @@ import pytest
 from tests.tms_v1.keymode import KeyMode
 from tms_ca.keypairs import KeyPairs
 
+pytestmark = pytest.mark.usefixtures("quick_rsa")
+
 
 @pytest.fixture
 async def keys(tms):
@@ -31,7 +33,7 @@ def busy(pairs: KeyPairs) -> Iterator[None]:
 
 
 async def until(said):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not said():
             await asyncio.sleep(0.01)
 

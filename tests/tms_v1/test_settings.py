@@ -119,6 +119,8 @@ async def test_open_calls_and_wrong_credentials_are_bounded_and_good_ones_are_no
         assert await query(tms.world, events) == before
         for _ in range(20):
             assert (await tms.call("GET", "client/list", tms.admin)).status == 200
+        tms.clock.move(5)
+        assert [(await tms.call("GET", "hello")).status for _ in range(2)] == [200, 429]
 
 
 @pytest.mark.parametrize("open_", ["false", "true"])

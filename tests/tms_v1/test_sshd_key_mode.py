@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from deploy.sandbox_sshd import HelperFiles, SandboxSshd
+from keycmd.config import LONGEST_TIMEOUT
 from tests.hostd.conftest import until
 from tests.keys.test_sshd import EXTRA, INSIDE, log_in
 from tests.ssh.conftest import initialised
@@ -75,7 +76,7 @@ class Site:
 
     def set(self, statement: str, *values: object) -> None:
         """Let time pass, as far as the database is concerned."""
-        with closing(sqlite3.connect(self.tms.service.data / "tms.db")) as database, database:
+        with closing(sqlite3.connect(self.tms.service.data / "tms.db", timeout=60)) as database, database:
             assert database.execute(statement, values).rowcount == 1
 
 
@@ -85,7 +86,7 @@ def site(initialised, tmp_path_factory) -> Iterator[Site]:
     with served(initialised, directory / "data") as tms:
         secret = tms.service.good("POST", "clients", tms.service.operator, {"client_id": "portal"})["secret"]
         host = tms.service.good("POST", "hosts", tms.service.operator, {"host": HOST})["secret"]
-        helper = HelperFiles(None, tms.url, "default", HOST, host, timeout_seconds=3)
+        helper = HelperFiles(None, tms.url, "default", HOST, host, timeout_seconds=LONGEST_TIMEOUT)
         ca = tms.service.call("GET", "ca/user.pub").body.decode()
         old_keycmd.install(directory / "old/helper/tms_keycmd", tms.url, HOST)
         with SandboxSshd(directory / "old", ca, helper, accounts=(ACCOUNT, "bob"), extra=ASKED) as sshd:
@@ -127,7 +128,7 @@ def test_both_helpers_find_a_key_for_its_account_and_no_other(site: Site):
     for asked, endpoint in both:
         size = log.stat().st_size
         assert site.login(pair, options=asked)
-        until(lambda at=size, name=endpoint: f'"endpoint":"{name}"' in log.read_text()[at:], what=endpoint)
+        until(lambda at=size, name=endpoint: f'"endpoint":"{name}"' in log.read_text()[at:], 60, endpoint)
         assert not site.login(pair, options=asked, account="bob")
     assert site.change("DELETE", "pubkeys/del", pair) == 1
     assert not any(site.login(pair, options=asked) for asked, _ in both)

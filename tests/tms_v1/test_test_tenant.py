@@ -107,7 +107,9 @@ async def test_where_the_test_tenant_is_another_s_nothing_says_that_its_secret_i
         assert [check["detail"] for check in checks if check["name"] == "tms_v1.test_tenant"] == lines
 
 
-async def test_where_the_database_is_away_at_the_start_the_test_tenant_is_settled_later(started, database_kind):
+async def test_where_the_database_is_away_at_the_start_the_test_tenant_is_settled_later(
+    started, database_kind, monkeypatch
+):
     if database_kind != "sqlite":
         pytest.skip("SQLite alone says of a table that is gone what it says of a database that does not answer")
     async with started() as tms:
@@ -116,11 +118,19 @@ async def test_where_the_database_is_away_at_the_start_the_test_tenant_is_settle
         log = Log(stream)
         await _write(tms, "ALTER TABLE tenants RENAME TO away")
         assert await begin(context, wire, log) is False
-        waiting = asyncio.create_task(settle_later(context, wire, log, seconds=0.05))
-        await asyncio.sleep(0.2)
-        assert not waiting.done()
+        tries, settle = [], context.seeded_tenant.settle
+
+        async def counted(**wish):
+            tries.append(wish)
+            return await settle(**wish)
+
+        monkeypatch.setattr(context.seeded_tenant, "settle", counted)
+        waiting = asyncio.create_task(settle_later(context, wire, log, seconds=0.01))
+        while len(tries) < 3:
+            assert not waiting.done()
+            await asyncio.sleep(0.001)
         await _write(tms, "ALTER TABLE away RENAME TO tenants")
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, 60)
         await tms.good("GET", "client/list", KNOWN)
         assert await begin(context, wire, log) is True
 

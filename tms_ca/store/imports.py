@@ -11,13 +11,13 @@ from tms_ca.core.access import Role
 from tms_ca.core.model import ALL_TENANTS, DelegationStatus, Selector
 from tms_ca.core.record import record
 from tms_ca.store import tables
+from tms_ca.store.parts import parts
 from tms_ca.store.tables import tms_v1_numbers
 from tms_ca.store.upsert import insert_into
 
 EVERYTHING = "*"  # the pattern of hosts and accounts in a delegation that the TMS wire API shows
 # Numbers are 32 bits wide on the wire: no imported one takes the room of those that are given here.
 HIGHEST_KEPT = 2**30
-_AT_ONCE = 500  # values in one statement
 _N = tms_v1_numbers.c
 
 
@@ -191,8 +191,8 @@ async def known_digests(connection: AsyncConnection, digests: Sequence[bytes]) -
     """Return which of `digests` are those of secrets that are here, in any tenant."""
     found: set[bytes] = set()
     c = tables.credentials.c
-    for at in range(0, len(digests), _AT_ONCE):
-        query = select(c.digest).where(c.digest.in_(digests[at : at + _AT_ONCE]))
+    for some in parts(digests):
+        query = select(c.digest).where(c.digest.in_(some))
         found |= set((await connection.execute(query)).scalars())
     return found
 

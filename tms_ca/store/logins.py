@@ -13,11 +13,11 @@ from tms_ca.core.model import Login
 from tms_ca.core.record import fields_of
 from tms_ca.store import facts_sql, pages, plainkeys
 from tms_ca.store.facts import login_facts
+from tms_ca.store.parts import parts
 from tms_ca.store.tables import certificates, delegations, logins, public_keys, tenants
 
 LOST = "lost"  # the reason of an end that nobody reported: the node no longer has the session
 MOST_OPEN = 10_000  # sessions of a node that are looked at
-_AT_ONCE = 500  # numbers in one statement: both engines bound how many parameters it has
 _NEWEST_FIRST = pages.Order(("id",), (("delegation_id",), ("user",), ("host",), ("client_id",)), descending=True)
 _LOGIN = facts_sql.login()
 _FIELDS = fields_of(Login)
@@ -114,8 +114,8 @@ async def tell(connection: AsyncConnection, ids: Sequence[int], now: int) -> lis
 async def told_since(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, int]:
     """Return when each was told of first, by its number."""
     found: dict[int, int] = {}
-    for at in range(0, len(ids), _AT_ONCE):
-        query = select(logins.c.id, logins.c.told_at).where(logins.c.id.in_(ids[at : at + _AT_ONCE]))
+    for some in parts(ids):
+        query = select(logins.c.id, logins.c.told_at).where(logins.c.id.in_(some))
         found |= {row.id: row.told_at for row in await connection.execute(query)}
     return found
 
@@ -134,13 +134,8 @@ async def _settle(
     connection: AsyncConnection, ids: Sequence[int], still: ColumnElement[bool], **values: object
 ) -> list[str]:
     found: list[str] = []
-    for at in range(0, len(ids), _AT_ONCE):
-        which = (
-            update(logins)
-            .where(logins.c.id.in_(ids[at : at + _AT_ONCE]), still)
-            .values(**values)
-            .returning(logins.c.login_id)
-        )
+    for some in parts(ids):
+        which = update(logins).where(logins.c.id.in_(some), still).values(**values).returning(logins.c.login_id)
         found += (await connection.execute(which)).scalars()
     return found
 

@@ -8,10 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.model import Reservation, Selector
 from tms_ca.core.record import fields_of
+from tms_ca.store.parts import parts
 from tms_ca.store.rows import Shelf
 from tms_ca.store.tables import account_links, public_keys, reservations
-
-_AT_ONCE = 500  # names in one statement: both engines bound the number of parameters
 
 
 def _reservation(row: Mapping[Any, Any]) -> Reservation:
@@ -70,8 +69,8 @@ async def remove_selected(connection: AsyncConnection, tenant: str, selector: Se
     removed = list((await connection.execute(gone)).scalars())
     count = len(removed)
     # A child may rest on another delegation than its parent did.
-    for at in range(0, len(removed), _AT_ONCE):
-        of = delete(reservations).where(c.tenant == tenant, c.parent_id.in_(removed[at : at + _AT_ONCE]))
+    for some in parts(removed):
+        of = delete(reservations).where(c.tenant == tenant, c.parent_id.in_(some))
         count += (await connection.execute(of)).rowcount
     return count
 

@@ -1,7 +1,7 @@
 """Revocations: what they end, and what a KRL must list."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import BigInteger, ColumnElement, and_, exists, false, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tms_ca.core.model import CertificateRecord, Selector
 from tms_ca.store import pages, rows
 from tms_ca.store.counts import grown
+from tms_ca.store.parts import parts
 from tms_ca.store.tables import certificates, clients, hosts, krls, revoked_certificates, tenants, users
 
 MARKED = {Selector.USER: users.c.user, Selector.CLIENT: clients.c.client_id, Selector.HOST: hosts.c.host}
@@ -18,7 +19,7 @@ _NEWEST_FIRST = pages.Order(("id",), (("delegation_id",), ("user",), ("host",), 
 Which = ColumnElement[bool] | Sequence[int]  # a condition on certificates, or their serials
 _WINDOW = 20_000  # rows in one statement that searches, some 10 ms; from a cold disk well within the time for an answer
 NEWEST = 2**63 - 1  # below it is every row
-_AT_A_TIME = 5000  # serials in one statement; both engines take some 32,000
+_SERIALS = 5000  # in one statement
 _USER_IN_KEY_ID = re.compile(r"^t=[^;]*;c=[^;]*;u=([^;]*);r=")
 
 _CERTIFICATE_COLUMN = {
@@ -111,7 +112,8 @@ async def end_certificates(connection: AsyncConnection, tenant: str, which: Whic
         .where(~exists().where(revoked_certificates.c.serial == certificates.c.serial))
     )
     names = ["serial", "tenant", "ca_fingerprint", "valid_before", "revocation_id", "change"]
-    for condition in [which] if isinstance(which, ColumnElement) else map(certificates.c.serial.in_, _batches(which)):
+    serials = certificates.c.serial
+    for condition in [which] if isinstance(which, ColumnElement) else map(serials.in_, parts(which, _SERIALS)):
         await connection.execute(insert(revoked_certificates).from_select(names, fresh.where(condition)))
     count = (
         select(func.count())
@@ -119,10 +121,6 @@ async def end_certificates(connection: AsyncConnection, tenant: str, which: Whic
         .where(revoked_certificates.c.tenant == tenant, revoked_certificates.c.change == change)
     )
     return int((await connection.execute(count)).scalar_one())
-
-
-def _batches(every: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (every[begin : begin + _AT_A_TIME] for begin in range(0, len(every), _AT_A_TIME))
 
 
 async def mark(

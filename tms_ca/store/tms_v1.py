@@ -6,12 +6,12 @@ from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tms_ca.core.record import record
+from tms_ca.store.parts import parts
 from tms_ca.store.tables import tms_v1_numbers
 from tms_ca.store.upsert import insert_into
 
 _N = tms_v1_numbers.c
 _SHOWN = func.coalesce(_N.kept, _N.number)
-_AT_ONCE = 500  # names in one statement: both engines bound the number of parameters
 
 
 @record
@@ -38,9 +38,9 @@ async def numbers(
 async def known(connection: AsyncConnection, tenant: str, kind: str, names: Sequence[str]) -> dict[str, Number]:
     """Return the number of each of `names` that has one."""
     found: dict[str, Number] = {}
-    for at in range(0, len(names), _AT_ONCE):
+    for some in parts(names):
         query = select(_N.name, _SHOWN.label("number"), _N.updated_at).where(
-            _N.tenant == tenant, _N.kind == kind, _N.name.in_(names[at : at + _AT_ONCE])
+            _N.tenant == tenant, _N.kind == kind, _N.name.in_(some)
         )
         found |= {row.name: Number(row.number, row.updated_at) for row in await connection.execute(query)}
     return found
