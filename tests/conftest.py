@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import gc
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ import aiohttp
 import asyncpg
 import hypothesis
 import pytest
-from aiohttp import web
+from aiohttp import web, web_app
 from yarl import URL
 
 from tests.fakes import FakeClock
@@ -92,6 +93,12 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
         (named[0] if named else rest).append(item)
     size = -(-len(rest) // len(rows))
     items[:] = [item for number, row in enumerate(rows) for item in (*row, *rest[number * size : (number + 1) * size])]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector all that stays to the end, modules and tests: it walked through them for a fifth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _files(names: Iterable[str]) -> tuple[str, ...]:
@@ -243,6 +250,7 @@ async def running_world(
                 yield World(URL(f"http://127.0.0.1:{port}/"), http, clock, context, settings, operator, keys)
         finally:  # a socket that a failed test leaves open would fail one that has nothing to do with it
             await runner.cleanup()
+            web_app._cached_build_middleware.cache_clear()  # in which a thousand services stay, for Python to walk through
 
 
 async def _first_operator(context: Context) -> str:
