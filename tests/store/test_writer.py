@@ -176,7 +176,7 @@ class Serving:
 
     async def __aexit__(self, *_):
         self.control.close()
-        await asyncio.to_thread(self.thread.join, 5)  # it ends when the loop has hung up
+        await asyncio.to_thread(self.thread.join, 60)  # it ends when the loop has hung up
         assert not self.thread.is_alive()
         for each in (self.listener, self._theirs):
             each.close()
@@ -196,7 +196,6 @@ async def test_a_group_goes_to_the_writer_and_comes_back(written, tmp_path):
 
 async def test_an_answer_that_does_not_come_is_no_yes_and_is_never_taken_for_another(written, monkeypatch):
     world, epoch, _, driver, _ = written
-    monkeypatch.setattr(hot_writer, "ANSWER_SECONDS", 0.2)
     chain = ChainElsewhere(world.context.vault.audit_key, 1)
     answers = [asyncio.Event(), None]  # the first is answered too late, then comes one that is answered at once
 
@@ -212,8 +211,10 @@ async def test_an_answer_that_does_not_come_is_no_yes_and_is_never_taken_for_ano
 
     server = await asyncio.start_unix_server(serve, world.settings.data / "writer")
     late = answers[0]
-    with pytest.raises(Unavailable):
-        await driver.commit([entry(1, epoch)], chain)
+    with monkeypatch.context() as patch:
+        patch.setattr(hot_writer, "ANSWER_SECONDS", 0.2)
+        with pytest.raises(Unavailable):
+            await driver.commit([entry(1, epoch)], chain)
     late.set()
     assert await driver.commit([entry(2, epoch)], chain) == [False]
     server.close()

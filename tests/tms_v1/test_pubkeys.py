@@ -264,7 +264,7 @@ async def test_one_key_whichever_api(keys):
 @pytest.mark.usefixtures("quick_rsa")
 async def test_rsa_keys_queue_and_the_others_do_not_wait_for_them(keys):
     keys.world.context.key_mode._pairs = pairs = KeyPairs(most_waiting=1)
-    with busy(pairs):
+    async with asyncio.timeout(60), busy(pairs):
         first = asyncio.create_task(keys.ask(key_type="RSA"))
         await until(lambda: pairs._waiting.total())
         said = await asyncio.gather(*(keys.ask(key_type="RSA") for _ in range(3)), *(keys.ask() for _ in range(4)))

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -20,8 +20,8 @@ async def keys(tms):
     return mode
 
 
-@contextmanager
-def busy(pairs: KeyPairs) -> Iterator[None]:
+@asynccontextmanager
+async def busy(pairs: KeyPairs) -> AsyncIterator[None]:
     """Keep every thread that makes pairs at something else."""
     done = threading.Event()
     for _ in range(2):
@@ -42,7 +42,7 @@ async def test_one_client_does_not_take_every_place(keys):
     other = await keys.tms.new_client("other")
     await keys.delegate("other", "ada")
     keys.world.context.key_mode._pairs = pairs = KeyPairs(most_of_one=2)
-    with busy(pairs):
+    async with asyncio.timeout(60), busy(pairs):
         waiting = [asyncio.create_task(keys.ask(key_type="RSA")) for _ in range(2)]
         await until(lambda: pairs._waiting["default", "portal"] == 2)
         refused = await keys.ask(key_type="RSA")
@@ -67,7 +67,7 @@ class Watched(KeyPairs):
 @pytest.mark.parametrize("hangs_up", [True, False])
 async def test_what_nobody_waits_for_is_not_made(keys, hangs_up):
     keys.world.context.key_mode._pairs = pairs = Watched()
-    with busy(pairs):
+    async with busy(pairs):
         asked = asyncio.create_task(keys.ask(key_type="RSA"))
         await until(lambda: pairs._waiting["default", "portal"] == 1)
         assert not pairs.gone()
