@@ -22,11 +22,11 @@ In C, because a request costs a program in Python more than a service that refus
 #define MOST 65536      /* descriptors */
 #define ANSWER 16384    /* bytes; none is longer */
 #define AT_ONCE 64      /* requests that are sent before answers are looked for */
-#define GRACE 5.0       /* seconds for what is still unanswered at the end */
 
 enum { KEPT, PATIENT, NEW, KINDS };
 static struct one { double due, rested; int kind, have; char *data; } ones[MOST]; /* by descriptor; due 0: nothing is asked */
 static struct took { float ms; short status; char kind; } *took;
+static double grace = 5.0; /* seconds for what is still unanswered at the end; FLOOD_GRACE in the environment */
 static double blocked, *late, *owed; /* owed: moments of requests that wait for a connection */
 static struct pool { int fd[MOST], first, count; } idle[KINDS]; /* connections on which nothing is asked */
 static int opened;
@@ -71,7 +71,7 @@ static void ask(int fd, double due) {
     /* A refused send shows as the end of the connection. A connection in the making takes a moment on loopback, and
        longer where the service takes none: that this program is late then is not the machine's fault. */
     double begun = 0;
-    while (send(fd, request, request_length, MSG_NOSIGNAL) < 0 && errno == EAGAIN && now() - due < GRACE)
+    while (send(fd, request, request_length, MSG_NOSIGNAL) < 0 && errno == EAGAIN && now() - due < grace)
         if (!begun) begun = now();
     if (begun) blocked += now() - begun;
 }
@@ -149,6 +149,7 @@ static int by_value(const void *a, const void *b) {
 
 int main(int argc, char **argv) {
     if (argc != 8) { fprintf(stderr, "flood PORT FILE RATE SECONDS CONNECTIONS PATIENT FEW\n"); return 2; }
+    if (getenv("FLOOD_GRACE")) grace = atof(getenv("FLOOD_GRACE"));
     port = atoi(argv[1]);
     FILE *file = fopen(argv[2], "rb");
     if (!file || !(request_length = fread(request, 1, sizeof request, file))) { perror(argv[2]); return 2; }
@@ -184,7 +185,7 @@ int main(int argc, char **argv) {
     long good = 0;
     for (long k = 0; k < answered; k++) good += took[k].status < 300;
     over = 1;
-    while (answered + lost + owed_count < total && now() < start + took_seconds + GRACE) listen_to(20);
+    while (answered + lost + owed_count < total && now() < start + took_seconds + grace) listen_to(20);
     qsort(took, answered, sizeof *took, by_ms);
     qsort(late, late_count, sizeof *late, by_value);
     printf("{\"seconds\": %.3f, \"offered\": %ld, \"unsent\": %ld, \"lost\": %ld, \"unanswered\": %ld, \"reopened\": %ld, "

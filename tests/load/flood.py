@@ -84,14 +84,16 @@ def flood(
     connections: int = CONNECTIONS,
     patient: int = PATIENT,
     few: int = 100,
+    grace: float = 5.0,
 ) -> Flood:
-    """Ask at that rate; one in `few` is new, and one in `few` is patient."""
+    """Ask at that rate; one in `few` is new, and one in `few` is patient. `grace`: seconds for what comes late."""
     whole = directory / "request"
     whole.write_bytes(ask.bytes())
     words = [str(ask.port), str(whole), f"{rate:.0f}", f"{seconds:g}", str(connections), str(patient), str(few)]
     last_core = max(os.sched_getaffinity(0))
     ended = subprocess.run(
-        ["taskset", "-c", str(last_core), _compiled(), *words], check=True, capture_output=True, text=True
-    )
+        ["taskset", "-c", str(last_core), _compiled(), *words], check=True, capture_output=True, text=True,
+        env={**os.environ, "FLOOD_GRACE": str(grace)},
+    )  # fmt: skip
     found = json.loads(ended.stdout)
     return Flood(**{**found, "rows": tuple(Row(**row) for row in found["rows"])})

@@ -56,7 +56,7 @@ async def answer_after(jump: Jump, step: float, reader: asyncio.StreamReader) ->
     raise AssertionError("it is left open")
 
 
-async def drip(port: int, jump: Jump, head: bytes, piece: bytes, every: float, most: int) -> bytes:
+async def drip(port: int, jump: Jump, head: bytes, piece: bytes, every: float, most: int) -> tuple[bytes, bool]:
     """Send a body piece by piece, again where a piece crossed the end of the connection and reset it."""
     for _ in range(20):
         try:
@@ -66,8 +66,8 @@ async def drip(port: int, jump: Jump, head: bytes, piece: bytes, every: float, m
     raise AssertionError("the answer was lost twenty times")
 
 
-async def drip_once(port: int, jump: Jump, head: bytes, piece: bytes, every: float, most: int) -> bytes:
-    """Send a body in so many pieces at most; return what came back."""
+async def drip_once(port: int, jump: Jump, head: bytes, piece: bytes, every: float, most: int) -> tuple[bytes, bool]:
+    """Send a body in so many pieces at most; return what came back, and whether that was before the last of them."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     reading = asyncio.create_task(reader.read())
     writer.write(head)
@@ -76,14 +76,17 @@ async def drip_once(port: int, jump: Jump, head: bytes, piece: bytes, every: flo
         if reading.done():
             break
         writer.write(piece)
+    before = reading.done()
     answer = await asyncio.wait_for(reading, 60)
     writer.close()
-    return answer
+    return answer, before
 
 
 async def test_H_03_a_body_under_100_bytes_a_second_is_given_up(served, jump):
     head = POST + b"Content-Length: 60000\r\n\r\n"
-    said = parse(await drip(served.base.port, jump, head, b"a" * 900, 10, 5))
+    answer, before = await drip(served.base.port, jump, head, b"a" * 900, 10, 5)
+    assert before
+    said = parse(answer)
     assert (said.status, said.code, said.rest) == (408, "too_slow", b"")
     assert said.headers["connection"] == "close"
 
@@ -91,12 +94,14 @@ async def test_H_03_a_body_under_100_bytes_a_second_is_given_up(served, jump):
 async def test_H_03_a_body_over_100_bytes_a_second_is_read(served, jump):
     """The twin: it takes as long, and is answered; what the machine takes of the time does not make it slow."""
     head = POST + b"Connection: close\r\nContent-Length: 12000\r\n\r\n"
-    assert parse(await drip(served.base.port, jump, head, b" " * 3000, 10, 4)).code == "malformed_json"
+    answer, before = await drip(served.base.port, jump, head, b" " * 3000, 10, 4)
+    assert (parse(answer).code, before) == ("malformed_json", False)
 
 
 async def test_H_03_a_body_may_not_take_for_ever(served, jump):
     head = POST + b"Content-Length: 60000\r\n\r\n"
-    assert parse(await drip(served.base.port, jump, head, b" " * 3000, 10, 8)).status == 408
+    answer, before = await drip(served.base.port, jump, head, b" " * 3000, 10, 8)
+    assert (parse(answer).status, before) == (408, True)
 
 
 async def test_H_03_a_slow_head_after_a_pause_ends_a_kept_connection(served, jump):
