@@ -33,9 +33,9 @@ from tms_ca.http import attempts
 from tms_ca.http.context import Context
 from tms_ca.http.runner import Runner
 from tms_ca.observe import Log
-from tms_ca.services import key_endings, readiness
+from tms_ca.services import key_endings, mvp, readiness
 from tms_ca.settings import DEFAULT_TEXT, MASTER_KEY_FILE, SETTINGS_FILE, load_settings
-from tms_ca.store import deadline, hot, migrate, rows, turns
+from tms_ca.store import deadline, hot, migrate, rows, standstill, turns
 from tms_ca.store import postgres as postgres_store
 from tms_ca.store.engine import database_url
 from tms_ca.vault import create_master_key
@@ -357,10 +357,12 @@ async def world(
 # A machine that runs four tests at once, each with a PostgreSQL, may stand still for seconds. What a service does then
 # has tests of its own: those of tests/replicas have the times that it has, and so have services that are processes.
 SERVERS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-WAITS = (  # for PostgreSQL in all, to connect, for one answer; for SQLite's turn; for a try, a search, a look at it all
+# For PostgreSQL in all, to connect, for one answer; for SQLite's turn; for a tenant that stands still, a first use in
+# it; for a try, a search, a look at it all.
+WAITS = (
     (deadline, "REQUEST_SECONDS"), (postgres_store, "CONNECT_SECONDS"), (postgres_store, "ANSWER_SECONDS"),
-    (turns, "BUSY_SECONDS"), (attempts, "_PATIENCE_SECONDS"), (key_endings, "PATIENCE_SECONDS"),
-    (readiness, "PATIENCE_SECONDS"),
+    (turns, "BUSY_SECONDS"), (standstill, "MOST_SECONDS"), (mvp, "_MOST_SECONDS"),
+    (attempts, "_PATIENCE_SECONDS"), (key_endings, "PATIENCE_SECONDS"), (readiness, "PATIENCE_SECONDS"),
 )  # fmt: skip
 OUR_TIMES = (
     *(getattr(module, name) for module, name in WAITS),

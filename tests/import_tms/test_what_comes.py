@@ -1,7 +1,7 @@
 """An old installation comes whole: its clients, hosts and programs go on, and a second run changes nothing."""
 
 import asyncio
-import contextlib
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from tests.import_tms.old import ADMIN_SECRET, CLIENT_SECRET, DAY, NEVER, Old
 from tests.tms_v1.wire import Headers, Tms
 from tms_ca.http.tms_v1.answers import date
 from tms_ca.services import importing
+from tms_ca.store import imports
 
 RESERVED, CHILD = "11111111-2222-4333-8444-555555555555", "22222222-2222-4333-8444-555555555555"
 
@@ -199,14 +200,18 @@ async def test_a_run_that_was_cut_off_is_repeated(
         old.user(f"user{at}", tenant="physics")
     url = old_url()
     monkeypatch.setattr(importing, "AT_ONCE", 20)
-    running = asyncio.create_task(bring(url))
-    there = 0
-    while not there:
-        await asyncio.sleep(0)
-        there = len((await dump(tms))["users"])
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+    keep, calls = imports.keep_numbers, count()
+
+    async def cut_off(*args):
+        if next(calls) == 5:  # in the midst of a transaction
+            running.cancel()
+        await keep(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(imports, "keep_numbers", cut_off)
+        running = asyncio.create_task(bring(url))
+        with pytest.raises(asyncio.CancelledError):
+            await running
     there = len((await dump(tms))["users"])
     assert 0 < there < 300
     assert there % 20 == 19  # whole transactions, the client in the first

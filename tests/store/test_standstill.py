@@ -19,8 +19,7 @@ async def name_of(world):
 
 
 @pytest.mark.parametrize("whose", ["own", "other"])
-async def test_changes_wait_and_certificates_do_not(world, whose, monkeypatch):
-    monkeypatch.setattr(standstill, "MOST_SECONDS", 60)  # it lasts until it is left
+async def test_changes_wait_and_certificates_do_not(world, whose):
     async with another(world) as other:
         changer = world if whose == "own" else other
         async with world.context.standstill.hold("default"):
@@ -45,7 +44,8 @@ async def test_another_tenant_changes_meanwhile(world, whose, monkeypatch):
 
 
 @pytest.mark.parametrize("whose", ["own", "other"])
-async def test_nobody_waits_for_one_who_does_not_come_back(world, whose):
+async def test_nobody_waits_for_one_who_does_not_come_back(world, whose, monkeypatch):
+    monkeypatch.setattr(standstill, "MOST_SECONDS", 0.1)
     async with another(world) as other:
         async with world.context.standstill.hold("default"):
             changed = await renaming(world if whose == "own" else other)

@@ -45,7 +45,6 @@ async def unbroken(tms, monkeypatch):
     mode = KeyMode(tms)
     await mode.furnish()
     made = await mode.make()
-    monkeypatch.setattr(standstill, "MOST_SECONDS", 60)  # it lasts until what is decided in it is committed
     async with another(tms.world) as other:
         changes = Unbroken(tms.world.context.standstill, other, monkeypatch)
         yield mode, made, changes
