@@ -23,7 +23,7 @@ from pathlib import Path
 HELPER_ACCOUNT = "tms-helper"
 _HELPER_UID, _FIRST_UID = 64990, 64991
 _INSIDE = Path("/run/tms")  # where the namespace keeps its files
-_START_SECONDS = 15
+_START_SECONDS = 60
 
 
 @dataclass
@@ -105,10 +105,10 @@ class SandboxSshd:
         # namespace: unshare returns once the kernel has ended everything in there.
         os.kill(_only_child(process.pid) if self.root else process.pid, signal.SIGTERM)
         try:
-            process.wait(5)
+            process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(5)
+            process.wait(20)
 
     def ssh(
         self,
@@ -117,7 +117,7 @@ class SandboxSshd:
         *command: str,
         account: str | None = None,
         options: tuple[str, ...] = (),
-        timeout: float = 60,
+        timeout: float = 300,
     ) -> "subprocess.CompletedProcess[str]":
         """Run `command` over a real ssh; nothing of the user's own ssh configuration takes part."""
         return subprocess.run(
@@ -141,7 +141,7 @@ class SandboxSshd:
         settings = [
             "BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "StrictHostKeyChecking=yes",
             f"UserKnownHostsFile={self.workdir / 'known_hosts'}", "GlobalKnownHostsFile=none",
-            "ConnectTimeout=20", "LogLevel=ERROR",
+            "ConnectTimeout=60", "LogLevel=ERROR",
         ]  # fmt: skip
         if certificate is not None:
             settings.append(f"CertificateFile={certificate}")
@@ -159,7 +159,7 @@ class SandboxSshd:
             f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self.workdir / 'host_key'}", "PidFile none",
             "UsePAM no", "StrictModes yes", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
             "AuthorizedKeysFile none", f"TrustedUserCAKeys {self.workdir / 'ca.pub'}", "LogLevel VERBOSE",
-            "LoginGraceTime 30", "MaxStartups 300",
+            "LoginGraceTime 300", "MaxStartups 300",
         ]  # fmt: skip
         if self.helper is not None:
             path = self.helper_directory

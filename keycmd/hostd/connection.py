@@ -71,6 +71,8 @@ class Connection(asyncio.Protocol):
         Raises:
             ServiceError: the answer is not one, or the connection ended
         """
+        if not self.usable:  # it ended after it was chosen: nobody would say so again
+            raise ServiceError("the connection ended before the question")
         self._received, self._head, self._most = bytearray(), None, most
         self._waiter = self._loop.create_future()
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.build_host import stage
+from tests import patient
 
 # As sshd gives it: the environment of the helper's account and nothing else.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "USER": "tms-helper", "LOGNAME": "tms-helper", "HOME": "/nonexistent"}
@@ -45,7 +46,7 @@ class Helper:
             "tenant": "default",
             "host": "h1",
             "token_file": str(token),
-            "timeout_seconds": "2",
+            "timeout_seconds": patient.LONGEST,
             "run_dir": "/nonexistent/tms-host",  # no daemon
             **more,
         }
@@ -61,7 +62,7 @@ class Helper:
     def run(self, *arguments: str, python: str = PYTHON, environment: dict[str, str] | None = None) -> Ran:
         begun = time.monotonic()
         done = subprocess.run(
-            [*self.command(python), *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
+            [*self.command(python), *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False,
             env={**ENVIRONMENT, **(environment or {})}, cwd="/",
         )  # fmt: skip
         return Ran(done.returncode, done.stdout, time.monotonic() - begun)
@@ -81,10 +82,19 @@ def directory_for_all(name: str) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def staged() -> Iterator[Path]:
-    """The tree that a host has, compiled as a package's scripts do."""
+    """The tree that a host has, but patient, and compiled."""
     with directory_for_all("staged") as where:
+        yield patient.stage_patiently(where / "usr", str(where / "usr"))
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Iterator[Path]:
+    """The tree that a host has, but for its longest time: what ends there is ended by the configured one."""
+    with directory_for_all("shipped") as where:
         prefix = stage(Path("/"), str(where / "usr"))
-        subprocess.run([PYTHON, "-I", "-m", "compileall", "-q", prefix / "lib/tms-host"], check=True)
+        patient.set_time(prefix / patient.LIBRARY, "keycmd/quick.py", "LONGEST_SECONDS", 3600.0)
+        patient.set_time(prefix / patient.LIBRARY, "keycmd/config.py", "LONGEST_TIMEOUT", 3600.0)
+        patient.compile_(prefix / patient.LIBRARY)
         yield prefix
 
 
@@ -97,6 +107,13 @@ def certificate(tmp_path_factory) -> str:
     command = ["ssh-keygen", "-q", "-s", where / "ca", "-I", KEY_ID, "-n", "alice@h1", "-z", "7", "-V", "-1m:+1h"]
     subprocess.run([*command, where / "id.pub"], check=True)
     return (where / "id-cert.pub").read_text().strip()
+
+
+@pytest.fixture
+def ended(shipped: Path, certificate: str, tmp_path: Path) -> Helper:
+    """A helper that the kernel ends as it would on a host."""
+    os.umask(0o022)
+    return Helper(shipped, tmp_path, certificate)
 
 
 @pytest.fixture

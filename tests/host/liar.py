@@ -66,7 +66,7 @@ class Liar:
         self.closing.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(5)
+        self._thread.join(60)
 
     def _accept(self) -> None:
         while True:
@@ -81,7 +81,7 @@ class Liar:
                     continue
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(10)
+        connection.settimeout(60)
         if self.tls is None:
             self._answer(connection)
             return

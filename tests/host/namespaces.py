@@ -81,9 +81,9 @@ sys.exit(subprocess.run(sys.argv[1:]).returncode)
 
 
 def with_a_mute_name_server(directory: Path, *command: str | Path) -> list[str | Path]:
-    """Return the command line that runs `command` where names are asked for in vain."""
+    """Return the command line that runs `command` where names are asked for in vain, for more than two minutes."""
     need_namespaces("--net")
-    (directory / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    (directory / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:5\n")
     (directory / "nsswitch.conf").write_text("hosts: dns\n")
     (directory / "mute.py").write_text(_MUTE)
     script = 'd=$1; shift; for n in resolv.conf nsswitch.conf; do mount --bind $d/$n /etc/$n; done; exec "$@"'

@@ -12,7 +12,7 @@ from tests.host.test_faults import true_answer
 
 @pytest.fixture
 def good(helper):
-    return helper.configure("https://tms.example.org", ca_file="system")
+    return helper.configure("https://tms.example.org", ca_file="system", timeout_seconds="2")
 
 
 def test_a_good_file_loads(good):

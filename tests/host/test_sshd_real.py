@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,11 +14,12 @@ from deploy.sandbox_sshd import HelperFiles, SandboxSshd
 from tests.host.conftest import TOKEN
 from tests.host.liar import Liar, Reply, answer
 from tests.host.sshd import Authority
-from tests.host.test_faults import LIES, true_answer
+from tests.host.test_faults import LIES, SILENT, true_answer
+from tests.patient import FOR_A_CROWD
 
 PRINCIPAL = "alice@h1"  # what `true_answer` prints
-PATIENT, IMPATIENT = 5.0, 0.7  # the helper's deadline in seconds; sshd's own patience is 30
-SILENT = {"silence", "half a head, then silence", "a byte at a time"}
+PATIENT, IMPATIENT = float(FOR_A_CROWD), 0.7  # the helper's deadline in seconds; sshd's own patience is 300
+FAILED = " failed, status 1"
 
 
 @dataclass
@@ -44,24 +44,24 @@ class Place:
 
 
 @contextmanager
-def furnished(where: Path, seconds: float) -> Iterator[Place]:
+def furnished(where: Path, staged: Path, seconds: float) -> Iterator[Place]:
     authority = Authority(where)
     with Liar(true_answer) as service:
         url = f"http://127.0.0.1:{service.port}"
-        files = HelperFiles(None, url, "default", "h1", TOKEN, timeout_seconds=seconds)
+        files = HelperFiles(staged / "libexec/tms/tms-principals", url, "default", "h1", TOKEN, timeout_seconds=seconds)
         with SandboxSshd(where, authority.lines, files) as sshd:
             yield Place(sshd, service, authority)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Iterator[Place]:
-    with furnished(tmp_path_factory.mktemp("patient"), PATIENT) as place:
+def place(staged, tmp_path_factory) -> Iterator[Place]:
+    with furnished(tmp_path_factory.mktemp("patient"), staged, PATIENT) as place:
         yield place
 
 
 @pytest.fixture(scope="module")
-def impatient(tmp_path_factory) -> Iterator[Place]:
-    with furnished(tmp_path_factory.mktemp("impatient"), IMPATIENT) as place:
+def impatient(staged, tmp_path_factory) -> Iterator[Place]:
+    with furnished(tmp_path_factory.mktemp("impatient"), staged, IMPATIENT) as place:
         yield place
 
 
@@ -102,13 +102,12 @@ def test_G_01_sshd_refuses_a_lie(place, lie):
 
 @pytest.mark.parametrize("lie", sorted(SILENT), ids=lambda lie: lie.replace(" ", "-"))
 def test_G_01_sshd_refuses_a_service_that_keeps_it_waiting(impatient, lie):
-    before = time.monotonic()
+    before = impatient.sshd.log.count(FAILED)
     done = impatient.login(PRINCIPAL, reply=LIES[lie])
-    seconds = time.monotonic() - before
     assert (done.returncode, done.stdout) == (255, "")
-    assert impatient.service.questions, "the helper never asked"
-    # The helper's deadline ended the wait, far from LoginGraceTime.
-    assert IMPATIENT < seconds < IMPATIENT + 10
+    # The helper's deadline ended the wait: it failed, and sshd still had patience.
+    assert impatient.sshd.log.count(FAILED) == before + 1
+    assert "Timeout before authentication" not in impatient.sshd.log
 
 
 def test_G_01_a_service_that_is_down_refuses(place):
@@ -124,12 +123,9 @@ def test_G_01_a_service_that_is_down_refuses(place):
 def test_G_02_sixty_logins_at_once(place):
     """All of them, each with two questions; MaxStartups is 300. How long it took is for the machine to say."""
     assert place.login(PRINCIPAL).returncode == 0
-    before = time.monotonic()
     with ThreadPoolExecutor(60) as pool:
         results = list(pool.map(lambda _: place.sshd.ssh(*place.made["alice-at-h1"], "echo in"), range(60)))
-    seconds = time.monotonic() - before
     assert [result.stdout for result in results] == ["in\n"] * 60, [result.stderr for result in results]
-    assert seconds < 60, f"{seconds:.1f} s"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's sshd has no helper account")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.conftest import ENVIRONMENT, KEY_ID, PYTHON, TOKEN, Ran, directory_for_all, staged  # noqa: F401 - a fixture
+from tests import patient
+from tests.host.conftest import ENVIRONMENT, KEY_ID, PYTHON, TOKEN, Ran, directory_for_all, shipped, staged  # noqa: F401 - fixtures
 from tests.host.liar import Liar, Question
 from tests.host.sshd import keygen
 from tests.host.test_faults import true_answer
@@ -22,7 +23,7 @@ from tests.host.test_faults import true_answer
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n"
 
 
-def until(condition: Callable[[], object], seconds: float = 15.0, what: str = "the condition") -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0, what: str = "the condition") -> None:
     """Wait for a condition."""
     end = time.monotonic() + seconds
     while not condition():
@@ -96,7 +97,7 @@ class Host:
             (self.directory / name).mkdir(exist_ok=True)
             os.chown(self.directory / name, self.uid, -1)
         values = {
-            "url": " ".join(urls), "tenant": "default", "host": "h1", "token_file": str(token), "timeout_seconds": "3",
+            "url": " ".join(urls), "tenant": "default", "host": "h1", "token_file": str(token), "timeout_seconds": patient.LONGEST,
             "run_dir": str(self.directory / "run"), "state_dir": str(self.directory / "state"), **more,
         }  # fmt: skip
         self.config.write_text("".join(f"{key} = {value}\n" for key, value in values.items() if value))
@@ -140,7 +141,7 @@ class Host:
     def say(self, line: bytes, name: str = "ask.sock") -> bytes:
         """Send a line to the daemon; return all that it says."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(20)
+            connection.settimeout(120)
             connection.connect(str(self.directory / "run" / name))
             connection.sendall(line)
             received = b""
@@ -163,7 +164,7 @@ class Host:
         """Run tms-principals."""
         command, begun = wrap(self.arguments(account, python)), time.monotonic()
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False, cwd="/",
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False, cwd="/",
             env={**ENVIRONMENT, **(environment or {})},
         )  # fmt: skip
         return Ran(done.returncode, done.stdout, time.monotonic() - begun)
@@ -174,7 +175,7 @@ class Host:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
-            process.wait(10)
+            process.wait(60)
         self.processes.clear()
 
 
@@ -195,6 +196,14 @@ def host(staged: Path, made_certificate: str) -> Iterator[Host]:  # noqa: F811
         made = Host(staged, directory, made_certificate)
         yield made
         made.stop()
+
+
+@pytest.fixture
+def impatient(shipped: Path, made_certificate: str) -> Iterator[Host]:  # noqa: F811
+    """A host whose kernel ends the helper as it would elsewhere; it has no daemon."""
+    os.umask(0o022)
+    with directory_for_all("impatient") as directory:
+        yield Host(shipped, directory, made_certificate)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from deploy.build_host import stage
+from tests.patient import LIBRARY, set_time, stage_patiently
 from tests.ssh.service import Service
 
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
@@ -19,7 +19,7 @@ OLDEST = sorted(Path.home().glob(".pyenv/versions/3.6*/bin/python"))
 PYTHONS = ["/usr/bin/python3", *map(str, OLDEST[:1])]
 
 
-def wait_until(true: Callable[[], object], seconds: float = 30, why: Callable[[], object] = lambda: "") -> float:
+def wait_until(true: Callable[[], object], seconds: float = 60, why: Callable[[], object] = lambda: "") -> float:
     """Wait for a condition; return how long it took."""
     began = time.monotonic()
     while not true():
@@ -50,7 +50,7 @@ class Machine:
         for kind in ("ed25519", "ecdsa"):
             path = self.root / f"etc/ssh/ssh_host_{kind}_key"
             subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "root@host", "-f", path], check=True)
-        stage(Path("/"), prefix=str(self.root / "usr"))
+        stage_patiently(self.root / "usr", str(self.root / "usr"))
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +87,7 @@ class Machine:
             command,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=120,
             input=stdin,
             env={**os.environ, **self.environment},
             check=False,
@@ -105,6 +105,10 @@ class Machine:
         """Add settings to host.conf."""
         with self.config.open("a") as file:
             file.writelines(f"{key} = {value}\n" for key, value in values.items())
+
+    def set_time(self, module: str, name: str, seconds: float) -> None:
+        """Let a module of the installed programs wait for another time."""
+        set_time(self.root / "usr" / LIBRARY, module, name, seconds)
 
     def files(self) -> dict[str, tuple[bytes, int, int]]:
         """Return content, mode and owner of every file of ours."""
@@ -133,7 +137,7 @@ class Machine:
         daemon, self._daemon = self._daemon, None
         if daemon is not None:
             daemon.terminate()
-            daemon.wait(10)
+            daemon.wait(60)
 
     @property
     def pid(self) -> int:

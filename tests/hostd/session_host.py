@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from deploy.build_host import stage
+from tests.patient import LIBRARY, LONGEST, set_time, stage_patiently
 
 DAEMON_UID, FIRST_UID = 61101, 61110
 PAM = "session required pam_exec.so quiet {session} --config {config}"
-START_SECONDS = 20
+START_SECONDS = 60
 
 
 @dataclass
@@ -72,7 +72,7 @@ class SessionHost:
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o755)
-        stage(self.directory / "tree", prefix=str(self.prefix))
+        stage_patiently(self.directory / "tree/run/tms", str(self.prefix))
         self.state.mkdir(exist_ok=True)
         os.chown(self.state, DAEMON_UID, DAEMON_UID)
         self.state.chmod(0o755)
@@ -110,17 +110,17 @@ class SessionHost:
         holder, self._holder = self._holder, None
         if holder is not None:
             holder.kill()  # --kill-child: the first process of the namespace ends with it, and all the others with that
-            holder.wait(10)
+            holder.wait(60)
         for process in (self._daemon, self._sshd):
             if process is not None:
-                process.wait(10)
+                process.wait(60)
 
     def configure(self, **more: str) -> None:
         """Write host.conf; a running daemon reads it at its next SIGHUP."""
         self.settings.update(more)
         values = {
             "url": self.url, "tenant": "default", "host": "h1", "node": "n1", "token_file": str(self.directory / "token"),
-            "timeout_seconds": "3", "state_dir": str(self.state), "run_dir": "/run/tms-host", "report_seconds": "5",
+            "timeout_seconds": LONGEST, "state_dir": str(self.state), "run_dir": "/run/tms-host", "report_seconds": "5",
             "sessions": "off" if self.mode == "bare" else self.mode, **self.settings,
         }  # fmt: skip
         self.config.write_text("".join(f"{key} = {value}\n" for key, value in values.items()))
@@ -133,7 +133,14 @@ class SessionHost:
 
     def run(self, *command: str, check: bool = True) -> str:
         """Run a program in the host, as root."""
-        return subprocess.run(self.inside(*command), check=check, capture_output=True, text=True, timeout=30).stdout
+        return subprocess.run(self.inside(*command), check=check, capture_output=True, text=True, timeout=120).stdout
+
+    def set_time(self, module: str, name: str, seconds: float) -> None:
+        """Let a module of the installed programs wait for another time."""
+        library = self.directory / "tree/run/tms" / LIBRARY
+        set_time(library, module, name, seconds)
+        self.run("cp", str(library / module), str(self.prefix / LIBRARY / module))
+        self.run("find", str(self.prefix / LIBRARY / module).rpartition("/")[0], "-name", "*.pyc", "-delete")
 
     def start_daemon(self) -> None:
         """Start tms-hostd as its own user, with CAP_KILL and the group tty, and wait until it listens."""
@@ -158,14 +165,14 @@ class SessionHost:
         """kill -9."""
         assert self._daemon is not None
         self.signal_daemon(signal.SIGKILL)
-        self._daemon.wait(10)
+        self._daemon.wait(60)
 
     def ssh_command(self, key: Path, certificate: Path | None, *command: str, account: str = "alice",
                     options: tuple[str, ...] = (), flags: tuple[str, ...] = ()) -> list[str]:  # fmt: skip
         """Return the command line of a real ssh; nothing of the user's own ssh configuration takes part."""
         settings = ["BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "StrictHostKeyChecking=yes",
                     f"UserKnownHostsFile={self.directory / 'known_hosts'}", "GlobalKnownHostsFile=none",
-                    "ConnectTimeout=20", "LogLevel=ERROR", *options]  # fmt: skip
+                    "ConnectTimeout=60", "LogLevel=ERROR", *options]  # fmt: skip
         if certificate is not None:
             settings.append(f"CertificateFile={certificate}")
         words = [word for setting in settings for word in ("-o", setting)]
@@ -178,7 +185,7 @@ class SessionHost:
         """Run a command over a real ssh."""
         return subprocess.run(
             self.ssh_command(key, certificate, *command, **more),
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
     def _sshd_config(self) -> str:
@@ -186,7 +193,7 @@ class SessionHost:
         lines = [
             *self.sshd_lines, f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self.directory / 'host_key'}", "PidFile none",
             "StrictModes yes", "AuthorizedKeysFile none", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
-            f"TrustedUserCAKeys {self.state / 'user_ca.pub'}", "LogLevel VERBOSE", "LoginGraceTime 30", "MaxStartups 300",
+            f"TrustedUserCAKeys {self.state / 'user_ca.pub'}", "LogLevel VERBOSE", "LoginGraceTime 300", "MaxStartups 300",
             "Subsystem sftp /usr/lib/openssh/sftp-server",
         ]  # fmt: skip
         if self.helper:
@@ -256,7 +263,7 @@ class SessionHost:
 
 
 def _only_child(pid: int) -> int:
-    until = time.monotonic() + 5
+    until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         if found:

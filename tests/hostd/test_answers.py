@@ -1,19 +1,20 @@
 """`when_away`: whom the daemon lets in while the service cannot be asked, and whom never."""
 
 import signal
-import time
 from types import SimpleNamespace
 
 import pytest
 
 from keycmd.config import load
+from keycmd.hostd import answers as module
 from keycmd.hostd.announce import Announcer
 from keycmd.hostd.answers import ABOUT_ONE_CERTIFICATE, ABOUT_ONE_KEY, MOST_REMEMBERED, Answers, Remembered
 from keycmd.hostd.upstream import Upstream
-from keycmd.service import Question, Refused
+from keycmd.service import Question, Refused, ServiceError
 from tests.host.liar import Liar, answer
 from tests.host.test_faults import LIES, true_answer
 from tests.hostd.conftest import Service, until
+from tests.patient import LONGEST
 from tms_ca.core.facts import DenialReason
 
 YES = b"yes 1\nalice@h1\n"
@@ -35,11 +36,21 @@ SAID_NO = {
 }
 
 
+def read_again(host):
+    """Let the daemon read its configuration."""
+    before = host.errors.count("read again")
+    host.processes[-1].send_signal(signal.SIGHUP)
+    until(lambda: host.errors.count("read again") > before)
+
+
 @pytest.mark.parametrize("case", [*AWAY, "down"])
 def test_G_10_a_yes_stands_in_while_the_service_is_away(host, service, url, case):
-    host.configure(url, when_away="cached 5", timeout_seconds="1")
+    seconds = "1" if case == "silence" else LONGEST
+    host.configure(url, when_away="cached 5")
     host.start()
     assert host.say(host.question()) == YES
+    host.configure(url, when_away="cached 5", timeout_seconds=seconds)
+    read_again(host)
     if case == "down":
         service.__exit__()
     service.reply = AWAY.get(case)
@@ -47,9 +58,9 @@ def test_G_10_a_yes_stands_in_while_the_service_is_away(host, service, url, case
     assert "from=memory age=" in host.errors
     # The twins: another account, and the same host where nothing may be remembered.
     assert host.say(host.question("bob")).startswith(b"failed ")
-    host.configure(url, timeout_seconds="1")
-    host.processes[-1].send_signal(signal.SIGHUP)
-    until(lambda: host.status()["when_away"] == "closed")
+    host.configure(url, timeout_seconds=seconds)
+    read_again(host)
+    assert host.status()["when_away"] == "closed"
     assert host.say(host.question()).startswith(b"failed ")
     if case == "down":
         service.open(service.port)
@@ -141,24 +152,41 @@ def test_the_codes_are_those_of_the_service():
     assert {*ABOUT_ONE_CERTIFICATE, *ABOUT_ONE_KEY} - elsewhere <= {str(reason) for reason in DenialReason}
 
 
-def test_a_silent_service_costs_one_whole_timeout_and_is_still_asked(host, service, url):
-    host.configure(url, when_away="cached 5", timeout_seconds="4")
-    host.start()
-    assert host.say(host.question()) == YES
-    service.reply = LIES["silence"]
-    begun = time.monotonic()
-    assert host.say(host.question()) == YES
-    first = time.monotonic() - begun
-    asked = len(service.questions)
-    assert host.say(host.question()) == YES
-    assert time.monotonic() - begun - first < first / 2
-    assert len(service.questions) > asked
+class Quiet:
+    """The daemon's way to a service that says nothing, or no; `asked` is for how many seconds each question was asked."""
+
+    def __init__(self):
+        self.asked, self.says_no = [], False
+
+    async def call(self, _method, _path, _body, _accept, seconds, *, most):
+        self.asked.append(seconds)
+        if self.says_no:
+            return 403, {"content-type": "application/problem+json"}, b'{"code":"expired"}'
+        raise ServiceError("no answer in time")
+
+
+async def test_a_silent_service_costs_one_whole_timeout_and_is_still_asked(question, monkeypatch):
+    clock = SimpleNamespace(time=lambda: 1000, monotonic=lambda: steady)
+    monkeypatch.setattr(module, "time", clock)
+    steady, upstream = 100.0, Quiet()
+    config = SimpleNamespace(tenant="default", host="h1", timeout=4.0, away_minutes=5)
+    answers = Answers(SimpleNamespace(config=config, upstream=upstream))
+    answers._remembered.keep(question, ["alice@h1"], 1000, steady)
+    words = (question.account, *question.certificate.split())
+    for _ in range(3):
+        assert (await answers.principals(words, None))[1:] == ["alice@h1"]
+    steady += module.SILENT_SECONDS
+    await answers.principals(words, None)
+    whole, short = 4.0 - 0.3, module.SHORT_SECONDS
+    assert upstream.asked == [whole, short, short, whole]
     # The twins: who cannot be answered from memory waits as long as ever, and a no still counts at once.
-    begun = time.monotonic()
-    assert host.say(host.question("bob")).startswith(b"failed ")
-    assert time.monotonic() - begun > 2
-    service.reply = SAID_NO["a no"]
-    assert host.say(host.question()) == b"no expired\n"
+    with pytest.raises(ServiceError):
+        await answers.principals(("bob", *words[1:]), None)
+    assert upstream.asked[-1] == whole
+    upstream.says_no = True
+    with pytest.raises(Refused, match="expired"):
+        await answers.principals(words, None)
+    assert upstream.asked[-1] == short
 
 
 def test_G_10_a_yes_with_limited_uses_never_stands_in(host, service, url):
@@ -188,8 +216,8 @@ def test_G_10_closed_remembers_nothing(host, service, url):
     host.start()
     assert host.say(host.question()) == YES
     host.configure(url, when_away="cached 5")
-    host.processes[-1].send_signal(signal.SIGHUP)
-    until(lambda: host.status()["when_away"] == "cached 5")
+    read_again(host)
+    assert host.status()["when_away"] == "cached 5"
     service.reply = AWAY["nothing"]
     assert host.say(host.question()).startswith(b"failed ")
 
@@ -212,12 +240,12 @@ def test_a_yes_that_a_no_overtook_is_not_remembered(host, service, url):
 
     def slow_yes(question):
         if question.body["nonce"] == service.questions[0].body["nonce"]:
-            said_no.wait(10)
+            said_no.wait(60)
             return true_answer(question)
         return SAID_NO["a no"](question)
 
     service.reply = slow_yes
-    host.configure(url, when_away="cached 5", timeout_seconds="20")
+    host.configure(url, when_away="cached 5")
     host.start()
     said = []
     asking = threading.Thread(target=lambda: said.append(host.say(host.question())))
@@ -288,7 +316,6 @@ def test_a_second_address_answers_where_the_first_is_away(host, service, url):
     service.reply = SAID_NO["a no"]
     with Service(true_answer) as third:
         host.configure(url, f"http://127.0.0.1:{third.port}")
-        host.processes[-1].send_signal(signal.SIGHUP)
-        until(lambda: "read again" in host.errors)
+        read_again(host)
         assert host.say(host.question()) == b"no expired\n"
         assert third.questions == []

@@ -186,7 +186,7 @@ class Sshd:
 
     def offered(self) -> set[int]:
         """Return the serials of the certificates that it offers."""
-        command = ["ssh-keyscan", "-c", "-p", str(self.port), "-T", "10", "-t", "ed25519,ecdsa", "127.0.0.1"]
+        command = ["ssh-keyscan", "-c", "-p", str(self.port), "-T", "60", "-t", "ed25519,ecdsa", "127.0.0.1"]
         out = subprocess.run(command, capture_output=True, text=True, check=False).stdout
         # A line is the certificate; later versions write the host's name before it.
         return {HostCertificate(" ".join(line.split()[-2:])).serial for line in out.splitlines() if "cert" in line}
@@ -199,7 +199,7 @@ def sshd(joined):
     made = Sshd(joined[0])
     yield made
     made.process.send_signal(signal.SIGTERM)
-    made.process.wait(10)
+    made.process.wait(60)
     made.log.close()
 
 

@@ -243,11 +243,13 @@ def test_a_daemon_that_does_not_read_its_configuration_keeps_its_credential(serv
     machine.join(service)
     machine.start()
     first = machine.token
+    machine.set_time("keycmd/admin/daemon.py", "SECONDS", 0.5)
     os.kill(machine.pid, signal.SIGSTOP)
     try:
         refused = machine.tms_host("rotate")
     finally:
         os.kill(machine.pid, signal.SIGCONT)
+        machine.set_time("keycmd/admin/daemon.py", "SECONDS", 60.0)
     assert refused.returncode == 1
     assert f"the daemon (pid {machine.pid}) does not answer" in refused.stderr
     assert "the old one still works: run this again" in refused.stderr

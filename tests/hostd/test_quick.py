@@ -4,6 +4,7 @@ import ast
 import fcntl
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -21,8 +22,9 @@ from tests.host.test_arguments import HOSTILE_ACCOUNTS
 from tests.host.test_faults import true_answer
 from tests.host.test_pythons import VERSIONS, _python
 from tests.hostd.conftest import PYTHON, until
+from tests.patient import LONGEST
 
-SECONDS, SLACK = 1.0, 3.0
+SECONDS = 1.0
 NO = b'{"code":"certificate_revoked"}'
 YES = b"yes 1\nalice@h1\n"
 
@@ -45,7 +47,7 @@ def daemon_that_says(host, said):
             except OSError:
                 return
             with connection, suppress(OSError):
-                connection.settimeout(20)
+                connection.settimeout(60)
                 line = b""
                 while not line.endswith(b"\n"):
                     line += connection.recv(65536) or b"\n"
@@ -62,7 +64,7 @@ def daemon_that_says(host, said):
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(30)
+        thread.join(60)
         host.ask_socket.unlink()
 
 
@@ -146,15 +148,20 @@ def _drip(connection):
         time.sleep(0.3)
 
 
-@pytest.mark.parametrize(
-    "way", [lambda c: c.recv(1), _drip, lambda c: (c.sendall(YES), c.recv(1))], ids=["silence", "drip", "open"]
-)
-def test_G_02_a_daemon_that_keeps_it_waiting(host, url, way):
+def _late(connection, said=b""):
+    """Say the rest of a yes after three seconds, when nobody may wait for it any more."""
+    connection.sendall(said)
+    if not select.select([connection], [], [], 3)[0]:
+        connection.sendall(YES[len(said) :])
+
+
+@pytest.mark.parametrize("way", [_late, _drip, lambda c: _late(c, YES)], ids=["silence", "drip", "open"])
+def test_G_02_a_daemon_that_keeps_it_waiting(impatient, url, way):
+    host = impatient
     host.configure(url, timeout_seconds=str(SECONDS))
     with daemon_that_says(host, way):
         ran = host.ask()
     assert (ran.status != 0, ran.out) == (True, b"")
-    assert ran.seconds < SECONDS + SLACK
 
 
 def test_G_02_a_daemon_that_stands_still(host, url):
@@ -163,8 +170,9 @@ def test_G_02_a_daemon_that_stands_still(host, url):
     process.send_signal(signal.SIGSTOP)
     ran = host.ask()
     assert (ran.status, ran.out) == (1, b"")
-    assert SECONDS <= ran.seconds < SECONDS + SLACK
+    assert ran.seconds >= SECONDS
     process.send_signal(signal.SIGCONT)
+    host.configure(url)
     assert host.ask().out == b"alice@h1\n"
 
 
@@ -203,18 +211,21 @@ def test_no_daemon_and_no_service(host, service, url):
 
 
 def test_G_02_both_ways_share_one_deadline(host, service, url):
-    """A daemon that takes its time and ends, and then a service that says nothing."""
+    """A daemon that takes its time and ends, and then a service that tells the truth too late, but within the time."""
 
     def late(connection):
         time.sleep(SECONDS * 0.7)
         connection.close()
 
-    service.reply = lambda q: q.socket.recv(1) and None
+    def later(question):
+        service.closing.wait(SECONDS * 0.7)
+        return true_answer(question)
+
+    service.reply = later
     host.configure(url, timeout_seconds=str(SECONDS))
     with daemon_that_says(host, late):
         ran = host.ask()
-    assert (ran.status, ran.out, len(service.questions)) == (1, b"", 1)
-    assert ran.seconds < SECONDS + 0.3 + 1.5, "the second way had no second deadline"
+    assert (ran.status, ran.out) == (1, b"")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -266,9 +277,9 @@ BAD_FILES = {
     "others can write it": lambda path: path.chmod(0o666),
     "a group can write it": lambda path: path.chmod(0o664),
     "a bad time": lambda path: path.write_text(
-        path.read_text().replace("timeout_seconds = 3", "timeout_seconds = soon")
+        path.read_text().replace("timeout_seconds = 30", "timeout_seconds = soon")
     ),
-    "no time": lambda path: path.write_text(path.read_text().replace("timeout_seconds = 3", "timeout_seconds = 0")),
+    "no time": lambda path: path.write_text(path.read_text().replace("timeout_seconds = 30", "timeout_seconds = 0")),
     "not there": lambda path: path.unlink(),
     "a pipe": lambda path: (path.unlink(), os.mkfifo(path, 0o644)),
     "too long": lambda path: path.write_text(path.read_text() + "#" * 20_000),
@@ -284,7 +295,6 @@ def test_G_04_a_configuration_that_is_not_good_lets_nobody_in(host, service, url
     BAD_FILES[bad](host.config)
     ran = host.ask()
     assert (ran.status, ran.out, service.questions) == (1, b"", [])
-    assert ran.seconds < SLACK
 
 
 @pytest.mark.parametrize("output", ["full", "closed", "small"])
@@ -298,7 +308,7 @@ def test_an_output_that_is_not_taken_is_a_failure(host, url, output):
         command = host.arguments()
         if output == "closed":
             command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
-        done = subprocess.run(command, stdout=full if output == "full" else writing, check=False, timeout=30)
+        done = subprocess.run(command, stdout=full if output == "full" else writing, check=False, timeout=120)
     os.close(writing)
     os.close(reading)
     assert done.returncode == 1
@@ -311,7 +321,7 @@ def test_wrong_arguments_are_refused(host, url, arguments):
     host.configure(url)
     host.start()
     command = [PYTHON, "-ISE", host.prefix / "libexec/tms/tms-principals", "--config", host.config, *arguments]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, check=False, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
 
 
@@ -321,7 +331,7 @@ def test_wrong_arguments_are_refused(host, url, arguments):
      (lambda c: c.recv(1), "timed out")],
 )  # fmt: skip
 def test_a_failure_is_explained_in_syslog(host, url, tmp_path, said, reason):
-    host.configure(url, timeout_seconds=str(SECONDS))
+    host.configure(url, timeout_seconds=str(SECONDS) if callable(said) else LONGEST)
     with syslog(tmp_path) as log, daemon_that_says(host, said):
         ran = host.ask(wrap=lambda command: log.wrap(*command))
         (line,) = log.lines()
@@ -344,10 +354,10 @@ def test_the_quick_way_imports_next_to_nothing(host, url):
     host.configure(url)
     host.start()
     command = [PYTHON, "-X", "importtime", *host.arguments()[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == "alice@h1\n"
     bare = subprocess.run(
-        [PYTHON, "-X", "importtime", "-ISE", "-c", ""], capture_output=True, text=True, check=True, timeout=30
+        [PYTHON, "-X", "importtime", "-ISE", "-c", ""], capture_output=True, text=True, check=True, timeout=120
     )
 
     def names(text):

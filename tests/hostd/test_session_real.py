@@ -18,6 +18,7 @@ import pytest
 from tests.host.sshd import keygen
 from tests.hostd.session_host import SessionHost
 from tests.hostd.test_session_pam import wait_for
+from tests.patient import FOR_A_CROWD
 from tests.ssh.service import People, Service
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="PAM and namespaces need root")
@@ -109,7 +110,7 @@ def site() -> Iterator[Site]:
         host_ca = service.call("GET", "ca/host.pub").body.decode()
         with SessionHost(
             directory / "host", service.url, people.host, user_ca, host_ca=host_ca, helper=True,
-            settings={"poll_seconds": "5", "report_seconds": "5", "timeout_seconds": "4"},
+            settings={"poll_seconds": "5", "report_seconds": "5", "timeout_seconds": FOR_A_CROWD},
         ) as host:  # fmt: skip
             yield Site(service, people, host, directory)
     finally:
@@ -137,7 +138,7 @@ def test_T1_12_max_uses_of_ten_and_sixty_logins_at_once_give_ten_shells(site):
     assert len(records) == 10
     assert sorted(record["uses_left"] for record in records) == list(range(10))
     # A report may name a session no more before its end is told: until then it is "lost".
-    wait_for(lambda: {record["end_reason"] for record in site.logins(issued["serial"])} == {"closed"}, 40)
+    wait_for(lambda: {record["end_reason"] for record in site.logins(issued["serial"])} == {"closed"})
     site.delegate()
     assert site.host.ssh(*site.certified()[0], "echo in").stdout == "in\n"
 
@@ -182,9 +183,9 @@ def test_T1_11_a_revocation_warns_and_ends_its_session_and_no_other(site):
         assert site.host.run("pgrep", "-cf", "while :", check=False).strip() != "0"
         site.revoke(serial)
         begun = time.monotonic()
-        seen = _read_all(at_terminal, 45)
+        seen = _read_all(at_terminal, 120)
         assert "*** This session ends in" in seen, (seen, site.host.daemon_log[-3000:])
-        assert without.wait(30) != 0
+        assert without.wait(120) != 0
         assert time.monotonic() - begun >= 2, "nobody had time to read the warning"
         wait_for(lambda: {record["end_reason"] for record in site.logins(serial)} == {"ended"})
         untouched.stdin.write("still here\n")
@@ -223,7 +224,7 @@ def test_a_daemon_that_is_killed_takes_no_session_with_it_and_the_next_one_knows
         session.stdin.write("still here\n")
         session.stdin.flush()
         assert session.stdout.readline() == "[still here]\n"
-        session.wait(20)
+        session.wait(120)
     wait_for(lambda: site.logins(issued["serial"])[0]["end_reason"] == "closed")
 
 
@@ -258,8 +259,8 @@ def test_when_the_service_is_away_cached_lets_in_whom_it_let_in_and_tells_later(
         with {"paused": paused, "stopped": stopped}[gone](site):
             assert site.host.ssh(*known, "echo in").stdout == "in\n", site.host.daemon_log[-2000:]
             assert site.host.ssh(*fresh, "echo in").stdout == ""
-        wait_for(lambda: len(site.logins(issued["serial"])) == 2, 30)
-        wait_for(lambda: site.logins(issued["serial"])[0]["ended_at"], 30)
+        wait_for(lambda: len(site.logins(issued["serial"])) == 2)
+        wait_for(lambda: site.logins(issued["serial"])[0]["ended_at"])
         second = site.logins(issued["serial"])[0]
         assert (second["end_reason"], second["remote_address"]) == ("closed", "127.0.0.1")
         # A service that was only paused still finds the question that nobody waits for any more.
@@ -287,7 +288,7 @@ def test_a_restriction_forces_its_command_under_pam_and_under_the_wrapper(site, 
     """Set after the certificate was issued; sshd ignores the helper's command= where it has a ForceCommand."""
     pair, _ = site.certified()
     user_ca = site.service.call("GET", "ca/user.pub").body.decode()
-    settings = {"node": f"other-{mode}", "timeout_seconds": "4"}
+    settings = {"node": f"other-{mode}"}
     with SessionHost(
         site.directory / mode, site.service.url, site.people.host, user_ca, mode=mode, helper=True, settings=settings
     ) as host:
@@ -300,12 +301,15 @@ def test_a_restriction_forces_its_command_under_pam_and_under_the_wrapper(site, 
 
 @contextmanager
 def paused(site: Site) -> Iterator[None]:
-    """Let the service take connections, and say nothing."""
+    """Let the service take connections, and say nothing; the daemon waits for two seconds then, the helper for longer."""
+    site.set_host(timeout_seconds="2")
+    site.host.configure(timeout_seconds=FOR_A_CROWD)
     site.service.signal(signal.SIGSTOP)
     try:
         yield
     finally:
         site.service.signal(signal.SIGCONT)
+        site.set_host()
 
 
 @contextmanager

@@ -129,12 +129,12 @@ def test_a_forced_command_of_the_certificate_cannot_be_escaped(place, way, tmp_p
             "ControlPersist=5",
             command[-1],
         ]
-        subprocess.run([*command, *words], capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+        subprocess.run([*command, *words], capture_output=True, timeout=300, check=False, stdin=subprocess.DEVNULL)
         command += words
     else:
         command += words
     done = subprocess.run(
-        command, input="echo $((90+9)); exit\n", capture_output=True, text=True, timeout=60, check=False
+        command, input="echo $((90+9)); exit\n", capture_output=True, text=True, timeout=300, check=False
     )
     assert "only 42" in done.stdout, (done, place.host.log[-2000:])
     assert "in\n" not in done.stdout.replace("only 42 echo in\n", "")

@@ -1,6 +1,6 @@
 """A real sshd, the installed helper and the daemon, while the service or the daemon fails in each way.
 
-Nobody is let in who should not be, nobody waits beyond the helper's deadline, and syslog says why.
+Nobody is let in who should not be, the helper's deadline ends a wait and not sshd's, and syslog says why.
 """
 
 import os
@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,17 +17,17 @@ import pytest
 from tests.host.liar import answer
 from tests.host.namespaces import syslog
 from tests.host.sshd import Authority
-from tests.host.test_faults import LIES, true_answer
+from tests.host.test_faults import LIES, SILENT, true_answer
 from tests.host.test_tls import _context, pki  # noqa: F401 - a fixture
 from tests.hostd.conftest import Host, Service, directory_for_all, until
 from tests.hostd.sandbox import HELPER_UID, LoggedSshd, furnished, need_root
 from tests.hostd.test_quick import LIES as DAEMON_LIES
 from tests.hostd.test_quick import daemon_that_says
+from tests.patient import FOR_A_CROWD, LONGEST
 
 pytestmark = pytest.mark.skipif(need_root(), reason="the helper's account exists in a namespace of root's")
 
-DEADLINE = 1.5  # seconds: the helper's
-SLACK = 8.0  # of a whole ssh on a busy machine, which asks twice
+DEADLINE = "1.5"  # seconds: the helper's, where somebody is silent
 NO = answer(b'{"code":"certificate_revoked"}', status="403 Forbidden", kind="application/problem+json")
 
 LOGINS_IN_A_ROW = int(os.environ.get("TMS_CA_LOGINS_IN_A_ROW", "50"))  # `make test-all` takes 200
@@ -45,9 +45,10 @@ def made_host(staged, made_certificate):
 def world(made_host, tmp_path_factory):
     """The service, the host, its sshd and its syslog; each test leaves them as it found them."""
     with Service(true_answer) as service, syslog(tmp_path_factory.mktemp("syslog")) as log:
-        made_host.configure(f"http://127.0.0.1:{service.port}", timeout_seconds=str(DEADLINE))
+        made_host.configure(f"http://127.0.0.1:{service.port}")
         with furnished(made_host, log) as place:
             place.service, place.log = service, log
+            place.url = f"http://127.0.0.1:{service.port}"
             yield place
 
 
@@ -55,25 +56,42 @@ def world(made_host, tmp_path_factory):
 def place(world):
     """The world with a daemon that runs; a login goes well before and after each test."""
     world.service.reply = true_answer
-    world.host.configure(f"http://127.0.0.1:{world.service.port}", timeout_seconds=str(DEADLINE))
+    world.host.configure(f"http://127.0.0.1:{world.service.port}")
     world.host.start(wrap=lambda command: world.log.wrap(*command))
     world.log.lines()
     assert world.login().stdout == "in\n", world.sshd.log[-3000:]
     world.service.questions.clear()
     world.log.lines()
+    world.said = []
     yield world
     world.host.stop()
     world.service.reply = true_answer
 
 
+@contextmanager
+def impatiently(place, url):
+    """Let daemon and helper ask this address and wait for no longer than DEADLINE for as long as the block lasts."""
+    for seconds in (DEADLINE, LONGEST):
+        place.host.configure(url, timeout_seconds=seconds)
+        before = sum("read again" in line for line in place.said)
+        place.host.processes[-1].send_signal(signal.SIGHUP)
+        until(lambda before=before: sum("read again" in line for line in heard(place)) > before)
+        if seconds == DEADLINE:
+            yield
+
+
+def heard(place):
+    """Return all that syslog has been told in this test."""
+    place.said += place.log.lines()
+    return place.said
+
+
 def refused(place, principals=(), says=None):
-    """Try to log in; check that it is refused in time and that syslog explains it."""
+    """Try to log in; check that it is refused, not given up by sshd or ssh, and that syslog explains it."""
     place.log.lines()
-    begun = time.monotonic()
     done = place.login(*principals)
-    seconds = time.monotonic() - begun
     assert (done.returncode, done.stdout) == (255, ""), place.sshd.log[-3000:]
-    assert seconds < DEADLINE + SLACK
+    assert "Timeout before authentication" not in place.sshd.log
     lines = [line.split(": ", 1)[1] for line in place.log.lines()]
     assert any(line.startswith(("failed", "refused")) and (says or "") in line for line in lines), lines
     return lines
@@ -105,7 +123,8 @@ def test_options_of_an_answer_bind(place):
 @pytest.mark.parametrize("lie", ["garbage", "another account", "redirect", "server error", "options", "silence", "a byte at a time", "nothing", "star"])  # fmt: skip
 def test_G_01_a_service_that_lies(place, lie):
     place.service.reply = LIES.get(lie, lambda q: answer(b'environment="A=b" alice@h1\n', bound=q.bound))
-    refused(place)
+    with impatiently(place, place.url) if lie in SILENT else nullcontext():
+        refused(place)
     place.service.reply = true_answer
     assert place.login().stdout == "in\n"
 
@@ -143,13 +162,15 @@ def test_G_10_a_service_that_was_stopped(place, made_host):
     command = [sys.executable, "-c", textwrap.dedent(code)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
-            made_host.configure(f"http://127.0.0.1:{int(process.stdout.readline())}", timeout_seconds=str(DEADLINE))
+            url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+            made_host.configure(url)
             made_host.stop()
             made_host.start(wrap=lambda words: place.log.wrap(*words))
             assert place.login().stdout == "in\n"
-            process.send_signal(signal.SIGSTOP)
-            refused(place, says="no answer in time")
-            process.send_signal(signal.SIGCONT)
+            with impatiently(place, url):
+                process.send_signal(signal.SIGSTOP)
+                refused(place, says="no answer in time")
+                process.send_signal(signal.SIGCONT)
             assert place.login().stdout == "in\n"
         finally:
             process.kill()
@@ -162,7 +183,6 @@ def test_G_01_another_certificate_on_tls(place, pki, made_host):  # noqa: F811
             made_host.configure(
                 f"https://127.0.0.1:{secure.port}",
                 ca_file=str(made_host.directory / "ca.pem"),
-                timeout_seconds=str(DEADLINE),
             )
             made_host.stop()
             made_host.start(wrap=lambda words: place.log.wrap(*words))
@@ -194,11 +214,12 @@ def test_G_10_the_daemon_is_killed_and_the_service_is_down(place):
 
 
 def test_G_02_the_daemon_stands_still(place):
-    place.host.processes[-1].send_signal(signal.SIGSTOP)
-    try:
-        refused(place, says="timed out")
-    finally:
-        place.host.processes[-1].send_signal(signal.SIGCONT)
+    with impatiently(place, place.url):
+        place.host.processes[-1].send_signal(signal.SIGSTOP)
+        try:
+            refused(place, says="timed out")
+        finally:
+            place.host.processes[-1].send_signal(signal.SIGCONT)
     assert place.login().stdout == "in\n"
 
 
@@ -213,7 +234,7 @@ def test_G_01_something_else_on_the_daemon_s_socket(place, lie):
 def test_G_10_a_remembered_yes_while_the_service_is_away(place):
     """Only for the same certificate and account, and only where the configuration says so."""
     place.host.stop()
-    place.host.configure(f"http://127.0.0.1:{place.service.port}", timeout_seconds=str(DEADLINE), when_away="cached 5")
+    place.host.configure(f"http://127.0.0.1:{place.service.port}", when_away="cached 5")
     place.host.start(wrap=lambda words: place.log.wrap(*words))
     assert place.login().stdout == "in\n"
     place.service.__exit__()
@@ -271,7 +292,7 @@ def test_G_10_a_way_that_asks_nobody_is_open_while_the_service_is_away(place):
 @pytest.fixture
 def patient(place):
     """The place with a deadline for a crowd on a busy machine."""
-    place.host.configure(f"http://127.0.0.1:{place.service.port}", timeout_seconds="20")
+    place.host.configure(f"http://127.0.0.1:{place.service.port}", timeout_seconds=FOR_A_CROWD)
     place.host.stop()
     place.host.start(wrap=lambda words: place.log.wrap(*words))
     return place
@@ -302,10 +323,7 @@ def test_many_logins_in_a_row(patient):
 def test_G_02_sixty_logins_at_once(patient):
     """MaxStartups is 300; the service is asked live for each of them, twice."""
     place = patient
-    begun = time.monotonic()
     with ThreadPoolExecutor(60) as pool:
         done = list(pool.map(lambda _: place.login(), range(60)))
-    seconds = time.monotonic() - begun
     assert [one.stdout for one in done] == ["in\n"] * 60, [one.stderr for one in done]
     assert len(place.service.questions) == 120
-    assert seconds < 60, f"{seconds:.1f} s"

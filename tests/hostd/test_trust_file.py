@@ -5,7 +5,6 @@ import json
 import os
 import stat
 import subprocess
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -106,15 +105,13 @@ def test_a_bundle_ends_at_its_second():
 
 def test_ssh_keygen_that_hangs_is_a_no(tmp_path, monkeypatch):
     bundle = trustfile.parse(text(), "x", "default")
-    (tmp_path / "ssh-keygen").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "ssh-keygen").write_text("#!/bin/sh\nexec sleep 600\n")
     (tmp_path / "ssh-keygen").chmod(0o755)
     monkeypatch.setattr(trustfile, "VERIFY_SECONDS", 0.3)
     real = subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda command, **more: real([tmp_path / command[0], *command[1:]], **more))
-    began = time.monotonic()
     with pytest.raises(trustfile.TrustError, match="could not check"):
         trustfile.verify(bundle, [KEY])
-    assert time.monotonic() - began < 20
 
 
 def test_a_file_is_replaced_with_its_mode_whatever_the_umask_and_whatever_lies_there(tmp_path):

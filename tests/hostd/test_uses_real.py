@@ -15,6 +15,7 @@ from tests.hostd.session_host import SessionHost
 from tests.hostd.test_session_pam import wait_for
 from tests.hostd.test_session_real import Site, ended
 from tests.keys.conftest import Pair, make_pair
+from tests.patient import FOR_A_CROWD
 from tests.ssh.service import People, Service
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="PAM and namespaces need root")
@@ -61,7 +62,7 @@ def site() -> Iterator[KeySite]:
         )
         with SessionHost(
             directory / "host", service.url, people.host, user_ca, sshd_lines=lines,
-            settings={"report_seconds": "5", "timeout_seconds": "4"},
+            settings={"report_seconds": "5", "timeout_seconds": FOR_A_CROWD},
         ) as host:  # fmt: skip
             yield KeySite(service, people, host, directory)
     finally:
@@ -151,7 +152,7 @@ def test_a_session_ends_when_its_key_is_revoked_and_no_other(site):
         body = {"public_key_fingerprint": revoked.fingerprint, "reason": "test"}
         site.service.good("POST", "revocations", site.service.operator, body)
         site.set_host()  # reports at once
-        assert sessions[0].wait(30) != 0
+        assert sessions[0].wait(120) != 0
         wait_for(lambda: site.records(revoked)[0]["end_reason"] == "ended")
         sessions[1].stdin.write("still here\n")
         sessions[1].stdin.flush()

@@ -20,6 +20,7 @@ from deploy.sandbox_sshd import HELPER_ACCOUNT, SandboxSshd
 from tests.host.namespaces import UNSHARE
 from tests.hostd.machine import Machine, invite, wait_until
 from tests.hostd.sandbox import HELPER_UID
+from tests.patient import LONGEST
 from tests.ssh.service import People
 
 DISK_BYTES = 128 * 1024
@@ -51,7 +52,7 @@ class Relay:
             def do_GET(self) -> None:
                 relay.asked.append(self.path)
                 sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                onward = HTTPConnection(relay.to.removeprefix("http://"), timeout=30)
+                onward = HTTPConnection(relay.to.removeprefix("http://"), timeout=60)
                 headers = {name: value for name, value in self.headers.items() if name.lower() in _PASSED_ON}
                 onward.request(self.command, self.path, sent or None, headers)
                 answer = onward.getresponse()
@@ -114,7 +115,7 @@ class WholeHost:
             "join", self.url or service.url, invited["join_token"], "--host-ca", pin, "--name", "n1"
         )
         assert done.returncode == 0, done.stderr
-        machine.set(poll_seconds=5, report_seconds=5, timeout_seconds=5)
+        machine.set(poll_seconds=5, report_seconds=5, timeout_seconds=LONGEST)
         for path in (machine.state, machine.root / "run/tms-host", machine.root / "etc/tms/token"):
             for one in (path, *path.rglob("*")) if path.is_dir() else (path,):
                 os.chown(one, HELPER_UID, HELPER_UID)
@@ -153,7 +154,7 @@ class WholeHost:
     def trust(self) -> dict:
         """What the daemon says of the bundle and the KRL."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(20)
+            connection.settimeout(120)
             connection.connect(str(self.machine.root / "run/tms-host/ask.sock"))
             connection.sendall(b"status\n")
             received = b""

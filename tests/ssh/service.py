@@ -138,7 +138,7 @@ class Service:
             request.add_header("Content-Type", "application/json")
             request.data = json.dumps(body).encode()
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 status, raw = answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
