@@ -68,7 +68,7 @@ class Demo:
         if show:
             self.note("$ " + shlex.join(words).replace(str(self.work), "."))
         done = subprocess.run(
-            words, input=text_in, capture_output=True, text=True, env=self.environment, check=False, timeout=120
+            words, input=text_in, capture_output=True, text=True, env=self.environment, check=False, timeout=300
         )
         if (done.returncode != 0) is not fails:
             raise ExpectationError(
@@ -147,7 +147,7 @@ def _join(demo: Demo, host: RootHost | UserHost, url: str) -> None:
     demo.say(f"Its daemon keeps keys and revocations fresh; a real sshd listens on 127.0.0.1 port {host.port}")
     demo.note(f"{host.prompt} tms-host status")
     demo.note(host.status().partition("PROBLEM")[0].replace(str(demo.work), "."))
-    with urllib.request.urlopen(f"{url}/api/v1/tenants/{TENANT}/known_hosts", timeout=20) as answer:
+    with urllib.request.urlopen(f"{url}/api/v1/tenants/{TENANT}/known_hosts", timeout=60) as answer:
         (demo.work / "known_hosts").write_bytes(answer.read())
 
 

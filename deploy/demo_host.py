@@ -19,7 +19,7 @@ from pathlib import Path
 from build_host import ROOT, stage
 from sandbox_machine import Machine
 
-START_SECONDS = 20
+START_SECONDS = 60
 # As systemd runs the daemon: the unit's user, group and one capability.
 AS_THE_UNIT_SAYS = ("setpriv", "--reuid", "tms-host", "--regid", "tms-host", "--groups", "tty", "--inh-caps", "+kill",
                     "--ambient-caps", "+kill")  # fmt: skip
@@ -65,11 +65,11 @@ class DemoHost:
         """Log in as somebody who has never seen this host; of it, only the host CA is known."""
         options = ["BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "StrictHostKeyChecking=yes",
                    "LogLevel=ERROR", f"HostKeyAlias={self.alias}", f"UserKnownHostsFile={self.work}/known_hosts",
-                   "ConnectTimeout=20", "GlobalKnownHostsFile=none", f"CertificateFile={certificate}"]  # fmt: skip
+                   "ConnectTimeout=60", "GlobalKnownHostsFile=none", f"CertificateFile={certificate}"]  # fmt: skip
         flags = [word for option in options for word in ("-o", option)]
         return subprocess.run(
             ["ssh", "-F", "none", "-p", str(self.port), "-i", key, *flags, f"{self.account}@127.0.0.1", command],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
 
@@ -178,7 +178,7 @@ class UserHost(DemoHost):
 
     def _tms_host(self, word: str, *words: str, check: bool = True) -> str:
         command = [f"{self._root}/usr/sbin/tms-host", word, "--root", str(self._root), *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         if check and done.returncode != 0:
             raise RuntimeError(f"tms-host {word} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout

@@ -67,7 +67,7 @@ class Machine:
         """Return the command line that runs `words` in there as root."""
         return [*self._enter, "chroot", f"{self.directory}/root", *map(str, words)]
 
-    def sh(self, script: str, *arguments: str | Path, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
+    def sh(self, script: str, *arguments: str | Path, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
         """Run a piece of shell in there; its two outputs come as one, in `stdout`."""
         return subprocess.run(
             self.command("sh", "-euc", script, "sh", *arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -91,7 +91,7 @@ class Machine:
             self.command("sh", "-euc", script, "sh", target),
             input=path.read_bytes(),
             check=True,
-            timeout=60,
+            timeout=300,
             env=ENVIRONMENT,
         )
         return target
@@ -100,6 +100,6 @@ class Machine:
         """Return every file and directory that was added or changed, sorted; not what lies in /run and /tmp."""
         found = subprocess.run(
             [*self._enter, "find", self.directory / "upper", "-mindepth", "1", "!", "-type", "c", "-printf", "/%P\\n"],
-            capture_output=True, text=True, check=True, timeout=60, env={**os.environ, **ENVIRONMENT},
+            capture_output=True, text=True, check=True, timeout=300, env={**os.environ, **ENVIRONMENT},
         )  # fmt: skip
         return sorted(found.stdout.splitlines())

@@ -8,7 +8,9 @@ lets in that user.
 Use: `with SandboxSshd(workdir, ca_keys=..., helper=HelperFiles(...)) as sshd: sshd.ssh(key, certificate, "id")`.
 """
 
+import contextlib
 import getpass
+import itertools
 import os
 import re
 import shlex
@@ -24,6 +26,8 @@ HELPER_ACCOUNT = "tms-helper"
 _HELPER_UID, _FIRST_UID = 64990, 64991
 _INSIDE = Path("/run/tms")  # where the namespace keeps its files
 _START_SECONDS = 60
+_PORTS_EACH = 100
+_ports = itertools.count()
 
 
 @dataclass
@@ -80,7 +84,7 @@ class SandboxSshd:
             keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", self.workdir / "host_key"]
             subprocess.run(keygen, check=True)
         (self.workdir / "ca.pub").write_text(self.ca_keys)
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         host_key = (self.workdir / "host_key.pub").read_text().strip()
         # Here and not at each login: logins run side by side.
         (self.workdir / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}\n")
@@ -249,7 +253,16 @@ def _only_child(pid: int) -> int:
         return pid
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """Return a TCP port that nobody takes until it is used, unless by its number.
+
+    It lies below those that the kernel gives to whoever asks for any, and each process takes its own.
+    """
+    for _ in range(_PORTS_EACH):
+        port = 20000 + os.getpid() % 120 * _PORTS_EACH + next(_ports) % _PORTS_EACH
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise RuntimeError("no port is free")

@@ -75,13 +75,11 @@ def reload(run_dir):
         raise AdminError("the daemon in %s cannot be reached: %s" % (run_dir, error)) from error
     if before is None:  # an older daemon does not say
         return True
-    until = time.monotonic() + SECONDS
-    while processes.is_same(process.pid, process.start):
+    for _ in _looks(process):
         if _reads(run_dir) != before:
             return True
-        if time.monotonic() > until:
-            raise AdminError("the daemon (pid %d) has not read its configuration: see its log" % process.pid)
-        time.sleep(0.05)
+    if processes.is_same(process.pid, process.start):
+        raise AdminError("the daemon (pid %d) has not read its configuration: see its log" % process.pid)
     return False
 
 
@@ -102,13 +100,18 @@ def end(run_dir):
         return True
     except (AdminError, OSError):
         return False
+    for _ in _looks(process):
+        pass
+    return not processes.is_same(process.pid, process.start)
+
+
+def _looks(process):
+    """Yield now and again while a process runs, for 5 s at most."""
     until = time.monotonic() + SECONDS
     # The process, not its socket: while it ends it answers nobody.
-    while processes.is_same(process.pid, process.start):
-        if time.monotonic() > until:
-            return False
+    while processes.is_same(process.pid, process.start) and time.monotonic() <= until:
+        yield
         time.sleep(0.05)
-    return True
 
 
 def _listening(run_dir):

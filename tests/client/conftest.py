@@ -54,7 +54,7 @@ def ran(
     """Run `python -m module`, all of it."""
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, words)], input=stdin, capture_output=True, text=True, env=clean(env),
-        cwd=cwd, timeout=60, check=False,
+        cwd=cwd, timeout=300, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
     return Ran(done.returncode, done.stdout, done.stderr)
@@ -82,7 +82,7 @@ def serving(data: Path, log_file: Path) -> Iterator[str]:
     assert "answers on http" in said, log_file.read_text()
     yield said.split()[-1]
     served.terminate()
-    assert served.wait(20) == 0
+    assert served.wait(60) == 0
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Running:
         if body is not None:
             request.add_header("Content-Type", "application/json")
             data = json.dumps(body).encode()
-        with urllib.request.urlopen(request, data, timeout=20) as answer:
+        with urllib.request.urlopen(request, data, timeout=120) as answer:
             content = answer.read()
             return json.loads(content) if answer.headers.get_content_type() == "application/json" else content.decode()
 

@@ -1,17 +1,16 @@
 """`tms delegation --wait` asks again no sooner than the service says."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.standin import Said, standing_in
 from tms_ca.client import application
 from tms_ca.client.cli import main
 
 
 def answers(status, body, **fields):
-    return status, {name.replace("_", "-"): value for name, value in fields.items()}, json.dumps(body).encode()
+    return Said(status, json.dumps(body).encode(), {name.replace("_", "-"): value for name, value in fields.items()})
 
 
 BUSY = {"code": "overloaded", "detail": "the service is overloaded"}
@@ -20,39 +19,15 @@ APPROVED = answers(200, {"id": "dlg_a", "status": "approved"})
 
 @pytest.fixture
 def service(monkeypatch, tmp_path):
-    """Return what serves these answers in turn, at the address that `tms` is told."""
-    running = []
+    """Return what takes answers, which are served in turn at the address that `tms` is told."""
     (tmp_path / "config.toml").touch()
     monkeypatch.setenv("TMS_CONFIG", str(tmp_path / "config.toml"))
-
-    def serve(*said):
-        left = list(said)
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                status, fields, body = left.pop(0)
-                self.send_response(status)
-                for name, value in {**fields, "Content-Length": str(len(body))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        running.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        monkeypatch.setenv("TMS_URL", f"http://127.0.0.1:{server.server_port}")
+    left = []
+    with standing_in(lambda _: left.pop(0)) as url:
+        monkeypatch.setenv("TMS_URL", url)
         monkeypatch.setenv("TMS_CLIENT_ID", "portal")
         monkeypatch.setenv("TMS_CLIENT_SECRET", "secret")
-
-    yield serve
-    for server in running:
-        server.shutdown()
-        server.server_close()
+        yield lambda *said: left.extend(said)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def service(tmp_path_factory) -> Iterator[Service]:
 def template(service: Service, tmp_path_factory) -> Host:
     """Built once; each test has a copy."""
     token = service.good("POST", "hosts", service.operator, {"host": "h1"})["secret"]
-    host = Host(tmp_path_factory.mktemp("doctor-host") / "t")
+    host = Host(tmp_path_factory.mktemp("doctor-host") / "t", tmp_path_factory.mktemp("doctor") / "library")
     host.build(service.url, token)
     return host
 
@@ -32,7 +32,7 @@ def template(service: Service, tmp_path_factory) -> Host:
 @pytest.fixture
 def host(template: Host, tmp_path: Path) -> Host:
     shutil.copytree(template.directory, tmp_path / "t", symlinks=True)
-    copy = Host(tmp_path / "t", dict(template.conf))
+    copy = Host(tmp_path / "t", template.library, dict(template.conf))
     copy.user_ca, copy.host_ca = template.user_ca, template.host_ca
     return copy
 

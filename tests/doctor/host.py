@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.build_host import stage
 from tests.host.sshd import Authority, keygen
+from tests.patient import LIBRARY, compile_, set_time, stage_patiently
 
 ROOT = Path(__file__).parents[2]
 INSIDE = "/run/t"
@@ -99,14 +99,16 @@ class Host:
     """The files of a host that is well; `doctor` shows them to it, after a change."""
 
     directory: Path
+    library: Path  # outside of it: doctor, as it runs here
     conf: dict[str, str] = field(default_factory=dict)
 
     def build(self, url: str, token: str) -> None:
         top = self.directory
         for name in ("state/host-certs", "run", "home/alice", "keys"):
             (top / name).mkdir(parents=True)
-        stage(top, f"{INSIDE}/usr")
-        shutil.move(top / INSIDE.lstrip("/") / "usr", top / "usr")
+        stage_patiently(top / "usr", f"{INSIDE}/usr")
+        shutil.copytree(top / "usr" / LIBRARY, self.library)
+        compile_(self.library, _python())  # it runs without leaving anything behind
         self.user_ca = Authority(top / "keys", "user_ca")
         self.host_ca = Authority(top / "keys", "host_ca")
         keygen("-t", "ed25519", "-N", "", "-C", "", "-f", top / "host_key")
@@ -118,7 +120,7 @@ class Host:
         self.sign()
         self.conf = {
             "url": url, "tenant": "default", "host": "h1", "token_file": f"{INSIDE}/token",
-            "timeout_seconds": "3", "state_dir": STATE, "run_dir": RUN,
+            "timeout_seconds": "20", "state_dir": STATE, "run_dir": RUN,
         }  # fmt: skip
         (top / "token").write_text(token + "\n")
         (top / "sshd_config").write_text(SSHD)
@@ -154,20 +156,26 @@ class Host:
         ).stdout  # fmt: skip
         (self.directory / "state/trust.json").write_text(json.dumps({"bundle": text, "signature": signed}))
 
-    def doctor(self, change: str = "", *arguments: str, account: str | None = "alice", text: bool = False) -> Seen:
-        """Lay the host out, run the shell lines of `change` in it, and ask doctor."""
+    def doctor(self, change: str = "", *arguments: str, account: str | None = "alice", text: bool = False,
+               times: dict[tuple[str, str], float] | None = None) -> Seen:  # fmt: skip
+        """Lay the host out, run the shell lines of `change` in it, and ask doctor, which may wait for these times."""
+        library = self.library
+        if times:
+            library = Path(shutil.copytree(library, self.directory.parent / "timed"))
+            for (module, name), seconds in times.items():
+                set_time(library, f"keycmd/doctor/{module}.py", name, seconds)
         command = [_python(), "-B", "-m", "keycmd.doctor.main", "--config", f"{INSIDE}/host.conf",
                    "--sshd-config", f"{INSIDE}/sshd_config", *([] if text else ["--json"]),
                    *(["--account", account] if account else []), *arguments]  # fmt: skip
         done = subprocess.run(
-            [*UNSHARE, "/bin/sh", "-euc", self._script(change), "sh", *map(str, command)], cwd=ROOT,
-            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60,
+            [*UNSHARE, "/bin/sh", "-euc", self._script(change, library), "sh", *map(str, command)], cwd=ROOT,
+            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=300,
         )  # fmt: skip
         assert done.returncode in (0, 1, 2), done.stderr
         assert text or done.stdout.startswith("{"), done.stdout + done.stderr
         return Seen(done.returncode, done.stdout + done.stderr, {} if text else json.loads(done.stdout))
 
-    def _script(self, change: str) -> str:
+    def _script(self, change: str, library: Path) -> str:
         lines = [
             "umask 022", "mount -t proc proc /proc", "mount -t tmpfs -o mode=755 tmpfs /run", "mkdir /run/sshd",
             f"cp -a {self.directory} {INSIDE}", "mkdir /run/etc", "cp -p /etc/passwd /etc/shadow /etc/group /run/etc/",
@@ -185,7 +193,7 @@ class Host:
             f"chown {FIRST_UID}:{FIRST_UID} {INSIDE}/home/alice", f"chmod 755 {INSIDE} {INSIDE}/home {RUN} {STATE}",
             f"chown -R {HELPER_UID}:{HELPER_UID} {STATE} {RUN} {INSIDE}/token", f"chmod 400 {INSIDE}/token",
             "cp /etc/pam.d/sshd /run/pam; mount --bind /run/pam /etc/pam.d/sshd",
-            f"{sys.executable} -I {INSIDE}/daemon.py", f"cd {INSIDE}", _WORDS, change, f"cd {ROOT}", 'exec "$@"',
+            f"{sys.executable} -I {INSIDE}/daemon.py", f"cd {INSIDE}", _WORDS, change, f"cd {library}", 'exec "$@"',
         ]  # fmt: skip
         return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 """Doctor on a host that has really joined the real service, with the real daemon: from the invitation to `well`."""
 
-from deploy.sandbox_sshd import _free_port
+from deploy.sandbox_sshd import free_port
 from tests.doctor.host import INSIDE, Host
 from tests.doctor.test_well import NOTES
 from tests.ssh.service import Service
@@ -41,7 +41,7 @@ def joined(host: Host, service: Service, daemon: str = DAEMON, then: str = ""):
     """Join h1, start the daemon, wait for its first report; then ask doctor."""
     invited = service.good("POST", "hosts/h1/join-tokens", service.operator, {})
     base = "".join(
-        f"echo '{line}' >>sshd_config.new\n" for line in BASE.format(root=ROOT, port=_free_port()).splitlines()
+        f"echo '{line}' >>sshd_config.new\n" for line in BASE.format(root=ROOT, port=free_port()).splitlines()
     )
     change = JOIN.format(
         root=ROOT, inside=INSIDE, conf=CONF, url=service.url, token=invited["join_token"],

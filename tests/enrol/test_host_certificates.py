@@ -174,7 +174,7 @@ def _ssh(sshd, known_hosts, name, key, certificate):
          "-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={known_hosts}",
          "-o", "GlobalKnownHostsFile=/dev/null", "-o", "IdentitiesOnly=yes", "-i", key,
          "-o", f"CertificateFile={certificate}", f"{sshd.account}@{name}", "echo in"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     return done.stdout == "in\n" or done.stderr
 

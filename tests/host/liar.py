@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from deploy.sandbox_sshd import free_port
+
 
 @dataclass
 class Question:
@@ -54,8 +56,8 @@ class Liar:
         return self.open(0)
 
     def open(self, port: int) -> "Liar":
-        """Begin to answer; port 0 takes a free one."""
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        """Begin to answer; port 0 takes a free one, which stays free while it is closed."""
+        self._listener = socket.create_server(("127.0.0.1", port or free_port()), backlog=128)
         self.port = self._listener.getsockname()[1]
         self.closing = threading.Event()
         self._thread = threading.Thread(target=self._accept, daemon=True)

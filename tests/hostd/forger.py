@@ -3,13 +3,13 @@
 import hashlib
 import json
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
+
+from tests.standin import Asked, Said, standing_in
 
 TRUST, KRL = "/api/v1/tenants/default/trust", "/api/v1/tenants/default/krl"
 REPORTS = "/api/v1/tenants/default/hosts/h1/reports"
@@ -28,41 +28,18 @@ class Forger:
     asked: list[tuple[str, str, bytes]] = field(default_factory=list)  # method, path, body
 
     def __enter__(self) -> Self:
-        forger = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                forger.asked.append((self.command, self.path, body))
-                answer = forger.answers.get(self.path, (404, b"{}"))
-                status, content = answer() if callable(answer) else answer
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_POST = do_GET  # noqa: N815 - http.server names it
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
+        self._running = standing_in(self._said)
+        self.url = self._running.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._running.__exit__(None, None, None)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+    def _said(self, asked: Asked) -> Said:
+        self.asked.append((asked.method, asked.path, asked.body))
+        answer = self.answers.get(asked.path, (404, b"{}"))
+        status, content = answer() if callable(answer) else answer
+        return Said(status, content, {"Content-Type": "application/json"})
 
     def key(self, name: str) -> str:
         """Return the public key `TYPE BASE64` of this name; it is made when it is first asked for."""

@@ -8,13 +8,13 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from deploy.sandbox_sshd import free_port
 from tests.patient import LIBRARY, LONGEST, set_time, stage_patiently
 
 DAEMON_UID, FIRST_UID = 61101, 61110
@@ -89,9 +89,7 @@ class SessionHost:
             subprocess.run(
                 ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", self.directory / name], check=True
             )
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         key = (self.directory / "host_key.pub").read_text().strip()
         (self.directory / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {key}\n")
         (self.directory / "sshd_config").write_text(self._sshd_config())

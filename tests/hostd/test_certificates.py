@@ -4,13 +4,13 @@ import base64
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from deploy.sandbox_sshd import free_port
 from keycmd.config import load
 from keycmd.hostcert import CertificateError, HostCertificate, check
 from keycmd.hostd.certificates import Certificates, due
@@ -166,9 +166,7 @@ class Sshd:
 
     def __init__(self, machine: Machine) -> None:
         self.config, self.pid_file = machine.root / "sshd_config", machine.root / "sshd.pid"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         lines = [f"Port {self.port}", "ListenAddress 127.0.0.1", f"PidFile {self.pid_file}", "UsePAM no"]
         for kind in ("ed25519", "ecdsa"):
             lines.append(f"HostKey {machine.root}/etc/ssh/ssh_host_{kind}_key")

@@ -4,14 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from keycmd import files
 from keycmd.admin import daemon
 from keycmd.admin.leave import remaining_lines
-from keycmd.admin.places import Places
+from keycmd.admin.places import AdminError, Places
+from tests.host.conftest import directory_for_all
 from tests.hostd.machine import Machine
 
 STRANGER = 65533
@@ -96,6 +99,45 @@ def test_only_our_own_process_is_signalled(uid, tmp_path):
     finally:
         (directory / "ask.sock").unlink(missing_ok=True)
         directory.rmdir()
+
+
+DAEMON = """
+import json, os, signal, socket, sys
+reads, does = 1, sys.argv[2]
+def hup(*_):
+    global reads
+    reads += does == "reads"
+signal.signal(signal.SIGHUP, hup)
+signal.signal(signal.SIGTERM, signal.SIG_IGN if does == "stays" else signal.SIG_DFL)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1]); listener.listen()
+print(flush=True)
+while True:
+    with listener.accept()[0] as asking:
+        if asking.recv(100) == b"status\\n":
+            asking.sendall(b"json\\n" + json.dumps({"configuration": {"reads": reads}}).encode())
+"""
+
+
+@pytest.mark.parametrize(("does", "ends"), [("reads", True), ("stays", False)])
+def test_what_a_daemon_does_when_it_is_told_to_read_or_to_end(monkeypatch, does, ends):
+    with directory_for_all("daemon") as directory:
+        command = [sys.executable, "-c", DAEMON, directory / "ask.sock", does]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            monkeypatch.setattr(daemon, "SECONDS", 60.0)
+            try:
+                if does == "stays":
+                    passes = SimpleNamespace(monotonic=count(0, 10).__next__, sleep=lambda _: None)
+                    monkeypatch.setattr(daemon, "time", passes)
+                    with pytest.raises(AdminError, match="has not read its configuration"):
+                        daemon.reload(str(directory))
+                else:
+                    assert daemon.reload(str(directory))
+                assert daemon.end(str(directory)) is ends
+                assert (process.poll() is None) is not ends
+            finally:
+                process.kill()
 
 
 def test_the_lines_of_pam_are_named_first(tmp_path):

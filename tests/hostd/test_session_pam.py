@@ -15,6 +15,7 @@ from threading import Thread
 
 import pytest
 
+from deploy.sandbox_sshd import free_port
 from tests.host.sshd import Authority, keygen
 from tests.hostd.session_host import SessionHost
 from tests.hostd.session_service import Scripted, refusal, scripted
@@ -86,9 +87,7 @@ class Place:
 
     def _forwards(self, target: str, question: bytes, wanted: bytes) -> bool:
         """Forward a port without a session; tell whether the target's answer comes through."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         command = self.host.ssh_command(*self.alice, flags=("-N", "-L", f"{port}:{target}"))
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with subprocess.Popen(command, **quiet) as ssh:

@@ -8,11 +8,10 @@ import json
 import os
 import socket
 import subprocess
-import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +21,7 @@ from tests.hostd.machine import Machine, invite, wait_until
 from tests.hostd.sandbox import HELPER_UID
 from tests.patient import LONGEST
 from tests.ssh.service import People
+from tests.standin import Asked, Said, standing_in
 
 DISK_BYTES = 128 * 1024
 _FURNISH = (
@@ -44,46 +44,25 @@ class Relay:
     asked: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        relay = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                relay.asked.append(self.path)
-                sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                onward = HTTPConnection(relay.to.removeprefix("http://"), timeout=60)
-                headers = {name: value for name, value in self.headers.items() if name.lower() in _PASSED_ON}
-                onward.request(self.command, self.path, sent or None, headers)
-                answer = onward.getresponse()
-                whole = answer.read()
-                body = relay.spoil(self.path, whole)
-                self.send_response_only(answer.status, answer.reason)
-                for name, value in answer.getheaders():
-                    if name.lower() not in ("content-length", "connection"):
-                        self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body if relay.tell_length else whole)))
-                self.end_headers()
-                self.wfile.write(body)
-                onward.close()
-                self.close_connection = len(body) != len(whole)
-
-            do_POST = do_GET  # noqa: N815 - the name that http.server calls
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._running = standing_in(self._passed_on)
+        self.url = self._running.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._running.__exit__(None, None, None)
+
+    def _passed_on(self, asked: Asked) -> Said:
+        self.asked.append(asked.path)
+        with closing(HTTPConnection(self.to.removeprefix("http://"), timeout=60)) as onward:
+            headers = {name: value for name, value in asked.fields.items() if name.lower() in _PASSED_ON}
+            onward.request(asked.method, asked.path, asked.body or None, headers)
+            answer = onward.getresponse()
+            whole = answer.read()
+        body = self.spoil(asked.path, whole)
+        fields = {
+            name: value for name, value in answer.getheaders() if name.lower() not in ("content-length", "connection")
+        }
+        return Said(answer.status, body, fields if self.tell_length else {**fields, "Content-Length": str(len(whole))})
 
 
 @dataclass

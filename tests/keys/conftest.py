@@ -16,10 +16,10 @@ from tests.host.conftest import ENVIRONMENT, Ran
 from tests.host.liar import Liar, Question, answer
 from tests.host.sshd import keygen
 from tests.hostd.conftest import PYTHON, Host, directory_for_all, staged
+from tests.patient import LONGEST
 
 __all__ = ["staged"]
 EXPIRY = 'expiry-time="20991231235959Z"'
-SECONDS = 3  # a helper's patience: the truth, too, may take a second on a busy machine
 OLDEST = sorted(Path.home().glob(".pyenv/versions/3.6*/bin/python"))
 PYTHONS = [PYTHON, *map(str, OLDEST[:1])]
 
@@ -77,7 +77,7 @@ class KeyHost(Host):
         command = [python, "-ISE", program, "--config", str(self.config), *words]
         begun = time.monotonic()
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False, cwd="/",
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False, cwd="/",
             env={**ENVIRONMENT, **(environment or {})},
         )  # fmt: skip
         sys.stderr.write(done.stderr.decode())
@@ -119,7 +119,7 @@ def host(staged: Path, pair: Pair) -> Iterator[KeyHost]:
 def service(host: KeyHost) -> Iterator[KeyService]:
     """A service that tells the truth until a test gives it another `reply`; the host is configured for it."""
     with KeyService(host.truth) as running:
-        host.configure(f"http://127.0.0.1:{running.port}", timeout_seconds=str(SECONDS))
+        host.configure(f"http://127.0.0.1:{running.port}", timeout_seconds=LONGEST)
         yield running
 
 

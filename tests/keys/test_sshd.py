@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -80,7 +80,7 @@ def site(real_service, tmp_path) -> Iterator[Site]:
     people = People(real_service, "alice")
     people.furnish()
     ca = real_service.call("GET", "ca/user.pub").body.decode()
-    helper = HelperFiles(None, real_service.url, "default", "h1", people.host, timeout_seconds=3)
+    helper = HelperFiles(None, real_service.url, "default", "h1", people.host, timeout_seconds=30)
     with SandboxSshd(tmp_path / "sshd", ca, helper, accounts=("alice", "bob"), extra=EXTRA) as sshd:
         yield Site(real_service, people, sshd, tmp_path)
 
@@ -159,11 +159,13 @@ def test_what_was_not_allowed_cannot_be_done(site):
 def test_a_service_that_is_gone_lets_nobody_in_and_one_that_is_back_does(site):
     pair = site.escrowed()
     assert site.login(pair)
-    site.service.signal(signal.SIGSTOP)
-    try:
-        assert not site.login(pair)
-    finally:
-        site.service.signal(signal.SIGCONT)
+    helper = replace(site.sshd.helper, timeout_seconds=1.0)
+    with replace(site.sshd, workdir=site.directory / "impatient", helper=helper, port=0, _process=None) as impatient:
+        site.service.signal(signal.SIGSTOP)
+        try:
+            assert not log_in(impatient, pair.path)
+        finally:
+            site.service.signal(signal.SIGCONT)
     assert site.login(pair)
 
 
@@ -194,7 +196,7 @@ def lying(tmp_path) -> Iterator[tuple[SandboxSshd, KeyService, Pair]]:
     token = "tms_h_0123456789abcdefghijklmnopqrstuvwxyzABCDEF0"
     authority = Authority(tmp_path)
     with KeyService(lambda q: answer(f"restrict,{EXPIRY} {pair.public}\n".encode(), bound=bound(q))) as service:
-        helper = HelperFiles(None, f"http://127.0.0.1:{service.port}", "default", "h1", token, timeout_seconds=2)
+        helper = HelperFiles(None, f"http://127.0.0.1:{service.port}", "default", "h1", token, timeout_seconds=30)
         with SandboxSshd(tmp_path / "sshd", authority.lines, helper, extra=EXTRA) as sshd:
             yield sshd, service, pair
 

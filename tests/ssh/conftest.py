@@ -4,7 +4,9 @@ import getpass
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,18 @@ class Site:
     directory: Path
     keys: int = 0
 
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Let another sshd have the door, whose helper waits for a second only."""
+        sshd = self.sshd
+        helper = replace(sshd.helper, timeout_seconds=1.0)
+        self.sshd = replace(sshd, workdir=self.directory / "impatient", helper=helper, port=0, _process=None)
+        try:
+            with self.sshd:
+                yield
+        finally:
+            self.sshd = sshd
+
     def certified(self) -> tuple[Path, Path, dict]:
         """Make a key, have it certified; return key, certificate file and the answer."""
         self.keys += 1
@@ -79,6 +93,6 @@ def site(service, tmp_path):
     people = People(service, account)
     people.furnish()
     ca = service.call("GET", "ca/user.pub").body.decode()
-    helper = HelperFiles(None, service.url, "default", "h1", people.host, timeout_seconds=3)
+    helper = HelperFiles(None, service.url, "default", "h1", people.host, timeout_seconds=30)
     with SandboxSshd(tmp_path / "sshd", ca, helper, accounts=(account, "bob")) as sshd:
         yield Site(service, people, sshd, tmp_path)

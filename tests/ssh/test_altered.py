@@ -81,7 +81,7 @@ def test_a_certificate_for_one_host_opens_no_other(site):
     secret = site.service.good("POST", "hosts", site.service.operator, {"host": "h2"})["secret"]
     key, certificate, _ = site.certified()
     ca = site.service.call("GET", "ca/user.pub").body.decode()
-    helper = HelperFiles(None, site.service.url, "default", "h2", secret, timeout_seconds=3)
+    helper = HelperFiles(None, site.service.url, "default", "h2", secret, timeout_seconds=30)
     with SandboxSshd(site.directory / "sshd2", ca, helper, accounts=(site.people.account,)) as other:
         assert not replace(site, sshd=other).login(key, certificate)
     assert refusals(site) == {"certificate_other_host"}
@@ -93,6 +93,6 @@ def test_one_hosts_credential_does_not_answer_for_another(site):
     secret = site.service.good("POST", "hosts", site.service.operator, {"host": "h2"})["secret"]
     key, certificate, _ = site.certified()
     ca = site.service.call("GET", "ca/user.pub").body.decode()
-    helper = HelperFiles(None, site.service.url, "default", "h1", secret, timeout_seconds=3)
+    helper = HelperFiles(None, site.service.url, "default", "h1", secret, timeout_seconds=30)
     with SandboxSshd(site.directory / "sshd2", ca, helper, accounts=(site.people.account,)) as other:
         assert not replace(site, sshd=other).login(key, certificate)

@@ -38,8 +38,14 @@ def nothing_left(session: int, output: str) -> None:
 def start(**more) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         COMMAND, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, **more,
+        start_new_session=True, preexec_fn=as_at_a_terminal, **more,
     )  # fmt: skip
+
+
+def as_at_a_terminal() -> None:
+    """Ignore no signal: who started the tests in the background does, and the demo would take that for nohup."""
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.SIG_DFL)
 
 
 def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path):
@@ -48,7 +54,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path):
     home.mkdir()
     temporary.mkdir()
     demo = start(env={**os.environ, "HOME": str(home), "TMPDIR": str(temporary)})
-    output, errors = demo.communicate(timeout=180)
+    output, errors = demo.communicate(timeout=600)
     assert demo.returncode == 0, output + errors
     for sentence in ("delegation_missing", "I am ", "Permission denied", "REVOKED", "every chain holds"):
         assert sentence in output, sentence
@@ -69,7 +75,7 @@ def test_the_demo_that_is_ended_leaves_nothing_behind(ending, after):
         assert line, seen + demo.stderr.read()
         seen += line
     os.killpg(demo.pid, ending)  # as a terminal does: to everything that it started as well
-    output, errors = demo.communicate(timeout=60)
+    output, errors = demo.communicate(timeout=300)
     assert demo.returncode == 128 + ending, errors
     assert "stopped" in errors
     nothing_left(demo.pid, seen + line + output)
@@ -83,7 +89,7 @@ def test_the_demo_fails_when_a_revocation_has_no_effect(tmp_path):
     assert source.count("if issued.revoked:") == 1
     policy.write_text(source.replace("if issued.revoked:", "if issued.revoked and False:"))
     demo = start(env={**os.environ, "PYTHONPATH": str(tmp_path)})
-    output, errors = demo.communicate(timeout=180)
+    output, errors = demo.communicate(timeout=600)
     assert demo.returncode == 1, output
     assert "the demo FAILED: a REVOKED certificate opened a session" in errors
     nothing_left(demo.pid, output)
@@ -101,6 +107,6 @@ def test_the_demo_is_in_colour_on_a_terminal():
     while b" 3. " not in seen:
         seen += os.read(primary, 4096)
     os.close(primary)  # its next line cannot be written
-    assert demo.wait(60) != 0
+    assert demo.wait(300) != 0
     assert b"\033[1m" in seen
     nothing_left(demo.pid, seen.decode())

