@@ -164,6 +164,14 @@ def test_G_02_a_daemon_that_keeps_it_waiting(impatient, url, way):
     assert (ran.status != 0, ran.out) == (True, b"")
 
 
+def test_G_02_a_yes_that_comes_too_late_is_not_taken(host, url):
+    """Where the kernel ends nobody, either; the twin comes in time."""
+    for seconds, printed in ((str(SECONDS), b""), (LONGEST, b"alice@h1\n")):
+        host.configure(url, timeout_seconds=seconds)
+        with daemon_that_says(host, _late):
+            assert host.ask().out == printed
+
+
 def test_G_02_a_daemon_that_stands_still(host, url):
     host.configure(url, timeout_seconds=str(SECONDS))
     process = host.start()
