@@ -26,15 +26,16 @@ def once_read(patch: pytest.MonkeyPatch, store: Any, name: str, happen: Deed) ->
 class Beside:
     """A deed that is begun within another's transaction: it gets past it, or waits for it, as the database has it."""
 
-    def __init__(self, deed: Deed) -> None:
+    def __init__(self, deed: Deed, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         self._deed = deed
+        self._patience_seconds = patience_seconds
         self._task: asyncio.Task[Any] | None = None
         self.was_first = False
 
     async def begin(self) -> None:
         """Begin, and wait as long as it would take where nothing is in the way."""
         self._task = asyncio.ensure_future(self._deed())
-        done, _ = await asyncio.wait({self._task}, timeout=_PATIENCE_SECONDS)
+        done, _ = await asyncio.wait({self._task}, timeout=self._patience_seconds)
         self.was_first = bool(done)
 
     async def done(self) -> Any:

@@ -34,7 +34,8 @@ async def schemathesis(world, directory: Path, authorization: str) -> tuple[int,
         *("-H", f"Authorization: {authorization}", "-n", str(EXAMPLES), "--phases", "examples,coverage,fuzzing"),
         *("--checks", "all", "--exclude-checks", UNFAIR, "--report-har-path", directory / "har.json", "--output-truncate", "false"),
         *("--no-color", "--continue-on-failure", "--warnings", "off", "--workers", "1"),
-        *("--request-timeout", "60", "--suppress-health-check", "too_slow"),  # of a slow machine, not of the service
+        # How long an answer takes, above all one with a new RSA key, says something about the machine alone.
+        *("--max-response-time", "300", "--request-timeout", "300", "--suppress-health-check", "too_slow"),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=directory,
     )  # fmt: skip
     output, _ = await process.communicate()
