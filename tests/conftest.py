@@ -277,7 +277,8 @@ class Furnished:
 Furnish = Callable[[bool], Furnished]  # the whole, or with an operator and a tenant only
 
 
-async def _furnish(data: Path, url: str, *, wholly: bool) -> tuple[int, dict[str, Any]]:
+async def furnish_at_rest(data: Path, url: str, *, wholly: bool) -> tuple[int, dict[str, Any]]:
+    """Furnish a world and leave it; return the time of its clock, and what it knows of who is in it."""
     clock = FakeClock()
     async with running_world(data, url, clock) as world:
         if wholly:
@@ -302,7 +303,7 @@ def furnished(request: pytest.FixtureRequest, database_kind: str, tmp_path_facto
             else:
                 url = thread.submit(asyncio.run, request.getfixturevalue("postgres").fresh()).result()
                 template = database_url(url).database or ""
-            clock_ms, known = thread.submit(asyncio.run, _furnish(data, url, wholly=wholly)).result()
+            clock_ms, known = thread.submit(asyncio.run, furnish_at_rest(data, url, wholly=wholly)).result()
         return Furnished(data, template, clock_ms, known, wholly)
 
     def get(wholly: bool) -> Furnished:

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from tests.conftest import running_world
+from tests.conftest import OUR_TIMES, PATIENT_TIMES, furnish_at_rest, running_world, set_times
 from tests.postgres import server
 from tests.replicas.asking import Asking, family, resident, told
 from tests.serve.load import in_time
@@ -23,7 +23,6 @@ from tms_ca.store import migrate
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.engine import Database, database_url
 
-pytestmark = pytest.mark.usefixtures("our_times")
 MOST_SECONDS = 5.0
 FROZEN_SECONDS = 7.0  # longer than any time-out of ours
 WHATS = ["issue", "check", "list", "change", "revoke", "krl"]
@@ -116,6 +115,20 @@ async def test_E_05_a_frozen_database_is_answered_for_in_time_and_nothing_piles_
     assert before["issue"][201] > 5, "the negative twin: all was well before"
 
 
+@contextlib.asynccontextmanager
+async def in_our_times(data, url, clock):
+    """Run a service with the times that it has, on what was furnished with more patience."""
+    clock.ms, known = await furnish_at_rest(data, url, wholly=True)
+    set_times(OUR_TIMES)
+    try:
+        async with running_world(data, url, clock, operator=known["operator"]) as world:
+            for name, value in known.items():
+                setattr(world, name, value)
+            yield world
+    finally:
+        set_times(PATIENT_TIMES)
+
+
 async def issues(world) -> None:
     """Wait until certificates are issued, five in a row."""
     begun, row = time.monotonic(), 0
@@ -135,10 +148,8 @@ def tasks() -> Counter[str]:
 async def test_E_05_no_task_and_no_connection_is_left_behind(database, tmp_path, clock):
     url = await fresh(database, "tasks")
     await migrate.upgrade(database_url(url))
-    async with running_world(tmp_path / "data", url, clock) as world:
-        await world.furnish()
-        for _ in range(3):
-            assert (await world.issue()).status == 201
+    async with in_our_times(tmp_path / "data", url, clock) as world:
+        await issues(world)
         base = tasks()
         with frozen(database):
             begun = time.monotonic()
@@ -164,7 +175,7 @@ async def test_E_05_no_task_and_no_connection_is_left_behind(database, tmp_path,
         assert (await world.context.auditing.verify()).faults == ()
 
 
-async def test_E_05_a_connection_that_owes_an_answer_is_not_used_again(database):
+async def test_E_05_a_connection_that_owes_an_answer_is_not_used_again(database, our_times):
     """One backend is frozen, the server is well: the statement is given up in time, and the next has another."""
     opened = Database(database_url(database.url("postgres")), ChainWriter(b"k", 1))
     pid_of = text("SELECT pg_backend_pid()")
@@ -191,9 +202,8 @@ async def test_E_05_a_database_that_is_gone_is_answered_for_at_once(tmp_path, cl
         gone.start()
         url = await fresh(gone, "gone")
         await migrate.upgrade(database_url(url))
-        async with running_world(tmp_path / "data", url, clock) as world:
-            await world.furnish()
-            assert (await world.issue()).status == 201
+        async with in_our_times(tmp_path / "data", url, clock) as world:
+            await issues(world)
             gone.kill()
             begun = time.monotonic()
             calls = [world.issue() for _ in range(20)]
