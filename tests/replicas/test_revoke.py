@@ -69,6 +69,10 @@ class Race:
         while not self.stop.is_set():
             await self.issue(url)
 
+    async def keep_issuing(self, url: str, halt: asyncio.Event) -> None:
+        while not halt.is_set():
+            await self.issue(url)
+
     async def checker(self, url: str) -> None:
         while not self.stop.is_set():
             delegation, text = self.certificate
@@ -169,17 +173,19 @@ async def test_A_05_a_replica_that_was_stopped_in_the_middle_issues_nothing_when
     for number in range(PAUSES):
         delegation, certificate = race.certificate
         assert await race.decided(there, certificate) == 200
-        burst = [asyncio.create_task(race.issue(there)) for _ in range(40)]
+        halt, before = asyncio.Event(), len(race.asked)
+        burst = [asyncio.create_task(race.keep_issuing(there, halt)) for _ in range(40)]
         if number % 2:  # in the middle of changes, too, that hold the tenant's row
             path, operator = there + TENANT + "users/alice", race.people.service.operator
             burst += [
                 asyncio.create_task(renamed(race.http, path, operator, f"number {n}")) for n in range(8)
             ]  # fmt: skip
-        some = dice.randrange(30)
+        some = dice.randrange(80)  # they come in groups
         async with asyncio.timeout(60):
-            while sum(task.done() for task in burst) < some:
+            while len(race.asked) - before < some:
                 await asyncio.sleep(0)
         second.signal(signal.SIGSTOP)
+        halt.set()
         try:
             hit += not all(task.done() for task in burst)
             begun = time.monotonic()
