@@ -12,9 +12,9 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from tests.conftest import OUR_TIMES, PATIENT_TIMES, furnish_at_rest, running_world, set_times
 from tests.postgres import server
 from tests.replicas.asking import Asking, family, resident, told
+from tests.replicas.conftest import in_our_times
 from tests.serve.load import in_time
 from tests.ssh.conftest import new_key
 from tests.ssh.service import People, Service
@@ -113,20 +113,6 @@ async def test_E_05_a_frozen_database_is_answered_for_in_time_and_nothing_piles_
     assert grown < 50 << 20
     before = told(asking.between(0, begun - 0.1))
     assert before["issue"][201] > 5, "the negative twin: all was well before"
-
-
-@contextlib.asynccontextmanager
-async def in_our_times(data, url, clock):
-    """Run a service with the times that it has, on what was furnished with more patience."""
-    clock.ms, known = await furnish_at_rest(data, url, wholly=True)
-    set_times(OUR_TIMES)
-    try:
-        async with running_world(data, url, clock, operator=known["operator"]) as world:
-            for name, value in known.items():
-                setattr(world, name, value)
-            yield world
-    finally:
-        set_times(PATIENT_TIMES)
 
 
 async def issues(world) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from sqlalchemy import event, select, update
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -35,6 +35,7 @@ from tms_ca.store import again, deadline, postgres, sqlite, turns
 from tms_ca.store.chainwriter import ChainWriter
 from tms_ca.store.counts import grown
 from tms_ca.store.postgres import Connector, postgres_url
+from tms_ca.store.postgres_still import Still
 from tms_ca.store.standstill import Standstill, StandstillFile
 from tms_ca.store.tables import tenants
 
@@ -101,6 +102,12 @@ def _postgres_engine(connector: Connector) -> AsyncEngine:
         # A server that went away has ended all its connections; asking each whether it lives would cost a round trip.
         if connection.driver_connection.is_closed():
             raise InvalidatePoolError
+
+    still = Still(connector)
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def on_error(context: ExceptionContext) -> None:
+        still.noticed(context.original_exception)
 
     return engine
 

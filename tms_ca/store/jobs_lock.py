@@ -106,9 +106,11 @@ async def _taken(connector: Connector, number: int) -> "asyncpg.Connection[objec
     try:
         connection = await connector.connect(idle_in_transaction_session_timeout=_FORGET)
         try:
+            # Before it begins: the server lets go of a transaction that idles, but not of one that prepares.
+            lock = await connection.prepare("SELECT pg_try_advisory_xact_lock($1)")
             # The lock of a transaction, not of a session: it also holds where a pooler shares sessions out.
             await connection.execute("BEGIN")
-            if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", number):
+            if await lock.fetchval(number):
                 return connection
         except BaseException:
             connection.terminate()

@@ -13,6 +13,7 @@ import asyncpg
 
 from tms_ca.store import deadline, postgres
 from tms_ca.store.postgres import ERRORS, Connector, Unreachable
+from tms_ca.store.postgres_still import Still
 
 _AGAIN_SECONDS = 0.25  # between two tries to reach a server that is away
 
@@ -33,6 +34,7 @@ class Lines:
 
     def __init__(self, connector: Connector, most: int) -> None:
         self._connector = connector
+        self._still = Still(connector)
         self._most = most
         self._free: list[asyncpg.Connection[Any]] = []
         self._busy: set[asyncpg.Connection[Any]] = set()
@@ -80,6 +82,7 @@ class Lines:
                 raise Away("the commit was not confirmed by the standby")  # noqa: TRY301 - one way for all failures
             return rows
         except asyncpg.PostgresError as error:
+            self._still.noticed(error)
             if isinstance(error, asyncpg.ReadOnlySQLTransactionError):  # what was the primary is a standby now
                 line.terminate()
             raise
