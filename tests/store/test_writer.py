@@ -16,7 +16,7 @@ from tests.conftest import running_world
 from tests.store.test_commits import counts
 from tms_ca.core.errors import Unavailable
 from tms_ca.core.model import CertificateRecord, Event
-from tms_ca.store import hot_writer
+from tms_ca.store import hot_writer, turns
 from tms_ca.store.engine import database_url
 from tms_ca.store.handover import FAILED, SPOILED, Unpacker, pack, reachable
 from tms_ca.store.hot import Entry, SpoiledGroup
@@ -145,15 +145,16 @@ async def test_a_spoiled_group_spoils_no_other(written):
     assert (await world.context.auditing.verify()).faults == ()
 
 
-async def test_what_the_database_refuses_is_no_yes_and_the_chain_goes_on(written):
+async def test_what_the_database_refuses_is_no_yes_and_the_chain_goes_on(written, monkeypatch):
     world, epoch, writer, driver, failures = written
     assert writer.write([rows(driver, entry(1, epoch))]) == [[True]]
     other = sqlite3.connect(database_url(world.settings.database_url).database)
-    writer._connection.execute("PRAGMA busy_timeout=10")
     other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr(turns, "BUSY_SECONDS", 0.05)
     assert writer.write([rows(driver, entry(2, epoch)), rows(driver, entry(3, epoch))]) == [FAILED, FAILED]
     assert "locked" in str(failures[0])
     other.close()
+    monkeypatch.undo()
     assert writer.write([rows(driver, entry(4, epoch))]) == [[True]]
     assert (await counts(world))[0] == 2
     assert (await world.context.auditing.verify()).faults == ()
