@@ -121,13 +121,14 @@ class Host:
                 env={**ENVIRONMENT, **(environment or {})},
             )  # fmt: skip
         self.processes.append(process)
-        until(lambda: process.poll() is not None or self.listens(), what="the daemon")
+        for name in ("ask.sock", "session.sock"):
+            until(lambda: process.poll() is not None or self.listens(name), what="the daemon")  # noqa: B023 - called at once
         assert process.poll() is None, self.errors
         return process
 
-    def listens(self) -> bool:
+    def listens(self, name: str = "ask.sock") -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.ask_socket)) == 0
+            return probe.connect_ex(str(self.directory / "run" / name)) == 0
 
     @property
     def errors(self) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from tests.ssh.service import People, Service
 
-MEASURED = "TMS_CA_RESTART_SECONDS" in os.environ
+MEASURED = "TMS_TEST_TIMES" in os.environ
 
 
 @dataclass
@@ -189,7 +189,7 @@ def until(true, seconds: float = 60, what: str = "it does not happen") -> None:
 
 
 def in_time(seconds: float, most: float) -> None:
-    """Insist on a figure where figures are measured: make restarts. Elsewhere a machine may be busy, or stand still."""
+    """Insist on a figure where figures are measured: make times. Elsewhere a machine may be busy, or stand still."""
     assert not MEASURED or seconds <= most, seconds
 
 
