@@ -62,7 +62,8 @@ restarts: setup
 
 times: setup
 	@sh deploy/debian-packages.sh test
-	@TMS_TEST_TIMES=1 $(PY) -m pytest tests/serve/test_stop.py tests/serve/test_workers.py tests/replicas $(ARGS)
+	@TMS_TEST_TIMES=1 $(PY) -m pytest tests/serve/test_stop.py tests/serve/test_workers.py tests/replicas \
+		tests/load/test_admission.py tests/load/test_idle.py tests/load/test_slow.py $(ARGS)
 
 bench: setup
 	@sh deploy/debian-packages.sh bench

@@ -8,26 +8,23 @@ lets in that user.
 Use: `with SandboxSshd(workdir, ca_keys=..., helper=HelperFiles(...)) as sshd: sshd.ssh(key, certificate, "id")`.
 """
 
-import contextlib
 import getpass
-import itertools
 import os
 import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.ports import free_port
+
 HELPER_ACCOUNT = "tms-helper"
 _HELPER_UID, _FIRST_UID = 64990, 64991
 _INSIDE = Path("/run/tms")  # where the namespace keeps its files
 _START_SECONDS = 60
-_PORTS_EACH = 100
-_ports = itertools.count()
 
 
 @dataclass
@@ -251,18 +248,3 @@ def _only_child(pid: int) -> int:
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
     except (OSError, IndexError):
         return pid
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody takes until it is used, unless by its number.
-
-    It lies below those that the kernel gives to whoever asks for any, and each process takes its own.
-    """
-    for _ in range(_PORTS_EACH):
-        port = 20000 + os.getpid() % 120 * _PORTS_EACH + next(_ports) % _PORTS_EACH
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
-    raise RuntimeError("no port is free")

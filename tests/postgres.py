@@ -1,14 +1,10 @@
 """Real PostgreSQL in temporary clusters: started by the tests, killed and frozen by them, stopped by process id."""
 
 import contextlib
-import functools
-import itertools
 import os
 import pwd
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -29,25 +25,6 @@ def _bin(name: str) -> str:
     if found is None:
         raise RuntimeError("PostgreSQL is not installed; make test installs it")
     return found
-
-
-@functools.cache
-def _ports() -> Iterator[int]:
-    """Yield the ports that this process may take, each once in a while."""
-    # Below those that the system gives by itself: a port of these could be anybody's before it is listened on.
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    mine = list(range(max(1024, lowest - 20_000), lowest))
-    begun = random.Random(os.getpid()).randrange(len(mine))
-    return itertools.cycle([*mine[begun:], *mine[:begun]])
-
-
-def free_port() -> int:
-    """Return a TCP port that is free, and that nobody is given meanwhile."""
-    for port in _ports():
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("there is always one")
 
 
 class Server:

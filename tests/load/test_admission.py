@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.load.storm import Probe, asks, press, recovery
-from tests.serve.load import until
+from tests.serve.load import MEASURED, in_time, until
 from tms_ca.http import admission as admissions
 from tms_ca.http.admission import MOST_FOR_COMMIT, Admission
 from tms_ca.http.glance import endpoint_of
@@ -115,10 +115,19 @@ def test_H_11_a_disk_that_stands_still_refuses_certificates_and_no_logins():
 def test_H_11_a_process_that_stood_still_itself_does_not_take_the_disk_for_one_that_does():
     clock, commits = Seconds(), Commits(waiting=5)
     admission = Admission(commits, clock)
-    for _ in range(5):
+    for _ in range(2):
         clock.now += 6
         admission.tick()
         assert admission.admit("issue_certificate")
+
+
+def test_H_11_a_disk_that_stands_still_is_seen_by_a_process_whose_turns_are_long():
+    clock, commits = Seconds(), Commits(waiting=5)
+    admission = Admission(commits, clock)
+    for _ in range(4):
+        clock.now += 0.9
+        admission.tick()
+    assert not admission.admit("issue_certificate")
 
 
 def test_H_11_certificates_are_refused_while_as_many_wait_for_their_commit_as_may():
@@ -234,6 +243,7 @@ def test_H_11_a_thousand_who_do_not_wait_are_refused_politely(own_process, tmp_p
     _, check = asks(own_process, tmp_path)
     peak = press(check, tmp_path, connections=32, seconds=2)
     assert (peak.successes > peak.refused, peak.lost) == (True, 0)  # a busy machine has its moments
+    in_time(peak.refused, peak.answers / 100)
     probe, crowds, storms = Probe(), [], []
     with probe.beside(check), ThreadPoolExecutor(1) as pool:
         # Who is held back comes and goes, and who looks waits for a turn: it goes on until both ways have told of many.
@@ -251,10 +261,12 @@ def test_H_11_a_thousand_who_do_not_wait_are_refused_politely(own_process, tmp_p
     assert set(probe.statuses) <= {200, 503}
     assert {int(said) for said in probe.retry_after} <= set(range(1, admissions.RETRY_MOST + 1))
     assert ready == 200
-    recovery(check, within=60)
+    in_time(recovery(check, within=0.1 if MEASURED else 60), 5)
     until(lambda: crowd(own_process) == (0, 1), 60, "those who went are still counted")
     own_process.stop()
     lines = overloads(own_process)
     assert min(most_told(crowds, lines)) > MANY, "how many are held back is there to be scraped, and on record"
     assert {line["retry_after"] for line in lines} <= set(range(1, admissions.RETRY_MOST + 1))
-    assert (own_process.data / "serve.log").read_text().count('"status":503') < refused / 2
+    refusals = (own_process.data / "serve.log").read_text().count('"status":503')
+    assert refusals < refused / 2
+    in_time(refusals, refused / 100)

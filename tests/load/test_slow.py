@@ -3,6 +3,7 @@
 import asyncio
 import select
 import socket
+import statistics
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.hot.jump import Jump
 from tests.load.slow import Slow, ask
 from tests.load.wire import parse
+from tests.serve.load import in_time
 from tms_ca.http import guard, unsent
 from tms_ca.serving import acceptor
 
@@ -23,14 +25,18 @@ def test_H_03_two_thousand_slow_heads_end_and_nobody_else_notices(own_process):
     beside: list[int] = []  # how many of them had been ended when another was answered
     slow = Slow(port, 2000, HEAD, b"X-A: b\r\n", 5.0)
 
+    took: list[float] = []
+
     def another() -> None:
-        ask(port)
+        took.append(ask(port))
         beside.append(len(slow.closed_after))
 
     slow.run(120, another)
     assert len(slow.closed_after) == 2000
+    in_time(max(slow.closed_after), 16.5)  # 15 s, and what it took this test to open 2,000 and to notice
     said = [parse(answer) for answer in slow.answers]
     assert {(one.status, one.code, one.headers["connection"]) for one in said} == {(408, "too_slow", "close")}
+    in_time(statistics.quantiles(took, n=100)[98], 2)
     assert beside.count(0) > 3, "who waits for the slow ones waits until they are ended"
 
 

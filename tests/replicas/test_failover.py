@@ -8,7 +8,8 @@ import time
 import asyncpg
 import pytest
 
-from tests.postgres import Server, free_port, server
+from deploy.ports import free_port
+from tests.postgres import Server, server
 from tests.replicas.asking import Asking, told
 from tests.serve.load import in_time
 from tests.ssh.conftest import new_key

@@ -11,6 +11,7 @@ from tms_ca.store import migrate
 from tms_ca.store.engine import database_url
 from tms_ca.store.jobs_lock import JobsLock
 from tms_ca.store.postgres import Connector
+from tms_ca.store.postgres_still import Still
 
 ROW = "UPDATE tenants SET epoch = epoch WHERE tenant = 'default'"
 
@@ -32,6 +33,7 @@ async def stopped(connection) -> None:
     """Take the tenant's row, and stop where asyncpg has asked for the next statement to be prepared."""
     await connection.execute("BEGIN")
     await connection.execute(ROW)
+    connection._transport.pause_reading()
     connection._transport.write(b"".join(PREPARE))
 
 
@@ -54,6 +56,78 @@ async def test_A_05_what_holds_a_tenant_and_stands_still_in_a_statement_is_ended
                 await asyncio.sleep(0.05)
         assert (await world.issue()).status == 201
         held.terminate()
+
+
+async def test_A_05_it_is_ended_too_where_all_who_wait_came_from_a_queue(url, tmp_path, clock):
+    """The first who waits meets one that goes on; the others have waited for it, and have no time for the row."""
+    async with in_our_times(tmp_path / "data", url, clock) as world:
+        held = await Connector(database_url(url)).connect()
+        await held.execute("BEGIN")
+        await held.execute(ROW)
+        waiting = []
+
+        async def come() -> None:
+            while not waiting or not waiting[-1].done() or waiting[-1].result() != 200:
+                waiting.append(asyncio.create_task(rename(world)))
+                await asyncio.sleep(0.5)
+
+        coming = asyncio.create_task(come())
+        while sum(one.done() for one in waiting) < 3:  # so that who was told by the server has looked
+            await held.execute("SELECT 1")
+            await asyncio.sleep(0.05)
+        held._transport.pause_reading()
+        held._transport.write(b"".join(PREPARE))
+        async with asyncio.timeout(60):
+            while 200 not in {one.result() for one in waiting if one.done()}:
+                await asyncio.sleep(0.05)
+        coming.cancel()
+        held.terminate()
+        await asyncio.gather(*waiting)
+
+
+async def test_A_05_what_reads_no_more_of_a_long_answer_is_ended(url, tmp_path, clock):
+    async with in_our_times(tmp_path / "data", url, clock) as world:
+        held = await Connector(database_url(url)).connect()
+        await held.execute("BEGIN")
+        await held.execute(ROW)
+        held._transport.pause_reading()
+        held._transport.write(message(b"Q", b"SELECT repeat('x', 1000) FROM generate_series(1, 200000)\0"))
+        async with asyncio.timeout(60):
+            while await rename(world) != 200:
+                await asyncio.sleep(0.05)
+        held.terminate()
+
+
+async def test_who_goes_on_between_two_looks_is_left_alone(url, monkeypatch, caplog):
+    connector = Connector(database_url(url))
+    held, beside = await connector.connect(), await connector.connect()
+    since = (
+        "SELECT state_change FROM pg_stat_activity WHERE pid = $1 AND state = 'active' AND wait_event = 'ClientRead'"
+    )
+    pid = held.get_server_pid()
+    await stopped(held)
+    pause = asyncio.sleep
+
+    async def next_statement(_: float) -> None:
+        before = await beside.fetchval(since, pid)
+        held._transport.write(message(b"S") + b"".join(PREPARE))
+        async with asyncio.timeout(60):
+            while await beside.fetchval(since, pid) in {before, None}:
+                await pause(0.01)
+
+    async with asyncio.timeout(60):
+        while await beside.fetchval(since, pid) is None:
+            await pause(0.01)
+    monkeypatch.setattr(asyncio, "sleep", next_statement)
+    await Still(connector)._look()
+    monkeypatch.undo()
+    assert await beside.fetchval(since, pid) is not None
+    assert caplog.messages == []
+    await Still(connector)._look()  # the twin
+    assert await beside.fetchval(since, pid) is None
+    assert "stood still" in caplog.text
+    for one in (held, beside):
+        one.terminate()
 
 
 async def test_A_05_certificates_that_wait_in_vain_end_it_too(url, tmp_path, clock):

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 import asyncpg
 import pytest
 
-from tests.postgres import Server, free_port, server
+from deploy.ports import free_port
+from tests.postgres import Server, server
 from tests.replicas import pki
 from tests.replicas.asking import family
 from tests.ssh.service import Service
@@ -16,6 +17,7 @@ from tms_ca.core.errors import Unavailable
 from tms_ca.settings import SettingsError, load_settings
 from tms_ca.store import migrate
 from tms_ca.store.engine import Database, database_url
+from tms_ca.store.postgres import Connector
 
 PASSWORD = "kept-in-a-file-0123456789"
 
@@ -208,3 +210,10 @@ async def test_a_change_goes_the_same_way(tls):
         async with database.read():
             pass
     await database.close()
+
+
+@pytest.mark.parametrize(("said", "name"), [("", "tms-ca"), ("&application_name=login-node-1", "login-node-1")])
+async def test_sessions_have_the_name_that_the_url_gives_them(postgres, said, name):
+    connection = await Connector(database_url(await postgres.fresh() + said)).connect()
+    assert await connection.fetchval("SELECT current_setting('application_name')") == name
+    await connection.close()

@@ -188,9 +188,9 @@ def until(true, seconds: float = 60, what: str = "it does not happen") -> None:
         time.sleep(0.02)
 
 
-def in_time(seconds: float, most: float) -> None:
+def in_time(figure: float, most: float) -> None:
     """Insist on a figure where figures are measured: make times. Elsewhere a machine may be busy, or stand still."""
-    assert not MEASURED or seconds <= most, seconds
+    assert not MEASURED or figure <= most, figure
 
 
 def nothing_is_lost(service: Service, serials: list[str]) -> None:

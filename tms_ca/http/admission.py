@@ -35,6 +35,7 @@ _WEIGHT = 0.02
 _MOST_WORTH = 4.0
 _REFUSAL_AT_FIRST, _REFUSAL_MOST = 10e-6, 500e-6
 _WITH_THE_SYSTEM = 2.0  # measured is our part of a refusal; to read the request and to send the answer takes as long
+_MOST_AWAKE = 1.0  # seconds that pass between two looks of a process that is busy, and not stopped
 _MOST_SAVED = 0.2  # seconds; after a longer turn of the loop nobody is refused at once for as much longer
 _DECAY = 0.9  # for each tick without anybody waiting: what was measured in a bad moment is forgotten
 
@@ -132,13 +133,14 @@ class Admission:
     def tick(self) -> None:
         """Look at what has become of the time; for a call every 50 ms or so."""
         now = self._clock()
-        self._tick_seconds, self._looked_at = min(now - self._looked_at, _MOST_SAVED), now
+        passed, self._looked_at = now - self._looked_at, now
+        self._tick_seconds = min(passed, _MOST_SAVED)
         self._refusing = 0.0
         if self.waiting == 0 and self.seconds_each > _EACH_AT_FIRST:
             self.seconds_each = max(self.seconds_each * _DECAY, _EACH_AT_FIRST)
         if self._commits is not None:
-            # A process that stood still itself knows nothing of the disk: it was not there to see what was written.
-            self._standing += self._tick_seconds
+            # A process that was stopped itself knows nothing of the disk: it was not there to see what was written.
+            self._standing += min(passed, _MOST_AWAKE)
             if self._commits.entries != self._entries or not self._commits.waiting:
                 self._standing = 0.0
             self._entries = self._commits.entries

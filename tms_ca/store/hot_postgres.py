@@ -15,6 +15,7 @@ from tms_ca.store.group_statement import CERTIFICATES, EVENTS, STATEMENT
 from tms_ca.store.hot import Entry, Prepared, SpoiledGroup, place, unavailable
 from tms_ca.store.postgres import ERRORS, Connector
 from tms_ca.store.postgres_lines import Lines, is_certain, is_spoiled
+from tms_ca.store.postgres_still import Still
 from tms_ca.store.tables import audit_chains
 
 READERS = 8
@@ -33,8 +34,9 @@ class PostgresDriver:
 
     def __init__(self, connector: Connector) -> None:
         self.dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call] # untyped in SQLAlchemy
-        self._readers = Lines(connector, READERS)
-        self._writer = Lines(connector, 1)  # of its own: a group never waits for reads
+        still = Still(connector)
+        self._readers = Lines(connector, still, READERS)
+        self._writer = Lines(connector, still, 1)  # of its own: a group never waits for reads
         self._opening = Prepared(insert(audit_chains).inline(), self.dialect, _OPENING)
 
     @classmethod

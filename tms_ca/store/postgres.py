@@ -153,6 +153,7 @@ class Connector:
         query = {name: str(value) for name, value in url.query.items() if name not in {"host", "port"}}
         file = query.pop(PASSWORD_FILE, None)
         wanted = query.setdefault("target_session_attrs", "read-write")  # a standby is of no use to us
+        self._of_url = {"application_name"} & set(query)
         self._wanted = " that takes writes" if wanted in {"read-write", "primary"} else ""
         plain = url.set(drivername="postgresql", host=None, port=None, query=query)
         self._arguments: dict[str, Any] = {"dsn": plain.render_as_string(hide_password=False)}
@@ -175,6 +176,7 @@ class Connector:
 
         """
         password = self._password()
+        ours = {name: value for name, value in {**SERVER_SETTINGS, **settings}.items() if name not in self._of_url}
         failures: list[tuple[str, Exception]] = []
         for place in tuple(self._hosts):
             host, port = place
@@ -186,7 +188,7 @@ class Connector:
                     connection_class=_Connection,
                     timeout=CONNECT_SECONDS,
                     command_timeout=self._answer_seconds,
-                    server_settings={**SERVER_SETTINGS, **settings},
+                    server_settings=ours,
                 )
                 await _prepare(connection)
             except (*ERRORS, ValueError) as error:  # ValueError: a file of TLS that is none

@@ -32,9 +32,9 @@ class Lines:
     piles up. One task tries to reach it until it is back.
     """
 
-    def __init__(self, connector: Connector, most: int) -> None:
+    def __init__(self, connector: Connector, still: Still, most: int) -> None:
         self._connector = connector
-        self._still = Still(connector)
+        self._still = still
         self._most = most
         self._free: list[asyncpg.Connection[Any]] = []
         self._busy: set[asyncpg.Connection[Any]] = set()
@@ -87,6 +87,7 @@ class Lines:
                 line.terminate()
             raise
         except TimeoutError as error:
+            self._still.noticed(error)
             if seconds < postgres.ANSWER_SECONDS:
                 line.terminate()  # the time of a request is over, which says nothing about the server
             else:
