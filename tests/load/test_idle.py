@@ -11,7 +11,7 @@ import pytest
 
 from tests.load.slow import REQUEST, ask
 from tests.load.wire import parse
-from tests.serve.load import in_time, is_read, until
+from tests.serve.load import MEASURED, in_time, is_read, until
 from tests.ssh.service import Service
 
 COUNT = 10_000
@@ -63,14 +63,15 @@ def test_H_04_ten_thousand_idle_connections(own_process, descriptors):
     until(lambda: connected(port) == 0)
     base = resident(pid)
     made = gather(port, COUNT)
-    until(lambda: resident(pid) - base <= 120 * MIB, what="what the idle do not need is not let go")
-    assert connected(port) == COUNT, "none of them has made way"
+    until(lambda: resident(pid) - base <= 120 * MIB, 60, "what the idle do not need is not let go")
+    until(lambda: connected(port) == COUNT, 60, "some have made way")  # the system's list is not of one moment
     in_time(sorted(ask(port) for _ in range(50))[25], 0.05)
     made[0].sendall(REQUEST)  # who dozed is answered, too
     assert made[0].recv(4096).startswith(b"HTTP/1.1 200")
     for one in made:
         one.close()
-    until(lambda: resident(pid) - base <= 20 * MIB, what="it is not given back")
+    # Without giving back, 34 to 40 MiB stay; with it 15 to 19, and a little more where the heap was torn by chance.
+    until(lambda: resident(pid) - base <= (20 if MEASURED else 30) * MIB, 60, "it is not given back")
 
 
 def test_H_04_beyond_the_limit_the_idlest_makes_way_and_the_busy_stay(initialised, tmp_path):
