@@ -8,18 +8,22 @@ lets in that user.
 Use: `with SandboxSshd(workdir, ca_keys=..., helper=HelperFiles(...)) as sshd: sshd.ssh(key, certificate, "id")`.
 """
 
+import contextlib
+import functools
 import getpass
+import itertools
 import os
+import random
 import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from deploy.ports import free_port
 
 HELPER_ACCOUNT = "tms-helper"
 _HELPER_UID, _FIRST_UID = 64990, 64991
@@ -248,3 +252,23 @@ def _only_child(pid: int) -> int:
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
     except (OSError, IndexError):
         return pid
+
+
+@functools.cache
+def _ports() -> Iterator[int]:
+    """Return the ports in the order in which this process takes them, beginning anywhere."""
+    # Below those that the system gives by itself: a port of these could be anybody's before it is listened on.
+    end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    first = max(1024, end - 20_000)
+    begun = random.SystemRandom().randrange(first, end)
+    return itertools.cycle([*range(begun, end), *range(first, begun)])
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody takes until it is used, unless by its number."""
+    for port in _ports():
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("the ports go round")

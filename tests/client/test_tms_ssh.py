@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 from tests.client.conftest import Machines, Terminal
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"

@@ -1,6 +1,6 @@
 """Doctor on a host that has really joined the real service, with the real daemon: from the invitation to `well`."""
 
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 from tests.doctor.host import INSIDE, Host
 from tests.doctor.test_well import NOTES
 from tests.ssh.service import Service

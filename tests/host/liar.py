@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 
 
 @dataclass

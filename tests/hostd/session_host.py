@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 from tests.patient import LIBRARY, LONGEST, set_time, stage_patiently
 
 DAEMON_UID, FIRST_UID = 61101, 61110

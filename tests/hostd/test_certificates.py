@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 from keycmd.config import load
 from keycmd.hostcert import CertificateError, HostCertificate, check
 from keycmd.hostd.certificates import Certificates, due

@@ -15,7 +15,7 @@ from threading import Thread
 
 import pytest
 
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 from tests.host.sshd import Authority, keygen
 from tests.hostd.session_host import SessionHost
 from tests.hostd.session_service import Scripted, refusal, scripted

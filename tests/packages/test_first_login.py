@@ -15,7 +15,7 @@ import pyotp
 import pytest
 
 from deploy.build_host import ROOT
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 from tests.packages.conftest import VERSION
 
 BIN = Path(sys.executable).parent

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from deploy.build_host import ROOT
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 from tests.packages.conftest import VERSION
 
 PAGE = (ROOT / "docs/hosts.md").read_text()

@@ -8,7 +8,7 @@ import time
 import asyncpg
 import pytest
 
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 from tests.postgres import Server, server
 from tests.replicas.asking import Asking, told
 from tests.serve.load import in_time

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import asyncpg
 import pytest
 
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 from tests.postgres import Server, server
 from tests.replicas import pki
 from tests.replicas.asking import family

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 from tests.replicas import pki
 from tests.serve.proxies import DEPLOY, Proxy, Tls
 from tests.ssh.service import Service

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyotp
 import pytest
 
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 from tests.serve.load import fifty_a_second, nothing_is_lost
 from tests.serve.proxies import Proxy
 from tests.ssh.conftest import new_key

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.ports import free_port
+from deploy.sandbox_sshd import free_port
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "tms-ca.rules.yml"
 CONFIG = """\
