@@ -198,5 +198,8 @@ async def test_E_05_a_database_that_is_gone_is_answered_for_at_once(tmp_path, cl
             in_time(time.monotonic() - begun, MOST_SECONDS)
             await asyncio.to_thread(gone.start)
             await issues(world)
+            async with asyncio.timeout(60):  # who may is read on connections of their own
+                while (await world.call("GET", "users", auth=f"Bearer tms_h_{'A' * 43}")).status != 401:
+                    await asyncio.sleep(0.05)
             # The first change finds that its kept connections are dead, and takes another at once.
             await world.good("PATCH", "users/alice", auth=world.operator, json={"display_name": "y"})
