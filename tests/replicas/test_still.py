@@ -29,16 +29,32 @@ PREPARE = [
 ]
 
 
-async def stopped(connection) -> None:
-    """Take the tenant's row, and stop where asyncpg has asked for the next statement to be prepared."""
+async def take_row(connection) -> None:
+    """Begin a change of the tenant."""
     await connection.execute("BEGIN")
     await connection.execute(ROW)
+
+
+def stop(connection, *said: bytes) -> None:
+    """Say this and no more, and read nothing, as a process does that is stopped there."""
     connection._transport.pause_reading()
-    connection._transport.write(b"".join(PREPARE))
+    connection._transport.write(b"".join(said))
+
+
+async def stopped(connection) -> None:
+    """Take the tenant's row, and stop where asyncpg has asked for the next statement to be prepared."""
+    await take_row(connection)
+    stop(connection, *PREPARE)
 
 
 async def rename(world) -> int:
     return (await world.call("PATCH", "users/alice", auth=world.operator, json={"display_name": "renamed"})).status
+
+
+async def until_renamed(world) -> None:
+    async with asyncio.timeout(60):
+        while await rename(world) != 200:
+            await asyncio.sleep(0.05)
 
 
 @pytest.fixture
@@ -51,9 +67,7 @@ async def test_A_05_what_holds_a_tenant_and_stands_still_in_a_statement_is_ended
         held = await Connector(database_url(url)).connect()
         await stopped(held)
         assert await rename(world) == 503  # it waited in vain, and looks
-        async with asyncio.timeout(60):
-            while await rename(world) != 200:
-                await asyncio.sleep(0.05)
+        await until_renamed(world)
         assert (await world.issue()).status == 201
         held.terminate()
 
@@ -62,8 +76,7 @@ async def test_A_05_it_is_ended_too_where_all_who_wait_came_from_a_queue(url, tm
     """The first who waits meets one that goes on; the others have waited for it, and have no time for the row."""
     async with in_our_times(tmp_path / "data", url, clock) as world:
         held = await Connector(database_url(url)).connect()
-        await held.execute("BEGIN")
-        await held.execute(ROW)
+        await take_row(held)
         waiting = []
 
         async def come() -> None:
@@ -75,8 +88,7 @@ async def test_A_05_it_is_ended_too_where_all_who_wait_came_from_a_queue(url, tm
         while sum(one.done() for one in waiting) < 3:  # so that who was told by the server has looked
             await held.execute("SELECT 1")
             await asyncio.sleep(0.05)
-        held._transport.pause_reading()
-        held._transport.write(b"".join(PREPARE))
+        stop(held, *PREPARE)
         async with asyncio.timeout(60):
             while 200 not in {one.result() for one in waiting if one.done()}:
                 await asyncio.sleep(0.05)
@@ -88,13 +100,9 @@ async def test_A_05_it_is_ended_too_where_all_who_wait_came_from_a_queue(url, tm
 async def test_A_05_what_reads_no_more_of_a_long_answer_is_ended(url, tmp_path, clock):
     async with in_our_times(tmp_path / "data", url, clock) as world:
         held = await Connector(database_url(url)).connect()
-        await held.execute("BEGIN")
-        await held.execute(ROW)
-        held._transport.pause_reading()
-        held._transport.write(message(b"Q", b"SELECT repeat('x', 1000) FROM generate_series(1, 200000)\0"))
-        async with asyncio.timeout(60):
-            while await rename(world) != 200:
-                await asyncio.sleep(0.05)
+        await take_row(held)
+        stop(held, message(b"Q", b"SELECT repeat('x', 1000) FROM generate_series(1, 200000)\0"))
+        await until_renamed(world)
         held.terminate()
 
 
@@ -136,7 +144,7 @@ async def test_A_05_certificates_that_wait_in_vain_end_it_too(url, tmp_path, clo
         held = await Connector(database_url(url)).connect()
         await held.execute("BEGIN")
         await held.execute("LOCK TABLE certificates")
-        held._transport.write(b"".join(PREPARE))
+        stop(held, *PREPARE)
         assert (await world.issue()).status == 503
         async with asyncio.timeout(60):
             while (await world.issue()).status != 201:
@@ -156,9 +164,7 @@ async def test_whoever_works_and_whoever_is_not_ours_is_left_alone(url, tmp_path
         assert "psql" in {row[0] for row in await works.fetch(sessions)}
         another.terminate()
         await works.close()
-        async with asyncio.timeout(60):
-            while await rename(world) != 200:
-                await asyncio.sleep(0.05)
+        await until_renamed(world)
 
 
 async def test_the_lock_of_a_job_is_asked_for_by_a_statement_that_was_prepared_before(url, monkeypatch):
