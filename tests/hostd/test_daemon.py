@@ -5,6 +5,7 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -93,29 +94,19 @@ def test_it_ends_at_once_while_a_name_server_is_mute(host):
     """A thread that hangs in the resolver does not hold the process."""
     host.configure("https://tms.example.org", ca_file="system", timeout_seconds="30")
     process = host.start(wrap=lambda command: with_a_mute_name_server(host.directory, *command))
-    (child,) = _daemons(host)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(host.directory / "run/ask.sock"))
         connection.sendall(host.question())
         assert select.select([connection], [], [], 0.3)[0] == []  # it waits for the name server
-        os.kill(child, signal.SIGTERM)
+        os.kill(_peer(connection), signal.SIGTERM)
         process.wait(60)  # the resolver gives up after minutes
         assert connection.recv(100) == b""
 
 
-def _daemons(host):
-    """Return the processes that run this host's tms-hostd, without those that only started it."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/cmdline", "rb") as file:
-                    words = file.read().split(b"\0")
-            except OSError:
-                continue
-            if words[1:2] == [b"-ISE"] and str(host.config).encode() in words:
-                found.append(int(entry))
-    return found
+def _peer(connection):
+    """Return the process that listens at the other end: unix(7), SO_PEERCRED. What we started only began the daemon."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return struct.unpack("3i", credentials)[0]
 
 
 def test_sighup_reads_the_configuration_again(host, service, url):
