@@ -48,16 +48,22 @@ class Place:
         host = self.host
         options = ("ExitOnForwardFailure=yes",)
         shell = subprocess.run(
-            host.ssh_command(*self.alice), input="echo in\n", capture_output=True, text=True, timeout=120, check=False
+            host.ssh_command(*self.alice),
+            input="echo has-$((40+2))\n",
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
-        terminal = typed(host.ssh_command(*self.alice, flags=("-tt",)), "echo $((40+2)); exit\n")[1]
+        # What only a shell can work out: the message of the day names the hour, and "in" stands in it.
+        terminal = typed(host.ssh_command(*self.alice, flags=("-tt",)), "echo has-$((40+2)); exit\n")[1]
         sftp = subprocess.run(
             ["sftp", "-b", "-", *_for_sftp(host.ssh_command(*self.alice))],
             input="pwd\n", capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         return {
-            "shell": "in" in shell.stdout,
-            "terminal": "42" in terminal,
+            "shell": "has-42" in shell.stdout,
+            "terminal": "has-42" in terminal,
             "command": host.ssh(*self.alice, "echo in").stdout == "in\n",
             "sftp": "/run/home/alice" in sftp.stdout,
             "local forward": self._forwards(f"127.0.0.1:{self.service.port}", QUESTION, b"HTTP/1.1"),
