@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.halting import halt, still
+
 START_SECONDS = 120.0
 _MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 6 << 30
@@ -86,23 +88,38 @@ class Server:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [self.process.pid, *map(int, children)]
 
-    def signal(self, number: int) -> None:
-        """Send a signal to the server and every process of it."""
-        for pid in self.family():
+    def freeze(self) -> None:
+        """Stop every process of it; once this returns none of them does anything, nor is another forked."""
+        halted: set[int] = set()
+        while left := set(self.family()) - halted:  # those that the server had just begun are found by the next look
+            for pid in sorted(left, key=lambda pid: pid != self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    halt(pid)
+            halted |= left
+
+    def thaw(self) -> None:
+        """Let every process of it go on."""
+        for pid in reversed(self.family()):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                os.kill(pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """kill -9, all of it, at once."""
+        """kill -9, all of it, at once; none is left that would keep it from being started again."""
         assert self.process
-        self.signal(signal.SIGKILL)
+        self.freeze()
+        family = self.family()
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        for pid in family:
+            still(pid)
         self.process = None
 
     def stop(self) -> None:
         """Stop it, if it runs."""
         if self.process is not None:
-            self.signal(signal.SIGCONT)
+            self.thaw()
             self.process.send_signal(signal.SIGINT)
             self.process.wait(60)
             self.process = None

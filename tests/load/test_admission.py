@@ -228,9 +228,9 @@ def crowd(service):
 
 
 def overloads(service):
-    """Return the lines about overload in the service's log."""
-    log = (service.data / "serve.log").read_text()
-    return [json.loads(line) for line in log.splitlines() if '"code":"overloaded","shed":' in line]
+    """Return the lines about overload in the service's log; the last may be being written."""
+    whole, _, _ = (service.data / "serve.log").read_text().rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines() if '"code":"overloaded","shed":' in line]
 
 
 def most_told(crowds, lines):

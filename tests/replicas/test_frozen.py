@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
+from tests.halting import halt
 from tests.postgres import server
 from tests.replicas.asking import Asking, family, resident, told
 from tests.replicas.conftest import in_our_times
@@ -46,14 +47,11 @@ async def fresh(database, name: str) -> str:
 @contextlib.contextmanager
 def frozen(database):
     """Stop every process of the server, and let them go on."""
-    pids = database.family()
-    database.signal(signal.SIGSTOP)
+    database.freeze()
     try:
         yield
     finally:
-        for pid in reversed(pids):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        database.thaw()
 
 
 async def probe(url: str, path: str) -> tuple[int, float]:
@@ -91,8 +89,9 @@ async def test_E_05_a_frozen_database_is_answered_for_in_time_and_nothing_piles_
             while told(asking.asked).get("issue", {}).get(201, 0) <= 20:
                 await asyncio.sleep(0.05)
         base = resident(family(service.process.pid))
-        begun = time.monotonic()
+        before = told(asking.asked)
         with frozen(database):
+            begun = time.monotonic()
             await asyncio.sleep(FROZEN_SECONDS / 2)
             lives, ready = await asyncio.gather(probe(service.url, "/healthz"), probe(service.url, "/readyz"))
             await asyncio.sleep(FROZEN_SECONDS / 2)
@@ -111,7 +110,6 @@ async def test_E_05_a_frozen_database_is_answered_for_in_time_and_nothing_piles_
     in_time(lives[1], 1)
     in_time(ready[1], MOST_SECONDS)
     assert grown < 50 << 20
-    before = told(asking.between(0, begun - 0.1))
     assert before["issue"][201] > 5, "the negative twin: all was well before"
 
 
@@ -167,7 +165,7 @@ async def test_E_05_a_connection_that_owes_an_answer_is_not_used_again(database,
     pid_of = text("SELECT pg_backend_pid()")
     async with opened.read() as connection:
         pid = (await connection.execute(pid_of)).scalar_one()
-    os.kill(pid, signal.SIGSTOP)
+    halt(pid)
     try:
         begun = time.monotonic()
         with pytest.raises(Unavailable):

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from tms_ca.core.errors import Unavailable
+from tms_ca.store import jobs_lock
 from tms_ca.store.engine import database_url
 from tms_ca.store.jobs_lock import JobsLock
 
@@ -86,20 +87,30 @@ async def test_another_process_gives_it_back_when_it_is_done(fresh_database, hol
         assert here
 
 
-async def test_who_loses_the_connection_is_ended_inside(postgres):
+async def test_who_loses_the_connection_is_ended_inside(postgres, monkeypatch):
     url = await postgres.fresh()
-    reached = []
+    reached, so_far, beat = [], asyncio.Event(), jobs_lock._beat
+
+    async def later(*args):
+        await so_far.wait()  # else a machine that stands still would have it noticed before
+        await beat(*args)
+
+    monkeypatch.setattr(jobs_lock, "_beat", later)
 
     async def job():
         async with asyncio.timeout(60), lock(url).only_here("krl") as here:
             assert here
             admin = await asyncpg.connect(url)
-            query = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            query = (  # which waits until the session has ended
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks JOIN pg_database d ON d.oid = database "
+                "WHERE locktype = 'advisory' AND datname = current_database()"
+            )
             assert await admin.fetchval(query)
             await admin.close()
             async with lock(url).only_here("krl") as other:
                 assert other, "the lock died with its connection"
             reached.append("so far")
+            so_far.set()
             await asyncio.sleep(50)
             reached.append("too far")
 

@@ -80,6 +80,7 @@ class Proxy:
             self._process = subprocess.Popen([program, *self._command[1:]], stdout=output, stderr=output)
         until = time.monotonic() + 60
         while not _listening(self.port):
+            assert self._process.poll() is None, (self._at / "output").read_text()  # else it would be another's port
             assert time.monotonic() < until, (self._at / "output").read_text()
             time.sleep(0.02)
         return self

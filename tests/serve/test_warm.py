@@ -1,5 +1,6 @@
 """A service that is forked from what has imported it is a process like one that is executed."""
 
+import contextlib
 import itertools
 import os
 import re
@@ -39,9 +40,12 @@ def test_a_warm_service_is_as_a_fresh_one(initialised, tmp_path, request):
         request.addfinalizer(made[-1].stop)
         made[-1].start()
     until = time.monotonic() + 60  # what is open for a moment only is closed by then
-    while (warm_one := look(made[0].process.pid)) != (fresh_one := look(made[1].process.pid)):
+    warm_one, fresh_one = {}, None
+    while warm_one != fresh_one:
         assert time.monotonic() < until, (warm_one, fresh_one)
         time.sleep(0.1)
+        with contextlib.suppress(FileNotFoundError):  # it was closed while it was looked at
+            warm_one, fresh_one = (look(one.process.pid) for one in made)
     assert warm_one["leads"]
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.halting import halt
 from tests.serve.load import (
     MEASURED,
     children,
@@ -46,18 +47,24 @@ class Line(http.client.HTTPConnection):
 
 @contextmanager
 def _lines(service, count: int):
+    """Open so many; yield them, and the worker of each by its port."""
+    owners: dict[int, int] = {}
+
+    def accepted() -> bool:
+        owners.update(connections_of(service))
+        return {line.near for line in lines} <= set(owners)
+
     with ExitStack() as stack:
         lines = [stack.enter_context(closing(Line(service))) for _ in range(count)]
-        until(lambda: {line.near for line in lines} <= set(connections_of(service)), what="nobody accepts")
-        yield lines
+        until(accepted, what="nobody accepts")
+        yield lines, owners
 
 
 @contextmanager
 def _one_to_each(service):
     until = time.monotonic() + 60  # a worker that has just begun has all that came before
     while True:
-        with _lines(service, 6) as lines:
-            owners = connections_of(service)
+        with _lines(service, 6) as (lines, owners):
             found = list({owners[line.near]: line for line in lines}.values())
             if len(found) == len(workers(service)):
                 yield found
@@ -89,8 +96,7 @@ def test_A_06_what_one_worker_changes_the_other_obeys_on_its_next_request(two_wo
 @pytest.mark.parametrize("count", [4, 30])
 def test_a_few_long_connections_are_spread_evenly(two_workers, count):
     service = two_workers.service
-    with _lines(service, count) as lines:
-        owners = connections_of(service)
+    with _lines(service, count) as (lines, owners):
         split = [sum(owners[line.near] == pid for line in lines) for pid in workers(service)]
     print(f"{count} connections: {split}")
     assert sum(split) == count
@@ -102,12 +108,12 @@ def test_a_worker_that_hangs_keeps_nobody_waiting(two_workers):
     opened = two_workers
     service = opened.service
     hanging, other = workers(service)
-    os.kill(hanging, signal.SIGSTOP)
+    halt(hanging)
     try:
-        with _lines(service, 24) as lines:
+        with _lines(service, 24) as (lines, owners):
             people, body = opened.people, opened.people.body(opened.key)
             assert {line.ask("POST", "certificates", people.client, body) for line in lines} == {201}
-            assert set(connections_of(service).values()) == {other}
+            assert {owners[line.near] for line in lines} == {other}
     finally:
         os.kill(hanging, signal.SIGCONT)
 
@@ -149,7 +155,7 @@ def test_a_writer_that_hangs_is_no_yes_and_is_replaced(two_workers):
     opened = two_workers
     service = opened.service
     victim = writer(service)
-    os.kill(victim, signal.SIGSTOP)
+    halt(victim)
     begun = time.monotonic()
     assert opened.people.issue(opened.key).status == 503
     in_time(time.monotonic() - begun, 8)

@@ -70,7 +70,7 @@ def tampered(dice, rows):
             return renumbered([*rows[: at + 1], *rows[at:]]), at + 2
         case "swap" if at + 1 < len(rows):
             return renumbered([*rows[:at], rows[at + 1], rows[at], *rows[at + 2 :]]), at + 1
-        case "move":
+        case "move" if len(rows) > 1:
             to = dice.randrange(len(rows) - 1)
             rest = rows[:at] + rows[at + 1 :]
             if to != at:

@@ -201,11 +201,11 @@ async def test_an_answer_that_does_not_come_is_no_yes_and_is_never_taken_for_ano
     answers = [asyncio.Event(), None]  # the first is answered too late, then comes one that is answered at once
 
     async def serve(reader, writer):
-        (length,) = [int.from_bytes(await reader.readexactly(4), "big")]
-        await reader.readexactly(length)
         late = answers.pop(0)
         if late is not None:
             await late.wait()
+        else:
+            await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
         writer.write(pack([True] if late is not None else [False]))
         await writer.drain()
         writer.close()

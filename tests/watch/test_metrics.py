@@ -1,6 +1,5 @@
 """/metrics: what docs/monitoring.md says is there, with numbers that are right, in one process and in several."""
 
-import json
 import os
 import re
 import signal
@@ -15,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.serve.load import workers
 from tests.watch.prometheus import wait
 from tms_ca.registry import forget
 from tms_ca.tallies import Spread, Tally
@@ -139,22 +139,6 @@ def metrics_of(service) -> dict[str, float]:
     return values(service.call("GET", "/metrics").body.decode())
 
 
-def workers_of(service) -> list[int]:
-    """Return the pids of the processes that serve."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((entry / "stat").read_text().rsplit(") ", 1)[1].split()[1])
-            environment = dict(
-                line.split("=", 1) for line in (entry / "environ").read_text().split("\0") if "=" in line
-            )
-        except OSError:
-            continue
-        if parent == service.process.pid and json.loads(environment["TMS_CA_POST"])["role"] == "worker":
-            found.append(int(entry.name))
-    return found
-
-
 def test_workers_answer_with_the_sum_and_keep_what_a_dead_one_counted(loads):
     load = loads[2]
     for _ in range(6):
@@ -172,13 +156,13 @@ def test_workers_answer_with_the_sum_and_keep_what_a_dead_one_counted(loads):
 
     expected = [{load.issued}, {load.allowed}, {load.refused}, {2}]
     wait(lambda: counted() == expected)
-    both = workers_of(load.service)
+    both = sorted(workers(load.service))
     assert len(both) == 2
     starts = metrics_of(load.service)["tms_process_starts_total"]
     os.kill(both[0], signal.SIGKILL)
-    wait(lambda: both[0] not in workers_of(load.service) and len(workers_of(load.service)) == 2)
+    wait(lambda: len(workers(load.service) - {both[0]}) == 2)
     wait(lambda: counted() == expected)
-    assert metrics_of(load.service)["tms_process_starts_total"] == starts + 1
+    wait(lambda: metrics_of(load.service)["tms_process_starts_total"] == starts + 1)
     (folder,) = load.service.data.glob("run-*/metrics")
     files = [file.name for file in folder.iterdir()]
     assert not [name for name in files if f"_{both[0]}." in name]
