@@ -29,7 +29,7 @@ from tms_ca.app import build_app, open_context
 from tms_ca.cli.init import local_operator
 from tms_ca.core.access import Role
 from tms_ca.core.model import ALL_TENANTS
-from tms_ca.http import attempts
+from tms_ca.http import admission, attempts
 from tms_ca.http.context import Context
 from tms_ca.http.runner import Runner
 from tms_ca.observe import Log
@@ -359,11 +359,12 @@ async def world(
 # has tests of its own: those of tests/replicas have the times that it has, and so have services that are processes.
 SERVERS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 # For PostgreSQL in all, to connect, for one answer; for SQLite's turn; for a tenant that stands still, a first use in
-# it; for a try, a search, a look at it all.
+# it; for a try, a search, a look at it all; for a group of certificates to be written.
 WAITS = (
     (deadline, "REQUEST_SECONDS"), (postgres_store, "CONNECT_SECONDS"), (postgres_store, "ANSWER_SECONDS"),
     (turns, "BUSY_SECONDS"), (standstill, "MOST_SECONDS"), (mvp, "_MOST_SECONDS"),
     (attempts, "_PATIENCE_SECONDS"), (key_endings, "PATIENCE_SECONDS"), (readiness, "PATIENCE_SECONDS"),
+    (admission, "STALLED_SECONDS"),
 )  # fmt: skip
 OUR_TIMES = (
     *(getattr(module, name) for module, name in WAITS),

@@ -121,6 +121,10 @@ class World:
         """Return the code of now."""
         return pyotp.TOTP(self.seeds[user]).at(self.clock.now())
 
+    def wrong_code(self, user: str) -> str:
+        """Return six digits that are no code of now."""
+        return wrong_code(self.seeds[user], self.clock.now())
+
     async def verify(self, user: str) -> None:
         """Open the MFA window; a code works once, so the clock moves to the next."""
         self.clock.move(30)
@@ -177,6 +181,13 @@ def _rfc3339(moment: int) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def wrong_code(seed: str, now: int) -> str:
+    """Return six digits that are not the code of `now`, nor of the step before or after; of three, one in 300,000 is."""
+    totp = pyotp.TOTP(seed)
+    near = {totp.at(now + 30 * steps) for steps in (-1, 0, 1)}
+    return next(code for code in ("000000", "000001", "000002", "000003") if code not in near)
 
 
 def basic(name: str, secret: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,12 @@ import aiohttp
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _TIMEOUT = 60.0
+# What Chromium says to a question that a page has not answered when the next one takes its place.
+_LEFT = ("Inspected target navigated or closed", "Execution context was destroyed", "Cannot find default execution context")
+
+
+class Left(Exception):
+    """The page that was asked something has made way for another meanwhile."""
 
 
 class Tab:
@@ -30,6 +36,8 @@ class Tab:
             while True:
                 message = json.loads((await self._socket.receive()).data)
                 if message.get("id") == self._sent:
+                    if any(words in message.get("error", {}).get("message", "") for words in _LEFT):
+                        raise Left(message)
                     assert "error" not in message, message
                     return message["result"]
                 await self._note(message)
@@ -50,11 +58,13 @@ class Tab:
         return result["result"].get("value")
 
     async def _until_loaded(self, mark: str) -> None:
+        # The browser tells of the load in many ways; asking is the one that never races, but for whom it asks.
         async with asyncio.timeout(_TIMEOUT):
-            while await self.evaluate(f"document.readyState == 'complete' && !window.{mark}") is not True:
-                await asyncio.sleep(
-                    0.02
-                )  # the browser tells of the load in many ways; asking is the one that never races
+            while True:
+                with suppress(Left):
+                    if await self.evaluate(f"document.readyState == 'complete' && !window.{mark}") is True:
+                        return
+                await asyncio.sleep(0.02)
 
     async def open(self, url: str) -> None:
         await self.evaluate("window.left = 1")
@@ -66,8 +76,16 @@ class Tab:
         filled = "".join(
             f"document.getElementById({json.dumps(n)}).value = {json.dumps(v)};" for n, v in fields.items()
         )
-        await self.evaluate(f"window.left = 1; {filled} document.querySelector({json.dumps(button)}).click()")
+        with suppress(Left):  # it was left by the click
+            await self.evaluate(f"window.left = 1; {filled} document.querySelector({json.dumps(button)}).click()")
         await self._until_loaded("left")
+
+    async def until_noted(self, words: str) -> None:
+        """Wait until the browser has told of something."""
+        async with asyncio.timeout(_TIMEOUT):
+            while not any(words in line for line in self.noted):
+                await self.evaluate("1")  # what it tells comes before the answer
+                await asyncio.sleep(0.02)
 
     async def text(self) -> str:
         return str(await self.evaluate("document.body.innerText"))

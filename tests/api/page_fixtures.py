@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pyotp
 from yarl import URL
 
-from tests.world import PASSWORD, World
+from tests.world import PASSWORD, World, wrong_code
 
 BROWSER_POST = {
     "Origin": "null",
@@ -135,6 +135,10 @@ class Browser:
 
 def code_of(world: World, seed: str) -> str:
     return pyotp.TOTP(seed.replace(" ", "")).at(world.clock.now())
+
+
+def wrong_code_of(world: World, seed: str) -> str:
+    return wrong_code(seed.replace(" ", ""), world.clock.now())
 
 
 async def verified(world: World, user: str = "alice") -> Browser:

@@ -5,7 +5,7 @@ from html import unescape
 
 import pytest
 
-from tests.api.page_fixtures import Browser, ask, code_of, record, status_of, verified
+from tests.api.page_fixtures import Browser, ask, code_of, record, status_of, verified, wrong_code_of
 from tests.world import PASSWORD, World
 
 BACK = "https://portal.example.org/back?state=a%20b"
@@ -149,7 +149,7 @@ async def test_a_wrong_first_code_can_be_mended(world: World):
     await bob.log_in("bob")
     page = await bob.submit((await bob.get("/t/default/mfa")).form("/enrol"))
     seed = re.search(r'class="seed"><code>([A-Z2-7 ]+)</code>', page.body)[1]
-    page = await bob.submit(page.form("/mfa"), code="000000")
+    page = await bob.submit(page.form("/mfa"), code=wrong_code_of(world, seed))
     assert page.status == 401
     page = await bob.submit(page.form("/mfa"), code=code_of(world, seed))
     assert "counts until" in page.text

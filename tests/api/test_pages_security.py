@@ -247,7 +247,7 @@ async def test_the_cookie_opens_no_api_and_a_clients_secret_no_page(world: World
 
 async def test_a_wrong_code_at_log_in_leaves_no_session(world: World):
     browser = Browser(world)
-    page = await browser.log_in("alice", code="000000")
+    page = await browser.log_in("alice", code=world.wrong_code("alice"))
     assert page.status == 401
     assert "code is wrong" in page.text
     assert "tms" not in browser.cookies

@@ -33,14 +33,14 @@ async def test_C_02_one_step_back_and_one_ahead_and_never_backwards(world):
 async def test_C_04_failures_slow_down_and_success_forgets_them(world):
     world.clock.move(300)
     for _ in range(FREE_FAILURES):
-        assert (await _verify(world, "000000")).status == 401
+        assert (await _verify(world, world.wrong_code("alice"))).status == 401
     refused = await _verify(world, world.code("alice"))  # right, and not even looked at
     assert (refused.status, refused.code) == (429, "too_many_failures")
     assert int(refused.headers["Retry-After"]) == wait_after(FREE_FAILURES)
     world.clock.move(wait_after(FREE_FAILURES))
     assert (await _verify(world, world.code("alice"))).status == 200
     for _ in range(FREE_FAILURES - 1):
-        assert (await _verify(world, "000000")).status == 401
+        assert (await _verify(world, world.wrong_code("alice"))).status == 401
     world.clock.move(30)
     assert (await _verify(world, world.code("alice"))).status == 200
 
@@ -49,7 +49,7 @@ async def test_C_04_a_hundred_failures_lock_until_an_admin_helps(world):
     for number in range(LOCKED_FAILURES):
         if number % 6 == 0:
             await world.log_in("alice")  # sessions end meanwhile
-        assert (await _verify(world, "000000")).code == "mfa_failed"
+        assert (await _verify(world, world.wrong_code("alice"))).code == "mfa_failed"
         world.clock.move(3600)
     await world.log_in("alice")
     refused = await _verify(world, world.code("alice"))

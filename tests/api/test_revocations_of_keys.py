@@ -80,11 +80,12 @@ async def test_a_search_that_fails_is_tried_again_and_whoever_runs_the_service_h
 
 async def test_a_search_that_takes_long_goes_on_behind_the_answer(world, tmp_path, monkeypatch):
     issued = (await world.issue()).json
-    search, go_on, begun = revocations.serials_of_key, asyncio.Event(), 0
+    search, asked, go_on, begun = revocations.serials_of_key, asyncio.Event(), asyncio.Event(), 0
 
     async def slow(*arguments):
         nonlocal begun
         begun += 1
+        asked.set()
         await go_on.wait()
         return await search(*arguments)
 
@@ -94,6 +95,7 @@ async def test_a_search_that_takes_long_goes_on_behind_the_answer(world, tmp_pat
     assert (made.status, made.json["certificates"]) == (201, None)
     await is_refused(world, tmp_path, issued)
     assert (await revoke(world, public_key_fingerprint=issued["public_key_fingerprint"])).status == 409
+    await asyncio.wait_for(asked.wait(), 60)  # it may need longer than the patience to begin
     assert begun == 1, "whoever asks again waits for the same search"
     assert await records(world, [issued]) == [None]
     go_on.set()

@@ -59,7 +59,7 @@ class Site:
 
     def set(self, statement: str, *values: object) -> None:
         """Let time pass, as far as the database is concerned."""
-        with closing(sqlite3.connect(self.service.data / "tms.db")) as database, database:
+        with closing(sqlite3.connect(self.service.data / "tms.db", timeout=60)) as database, database:
             assert database.execute(statement, values).rowcount == 1
 
     def login(self, pair: Pair, **options) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.load.storm import Probe, asks, press, recovery
+from tests.replicas.conftest import our_times  # noqa: F401 - a fixture
 from tests.serve.load import MEASURED, in_time, until
 from tms_ca.http import admission as admissions
 from tms_ca.http.admission import MOST_FOR_COMMIT, Admission
@@ -92,6 +93,7 @@ def test_H_11_what_was_slow_is_forgotten_when_nobody_waits():
     assert admission.gate > 50
 
 
+@pytest.mark.usefixtures("our_times")
 def test_H_11_a_disk_that_stands_still_refuses_certificates_and_no_logins():
     clock, commits = Seconds(), Commits()
     admission = Admission(commits, clock)
@@ -112,6 +114,7 @@ def test_H_11_a_disk_that_stands_still_refuses_certificates_and_no_logins():
     assert admission.admit("issue_certificate")
 
 
+@pytest.mark.usefixtures("our_times")
 def test_H_11_a_process_that_stood_still_itself_does_not_take_the_disk_for_one_that_does():
     clock, commits = Seconds(), Commits(waiting=5)
     admission = Admission(commits, clock)
@@ -121,6 +124,7 @@ def test_H_11_a_process_that_stood_still_itself_does_not_take_the_disk_for_one_t
         assert admission.admit("issue_certificate")
 
 
+@pytest.mark.usefixtures("our_times")
 def test_H_11_a_disk_that_stands_still_is_seen_by_a_process_whose_turns_are_long():
     clock, commits = Seconds(), Commits(waiting=5)
     admission = Admission(commits, clock)

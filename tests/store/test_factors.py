@@ -44,7 +44,8 @@ async def test_C_04_two_services_share_one_count_and_a_restart_forgets_nothing(t
         await world.furnish()
         clock.move(300)
         async with second_service(world) as other:
-            replies = await asyncio.gather(*(post(service, "000000") for service in (world, other) * 8))
+            wrong = world.wrong_code("alice")
+            replies = await asyncio.gather(*(post(service, wrong) for service in (world, other) * 8))
             assert sorted(reply.status for reply in replies) == [401] * FREE_FAILURES + [429] * (16 - FREE_FAILURES)
         settings, seeds, sessions = world.settings, world.seeds, world.sessions
     from tms_ca.app import open_context
@@ -63,7 +64,7 @@ async def test_C_04_ten_thousand_guesses_an_hour_are_a_handful(world):
     """As many as one likes, at any pace: those that are looked at stay below the lock."""
     looked_at = 0
     for _ in range(120):
-        reply = await post(world, "000000")
+        reply = await post(world, world.wrong_code("alice"))
         looked_at += reply.status == 401
         world.clock.move(30)
     assert looked_at < 15
