@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.world import World
+
 Deed = Callable[[], Awaitable[Any]]
 _PATIENCE_SECONDS = 0.3
 
@@ -42,3 +44,8 @@ class Beside:
         """Return what came of it."""
         assert self._task is not None, "it was never begun"
         return await self._task
+
+
+def beside(world: World, deed: Deed) -> Beside:
+    """Return what gets past on PostgreSQL, however long it takes, and waits for its turn on SQLite."""
+    return Beside(deed, _PATIENCE_SECONDS if world.context.directory._database.is_sqlite else 60)

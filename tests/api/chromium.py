@@ -13,7 +13,11 @@ import aiohttp
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _TIMEOUT = 60.0
 # What Chromium says to a question that a page has not answered when the next one takes its place.
-_LEFT = ("Inspected target navigated or closed", "Execution context was destroyed", "Cannot find default execution context")
+_LEFT = (
+    "Inspected target navigated or closed",
+    "Execution context was destroyed",
+    "Cannot find default execution context",
+)
 
 
 class Left(Exception):

@@ -40,5 +40,5 @@ async def test_I_04_a_browser_logs_in_and_approves_and_runs_no_script(world: Wor
         assert await tab.evaluate("location.pathname") == "/t/default/login"
         assert tab.noted == []
         await tab.evaluate("document.body.innerHTML = '<img src=x onerror=alert(1)>'")  # would it have told?
-        await tab.until_noted("Content Security Policy")  # once the image has not come; a page that is left asks for none
+        await tab.until_noted("Content Security Policy")  # a page that is left before its image fails says nothing
         assert {url for url in tab.requests if not url.startswith((base, "data:", "about:"))} == set()

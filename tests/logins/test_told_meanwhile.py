@@ -7,7 +7,7 @@ import pytest
 
 from tests.api.stores import events
 from tests.logins.telling import certificate_of, end_login, open_login, records, report, told
-from tests.overtaking import Beside, once_read
+from tests.overtaking import beside, once_read
 from tms_ca.store import logins
 from tms_ca.store.parts import parts
 
@@ -89,7 +89,7 @@ async def test_the_warning_runs_from_the_first_time_also_where_two_reports_cross
 
 async def test_of_two_ends_that_are_told_at_once_the_first_stands(world, meanwhile):
     (one,) = await sessions(world, 1)
-    second = Beside(lambda: end_login(world, one, reason="ended"))
+    second = beside(world, lambda: end_login(world, one, reason="ended"))
     meanwhile("find", second.begin)
     assert (await end_login(world, one)).status == 204
     assert (await second.done()).status == 204

@@ -1,14 +1,9 @@
 """A key is escrowed anew while it is taken back, or by two at once: the answer says what there is."""
 
 from tests.keys.test_public_keys import escrow, path_of
-from tests.overtaking import Beside
+from tests.overtaking import beside
 from tms_ca.store import rows
 from tms_ca.store.plainkeys import KEYS
-
-
-def beside(world, deed):
-    """Return what gets past an escrow on PostgreSQL, however long it takes, and waits for its turn on SQLite."""
-    return Beside(deed, 0.3 if world.context.directory._database.is_sqlite else 60)
 
 
 def _once_found(monkeypatch, happen):

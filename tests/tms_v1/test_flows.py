@@ -46,8 +46,8 @@ curl -s -k $BASE/v1/tms/version
 
 
 @pytest.fixture(scope="module")
-def service(initialised, tmp_path_factory) -> Iterator[Served]:
-    with served(initialised, tmp_path_factory.mktemp("flows") / "data", new_clients='"allow"') as running:
+def service(initialised) -> Iterator[Served]:
+    with served(initialised, new_clients='"allow"') as running:
         yield running
 
 

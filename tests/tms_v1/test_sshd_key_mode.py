@@ -83,7 +83,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(initialised, tmp_path_factory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("sshd")
-    with served(initialised, directory / "data") as tms:
+    with served(initialised) as tms:
         secret = tms.service.good("POST", "clients", tms.service.operator, {"client_id": "portal"})["secret"]
         host = tms.service.good("POST", "hosts", tms.service.operator, {"host": HOST})["secret"]
         helper = HelperFiles(None, tms.url, "default", HOST, host, timeout_seconds=LONGEST_TIMEOUT)
