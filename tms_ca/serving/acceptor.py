@@ -6,9 +6,12 @@ ahead of another lets it go first for a moment; if the other does not come, it a
 """
 
 import asyncio
+import contextlib
+import ctypes
 import errno
 import socket
 import ssl
+import struct
 import time
 
 from tms_ca.http import doorstep
@@ -25,6 +28,9 @@ MOST_AT_ONCE = 64
 MOST_QUEUED = 4096  # that the system lets wait, where nobody has raised it: listen(2)
 UNSENT_BYTES = 64 * 1024  # that the system keeps for a connection, beyond what is on its way
 FEW = 6  # how often in a row a worker goes last before it takes more than one connection
+_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+# linux/filter.h: load byte 13 of TCP's header, its flags; where SYN (2) is set keep nothing of the packet, else all.
+_NO_SYN = [(0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)]
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -54,6 +60,17 @@ class Acceptor:
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._count()
         self._loop.add_reader(self._listener.fileno(), self._ready)
+
+    def admit_nobody(self) -> None:
+        """Take who has connected, and let nobody else: for whoever accepts here last, shortly before the end.
+
+        Who connects after the last look and before the socket closes would be reset. From here on the system says
+        nothing to who would like to connect, who tries again a second later, and is refused.
+        """
+        code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _NO_SYN))
+        with contextlib.suppress(OSError):  # a system without filters
+            program = struct.pack("HP", len(_NO_SYN), ctypes.addressof(code))
+            self._listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
     def stop(self, *, ours: bool) -> None:
         """Accept no more.

@@ -35,6 +35,7 @@ from tms_ca.tracing import open_tracing
 IDLE_SECONDS = 75.0
 GC_ALLOCATIONS = 20_000  # the default of 700 costs a tenth of the throughput and most of the p99
 BEAT_SECONDS = 1.0
+HALF_OPEN_SECONDS = 0.05  # for who was just connecting when nobody else was let in
 RECENT_SECONDS = 3.0  # where nobody is connected, and nobody has come for so long, the end need not wait
 FINISH_SECONDS = 4.0  # for what is in flight once nothing new is taken; aiohttp may take it twice
 END_SECONDS = 9.0  # whatever hangs: bar none, the process is gone by then
@@ -78,6 +79,7 @@ class Worker:
         self._listener = listener
         self._post = post
         self._announce = announce
+        self._ends_alone = False  # the other workers go on
         self._log = Log()
         self._order: Order | None = None
         self._ordered = asyncio.Event()
@@ -150,9 +152,14 @@ class Worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         leash = Leash(self._post.control)
+        self._ends_alone = True
+
+        def take(order: Order) -> None:  # which all have been given
+            self._ends_alone = False
+            self._take(order)
 
         def hear() -> None:
-            if not leash.hear(self._take):
+            if not leash.hear(take):
                 loop.remove_reader(leash.socket.fileno())
 
         loop.add_reader(leash.socket.fileno(), hear)
@@ -196,7 +203,11 @@ class Worker:
         begun = self._order
         if acceptor.open() or time.monotonic() - acceptor.accepted_at < RECENT_SECONDS:
             await self._linger(manner.welcome, begun, lambda: True)
-        acceptor.stop(ours=not self.again and begun is not Order.RETIRE)
+        ours = not self.again and begun is not Order.RETIRE
+        if ours and not self._ends_alone:
+            acceptor.admit_nobody()
+            await self._linger(HALF_OPEN_SECONDS, begun, lambda: True)
+        acceptor.stop(ours=ours)
         await self._linger(manner.patience, begun, acceptor.open)
 
     async def _linger(self, seconds: float, begun: Order, worth: Callable[[], object]) -> None:
