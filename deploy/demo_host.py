@@ -9,7 +9,6 @@ import getpass
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tarfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from build_host import ROOT, stage
 from sandbox_machine import Machine
+from sandbox_sshd import free_port
 
 START_SECONDS = 60
 # As systemd runs the daemon: the unit's user, group and one capability.
@@ -35,9 +35,7 @@ class DemoHost:
     def __init__(self, work: Path, alias: str) -> None:
         self.work = work
         self.alias = alias
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()  # it is some time before sshd listens there
         sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
         if sshd is None:
             raise RuntimeError("sshd is not installed: apt-get install openssh-server")

@@ -59,7 +59,7 @@ class Machine:
             self._first.kill()  # unshare; --kill-child takes the rest along
             self._first.communicate()
         for process in self._spawned:
-            process.wait(10)
+            process.wait(60)
         with contextlib.suppress(OSError):
             self.directory.rmdir()
 

@@ -29,6 +29,7 @@ HELPER_ACCOUNT = "tms-helper"
 _HELPER_UID, _FIRST_UID = 64990, 64991
 _INSIDE = Path("/run/tms")  # where the namespace keeps its files
 _START_SECONDS = 60
+_BLOCK = 250  # ports that one process has to itself
 
 
 @dataclass
@@ -108,7 +109,8 @@ class SandboxSshd:
             return
         # As root, `process` is unshare, which ignores SIGTERM; sshd is its child and the first process of its
         # namespace: unshare returns once the kernel has ended everything in there.
-        os.kill(_only_child(process.pid) if self.root else process.pid, signal.SIGTERM)
+        if process.poll() is None:  # else its number may be another's by now
+            os.kill(_only_child(process.pid) if self.root else process.pid, signal.SIGTERM)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
@@ -256,16 +258,28 @@ def _only_child(pid: int) -> int:
 
 @functools.cache
 def _ports() -> Iterator[int]:
-    """Return the ports in the order in which this process takes them, beginning anywhere."""
+    """Return the ports of this process in the order in which it takes them: blocks of its own, and then again."""
     # Below those that the system gives by itself: a port of these could be anybody's before it is listened on.
     end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    first = max(1024, end - 20_000)
-    begun = random.SystemRandom().randrange(first, end)
-    return itertools.cycle([*range(begun, end), *range(first, begun)])
+    blocks = [range(first, min(first + _BLOCK, end)) for first in range(max(1024, end - 20_000), end, _BLOCK)]
+    random.SystemRandom().shuffle(blocks)
+    return itertools.cycle(port for block in blocks if _claimed(block.start) for port in block)
+
+
+def _claimed(first: int) -> bool:
+    """Claim a block of ports until this process ends: by an abstract name, of which a network has one as of a port."""
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0tms-ports-{first}")
+    except OSError:
+        claim.close()
+        return False
+    claim.detach()
+    return True
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody takes until it is used, unless by its number."""
+    """Return a TCP port of 127.0.0.1 that nobody else takes who asks here, also while nobody listens on it."""
     for port in _ports():
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -131,7 +132,14 @@ class Machine:
                 [*prefix, *self.program("sbin/tms-hostd"), "--config", str(self.config)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.environment, **environment},
             )  # fmt: skip
-        wait_until((self.root / "run/tms-host/ask.sock").exists, why=lambda: self.log)
+        for name in ("ask.sock", "session.sock"):
+            wait_until(lambda: not self.running or self._listens(name), why=lambda: self.log)  # noqa: B023 - called at once
+        assert self.running, self.log
+
+    def _listens(self, name: str) -> bool:
+        """Tell whether somebody listens there; the file alone is there before that, and when a daemon was killed."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.root / "run/tms-host" / name)) == 0
 
     def stop(self) -> None:
         daemon, self._daemon = self._daemon, None

@@ -156,8 +156,11 @@ class SessionHost:
         """Send the daemon itself a signal."""
         assert self._daemon is not None
         os.kill(_only_child(self._daemon.pid), number)
-        if number == signal.SIGCONT:
-            os.kill(self._daemon.pid, number)  # nsenter stops itself when its child is stopped
+        if number == signal.SIGSTOP:
+            # nsenter stops itself when its child is stopped: after a SIGCONT that overtook that, nothing would wake it.
+            self._until(lambda: _is_stopped(self._daemon.pid), self._daemon, lambda: "nsenter did not stop")
+        elif number == signal.SIGCONT:
+            os.kill(self._daemon.pid, number)
 
     def kill_daemon(self) -> None:
         """kill -9."""
@@ -258,6 +261,10 @@ class SessionHost:
             assert process.poll() is None, said()
             assert time.monotonic() < until, said()
             time.sleep(0.02)
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
 
 
 def _only_child(pid: int) -> int:

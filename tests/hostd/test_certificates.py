@@ -176,7 +176,7 @@ class Sshd:
         self.log_file = machine.root / "sshd.log"
         self.log = self.log_file.open("wb")
         self.process = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", self.config], stderr=self.log)
-        wait_until(self.pid_file.exists)
+        wait_until(lambda: self.pid_file.exists() and self.pid_file.read_text())  # there is a moment between
 
     @property
     def text(self) -> str:

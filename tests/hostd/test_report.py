@@ -61,6 +61,7 @@ def test_a_new_krl_is_reported_at_once(joined):
 def test_a_credential_that_was_taken_back_is_said(joined):
     machine, service = joined
     wait_until(lambda: node(service).get("reported_at"), why=lambda: machine.log)
+    wait_until(lambda: machine.said("report").get("sent_at"), why=lambda: machine.log)  # it has the answer, too
     assert machine.said("report")["problem"] is None
     assert service.call("DELETE", "hosts/h1/nodes/n1", service.operator).status == 204
     machine.stop()

@@ -120,10 +120,18 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def as_it_was(site: Site) -> Iterator[None]:
-    """Each test begins with a delegation without constraints, and with the settings as they come."""
+    """Each test begins with a delegation without constraints, with the settings as they come and without a session."""
     site.delegate()
     yield
     site.tenant(on_revocation="leave")
+    wait_for(lambda: not sessions_of_sshd(site.host))
+    wait_for(lambda: list((site.host.state / "spool/sessions/open").iterdir()) == [])
+
+
+def sessions_of_sshd(host: SessionHost) -> list[str]:
+    """Return the processes of sshd's that hold a session of alice's, or are about to end it."""
+    lines = host.run("ps", "-eo", "args").splitlines()
+    return [line for line in lines if line.startswith(("sshd: alice", "sshd-session: alice"))]
 
 
 def test_T1_12_max_uses_of_ten_and_sixty_logins_at_once_give_ten_shells(site):
@@ -147,7 +155,8 @@ def test_a_login_has_a_record_of_who_what_whence_and_until_when(site):
     pair, issued = site.certified()
     begun = time.time()
     assert site.host.ssh(*pair, "sleep 1.5; echo in").stdout == "in\n"
-    wait_for(lambda: site.logins(issued["serial"])[0]["ended_at"])
+    # Not `ended_at`: a report that overtakes the word of the end has it closed as "lost" meanwhile.
+    wait_for(lambda: site.logins(issued["serial"])[0]["end_reason"] == "closed")
     (record,) = site.logins(issued["serial"])
     wanted = {"user": "alice", "client_id": "portal", "host": "h1", "node": "n1", "account": "alice",
               "remote_address": "127.0.0.1", "end_reason": "closed", "late": False, "key_id": issued["key_id"],
@@ -181,8 +190,8 @@ def test_T1_11_a_revocation_warns_and_ends_its_session_and_no_other(site):
     with ended(at_terminal, without, untouched):
         wait_for(lambda: len(site.logins(serial)) == 2)
         assert site.host.run("pgrep", "-cf", "while :", check=False).strip() != "0"
+        begun = time.monotonic()  # the daemon may have heard of it before we have the answer
         site.revoke(serial)
-        begun = time.monotonic()
         seen = _read_all(at_terminal, 120)
         assert "*** This session ends in" in seen, (seen, site.host.daemon_log[-3000:])
         assert without.wait(120) != 0
@@ -234,9 +243,10 @@ def test_a_session_that_ends_while_no_daemon_runs_is_closed_by_the_next_one(site
     with ended(session):
         wait_for(lambda: site.logins(issued["serial"]))
         site.host.kill_daemon()
+    wait_for(lambda: not sessions_of_sshd(site.host))  # else the hook of a session that ends late finds a daemon
     site.host.start_daemon()
     wait_for(lambda: site.logins(issued["serial"])[0]["end_reason"] == "lost")
-    assert list((site.host.state / "spool/sessions/open").iterdir()) == []
+    wait_for(lambda: list((site.host.state / "spool/sessions/open").iterdir()) == [])
 
 
 @pytest.mark.parametrize("gone", ["paused", "stopped"])
@@ -260,9 +270,9 @@ def test_when_the_service_is_away_cached_lets_in_whom_it_let_in_and_tells_later(
             assert site.host.ssh(*known, "echo in").stdout == "in\n", site.host.daemon_log[-2000:]
             assert site.host.ssh(*fresh, "echo in").stdout == ""
         wait_for(lambda: len(site.logins(issued["serial"])) == 2)
-        wait_for(lambda: site.logins(issued["serial"])[0]["ended_at"])
+        wait_for(lambda: site.logins(issued["serial"])[0]["end_reason"] == "closed")
         second = site.logins(issued["serial"])[0]
-        assert (second["end_reason"], second["remote_address"]) == ("closed", "127.0.0.1")
+        assert second["remote_address"] == "127.0.0.1"
         # A service that was only paused still finds the question that nobody waits for any more.
         assert second["late"] or gone == "paused"
     finally:
