@@ -30,7 +30,7 @@ sed -i 's,/tms-principals,& --config {conf},' sshd_config
 DAEMON = """
 setpriv --reuid=tms-host --regid=tms-host --clear-groups usr/sbin/tms-hostd --config {conf} >/dev/null 2>daemon.log </dev/null &
 n=0; until grep -q sent_at status 2>/dev/null; do
-  sleep 0.1; n=$((n + 1)); [ $n -lt 150 ] || {{ cat daemon.log lines status >&2; exit 7; }}
+  sleep 0.1; n=$((n + 1)); [ $n -lt 600 ] || {{ cat daemon.log lines status >&2; exit 7; }}
   usr/sbin/tms-host status --root {root} --json >status 2>&1 || true
 done
 """

@@ -66,12 +66,12 @@ class Place:
             "terminal": "has-42" in terminal,
             "command": host.ssh(*self.alice, "echo in").stdout == "in\n",
             "sftp": "/run/home/alice" in sftp.stdout,
-            "local forward": self._forwards(f"127.0.0.1:{self.service.port}", QUESTION, b"HTTP/1.1"),
+            "local forward": self._forwards("-L", f"127.0.0.1:{self.service.port}", QUESTION, b"HTTP/1.1"),
             "socket forward": self._forwards_a_socket(),
             "stdio forward": self._stdio(),
             "remote forward": host.ssh(*self.alice, "echo in", flags=("-R", "0:127.0.0.1:9"), options=options).stdout
             == "in\n"
-            or self._remote(),
+            or self._forwards("-R", f"127.0.0.1:{self.service.port}", QUESTION, b"HTTP/1.1"),
         }
 
     def _forwards_a_socket(self) -> bool:
@@ -89,12 +89,13 @@ class Place:
                     connection.sendall(b"any socket")
 
             Thread(target=answer, daemon=True).start()
-            return self._forwards(str(path), b"x\n", b"any socket")
+            return self._forwards("-L", str(path), b"x\n", b"any socket")
 
-    def _forwards(self, target: str, question: bytes, wanted: bytes) -> bool:
+    def _forwards(self, way: str, target: str, question: bytes, wanted: bytes) -> bool:
         """Forward a port without a session; tell whether the target's answer comes through."""
         port = free_port()
-        command = self.host.ssh_command(*self.alice, flags=("-N", "-L", f"{port}:{target}"))
+        options = ("ExitOnForwardFailure=yes",)
+        command = self.host.ssh_command(*self.alice, flags=("-N", way, f"{port}:{target}"), options=options)
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with subprocess.Popen(command, **quiet) as ssh:
             try:
@@ -117,22 +118,6 @@ class Place:
         done = subprocess.run(command, input=QUESTION, capture_output=True, timeout=120, check=False)
         return b"HTTP/1.1" in done.stdout
 
-    def _remote(self) -> bool:
-        """Ask sshd to listen, without any session; ssh ends at once when it does not."""
-        command = self.host.ssh_command(
-            *self.alice, flags=("-N", "-R", "0:127.0.0.1:9"), options=("ExitOnForwardFailure=yes",)
-        )
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        ) as ssh:
-            try:
-                ssh.wait(2)
-            except subprocess.TimeoutExpired:
-                return True
-            finally:
-                end_client(ssh)
-        return False
-
 
 def end_client(ssh: "subprocess.Popen[bytes]") -> None:
     """End a client; one that is asked at a bad moment may not."""
@@ -146,17 +131,21 @@ def end_client(ssh: "subprocess.Popen[bytes]") -> None:
 
 def typed(command: list[str], text: str) -> tuple[int, str]:
     """Type a text at a terminal; return the exit status and what was seen."""
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as ssh:
-        ssh.stdin.write(text)
-        ssh.stdin.flush()  # and open until the end: with its end in the same packet, some of it may be lost
-        try:
-            status = ssh.wait(120)
-        except subprocess.TimeoutExpired:
-            ssh.kill()
-            status = -1
-        return status, ssh.stdout.read()
+    reading, writing = os.pipe()
+    os.write(writing, text.encode())  # before it starts: one that is refused may be gone before we would get to it
+    try:
+        with subprocess.Popen(
+            command, stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as ssh:
+            try:
+                status = ssh.wait(120)
+            except subprocess.TimeoutExpired:
+                ssh.kill()
+                status = -1
+            return status, ssh.stdout.read()
+    finally:  # open until the end: with its end in the same packet, some of it may be lost
+        os.close(writing)
+        os.close(reading)
 
 
 def _for_sftp(command: list[str]) -> list[str]:
@@ -240,7 +229,7 @@ def test_an_offer_of_a_key_and_a_failed_login_tell_nothing(place, tmp_path):
     keygen("-t", "ed25519", "-N", "", "-f", tmp_path / "wrong")
     assert place.host.ssh(tmp_path / "wrong", place.alice[1], "echo in").returncode == 255
     assert place.host.ssh(*place.alice, "echo in", account="bob").returncode == 255
-    assert "Postponed publickey" in place.host.log
+    wait_for(lambda: "Postponed publickey" in place.host.log)  # said by a process that tells another, which writes
     assert place.service.opened == []
     assert place.host.ssh(*place.alice, "echo in").stdout == "in\n"
     assert len(place.service.opened) == 1

@@ -153,10 +153,13 @@ def test_sshd_itself_would_have_ignored_it(place):
 
 def test_a_command_that_the_service_forces_is_run_in_every_session_of_the_connection(place, tmp_path):
     place.service.more = {"force_command": "echo service"}
-    options = (f"ControlPath={tmp_path}/c", "ControlMaster=auto", "ControlPersist=5")
-    assert place.host.ssh(*place.alice, "echo in", options=options).stdout == "service\n"
-    place.service.more = {}  # the service says it once
-    assert place.host.ssh(*place.alice, "echo in", options=options).stdout == "service\n"
+    options = (f"ControlPath={tmp_path}/c", "ControlMaster=auto", "ControlPersist=600")
+    try:
+        assert place.host.ssh(*place.alice, "echo in", options=options).stdout == "service\n"
+        place.service.more = {}  # the service says it once
+        assert place.host.ssh(*place.alice, "echo in", options=options).stdout == "service\n"
+    finally:
+        place.host.ssh(*place.alice, options=options, flags=("-O", "exit"))
     assert place.host.ssh(*place.alice, "echo in").stdout == "in\n"
     key, certificate = forced(place.authority, "both", "echo certificate")
     place.service.more = {"force_command": "echo service"}

@@ -1,5 +1,6 @@
 """The daemon as a process between a service, a real sshd, a full disk and a wrong clock."""
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.sandbox_sshd import SandboxSshd
+from keycmd import files
 from tests.host.namespaces import UNSHARE, need_namespaces, syslog
 from tests.host.sshd import Authority
 from tests.hostd.forger import KRL, TRUST, Forger, stamp
@@ -92,7 +94,8 @@ def test_G_09_the_krl_alone_refuses_with_the_service_down(people, machine, tmp_p
         assert enters(sshd, other_key, other)
         wait_until(lambda: machine.tms_host("status").returncode == 1)  # the service cannot be asked, and that is said
         assert machine.status()["krl_version"] == item["krl_version"]
-    assert "trust stays as it was reason=" in machine.log
+        # Whichever of the daemon's jobs was the first to find it away: this one does, too.
+        wait_until(lambda: "trust stays as it was reason=" in machine.log, why=lambda: machine.log)
 
 
 @contextmanager
@@ -117,13 +120,22 @@ def test_G_08_a_bundle_that_ended_closes_or_leaves_the_door_as_configured(machin
         ca = Authority(tmp_path, "userca")
         key, certificate = ca.issue("id", "alice")
         krl = forger.krl(6, 2000)
-        forger.say(krl, 6, expires_at=stamp(time.time() + 4))
+        forger.say(krl, 6)
+
+        def short() -> tuple[int, bytes]:
+            """Answer with a bundle that is good for a moment; it counts until the next look, which it is not there for."""
+            text = forger.text(krl, 6, expires_at=stamp(time.time() + 4))
+            return 200, json.dumps({"bundle": text, "signature": forger.sign(text)}).encode()
+
+        forger.answers[TRUST] = short
         machine.start()
         with SandboxSshd(tmp_path / "sshd", ca.lines, revoked_keys=machine.state / "krl") as sshd:
             wait_until(lambda: (machine.state / "krl").read_bytes() == krl)
             assert enters(sshd, key, certificate)
             forger.answers[TRUST] = (503, b"{}")
             wait_until(lambda: machine.said("trust").get("stale"), 30, lambda: machine.log)
+            if not opens:  # it knows that, and then it does it
+                wait_until(lambda: "refusing all keys" in machine.log, why=lambda: machine.log)
             assert enters(sshd, key, certificate) is opens
             assert ((machine.state / "krl").read_bytes() == krl) is opens
             assert machine.tms_host("status").returncode == 1
@@ -132,6 +144,12 @@ def test_G_08_a_bundle_that_ended_closes_or_leaves_the_door_as_configured(machin
             wait_until(lambda: not machine.said("trust")["stale"], 30, lambda: machine.log)
             assert enters(sshd, key, certificate)
             assert "trust is followed again" in machine.log
+
+
+def in_place(directory: Path) -> dict[str, bytes]:
+    """Return the daemon's files; at any moment there may be one beside them that it is about to put in place."""
+    names = {path.name for path in directory.iterdir() if path.is_file()} - {"filler"}
+    return {name: (directory / name).read_bytes() for name in names if not name.startswith(files._UNFINISHED)}
 
 
 def test_G_08_a_full_disk_leaves_the_old_files_and_heals(machine, tmp_path):
@@ -150,17 +168,15 @@ def test_G_08_a_full_disk_leaves_the_old_files_and_heals(machine, tmp_path):
         with filler, suppress(OSError):
             while filler.write(b"x" * 4096):
                 pass
-        before = {path.name: path.read_bytes() for path in seen.iterdir() if path.is_file() and path.name != "filler"}
+        before = in_place(seen)
         forger.say(second, 7)
         wait_until(lambda: "No space left" in machine.log, why=lambda: machine.log)
-        assert {
-            path.name: path.read_bytes() for path in seen.iterdir() if path.is_file() and path.name != "filler"
-        } == before
+        assert in_place(seen) == before
         assert "cannot write" in machine.said("trust")["problem"]
         (seen / "filler").unlink()
         wait_until(lambda: (seen / "krl").read_bytes() == second, why=lambda: machine.log)
         wait_until(lambda: machine.said("trust")["problem"] is None)
-        assert {path.name for path in seen.iterdir() if path.is_file()} == set(before)
+        wait_until(lambda: {path.name for path in seen.iterdir() if path.is_file()} == set(before))
 
 
 def test_a_krl_cut_short_on_its_way_is_not_installed(machine, tmp_path):
@@ -197,7 +213,8 @@ def test_E_10_a_wrong_clock_is_reported(people, machine, seconds):
         return service.good("GET", "nodes", service.operator)["items"][0]["clock_offset_ms"] or 0
 
     wait_until(lambda: abs(offset() - seconds * 1000) < 3000, why=offset)
-    assert re.search(r"clock is [+-](299|300|301) s", machine.tms_host("status").stdout)
+    # One sample that the machine was in the way of counts less with each that follows.
+    wait_until(lambda: re.search(r"clock is [+-](299|300|301) s", machine.tms_host("status").stdout))
 
 
 def test_E_10_a_right_clock_is_no_news(people, machine):

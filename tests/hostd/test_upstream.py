@@ -137,8 +137,11 @@ async def test_a_byte_that_was_not_asked_for_ends_the_connection():
     server = Server()
     async with running(server) as upstream:
         assert (await upstream.call("GET", "/x"))[0] == 200
+        ((_, _, connection),) = upstream._idle
         server.writers[0].write(status("403 Forbidden"))
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(60):  # else it was not ended
+            while connection.usable:
+                await asyncio.sleep(0.01)
         assert (await upstream.call("GET", "/x"))[0] == 200
     assert server.connections == 2
 
@@ -288,7 +291,7 @@ async def test_more_questions_than_connections_wait_for_their_turn():
 async def test_G_02_one_that_waits_for_its_turn_in_vain_ends_in_time():
     server = Server(None)
     async with running(server) as upstream:
-        waiting = [asyncio.ensure_future(upstream.call("GET", "/x", seconds=1.5)) for _ in range(40)]
+        waiting = [asyncio.ensure_future(upstream.call("GET", "/x", seconds=4.0)) for _ in range(40)]
         await asyncio.sleep(0.1)
         with pytest.raises(ServiceError, match="too many other questions"):
             await upstream.call("GET", "/x", seconds=0.2)
@@ -302,10 +305,12 @@ async def test_the_clock_is_compared_with_the_service_s(ahead):
     server = Server()
     async with running(server) as upstream:
         assert upstream.clock_offset_ms is None
-        date = formatdate(time.time() - ahead, usegmt=True)
+        begun = time.time()
+        date = formatdate(begun - ahead, usegmt=True)
         server.said = OK.replace(b"\r\n\r\n", f"\r\nDate: {date}\r\n\r\n".encode())
         await upstream.call("GET", "/x")
-        assert abs(upstream.clock_offset_ms - ahead * 1000) < 1500
+        took = 1000 * (time.time() - begun)  # for which the machine may stand still
+        assert -501 <= upstream.clock_offset_ms - ahead * 1000 <= 501 + took
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 import re
 import shutil
 import subprocess
-import time
+from pathlib import Path
 
 import pytest
 
 from tests.ssh.conftest import new_key
 from tests.ssh.service import People, Service
+
+ANSWERS = 20
 
 
 def test_E_02_the_commit_reaches_the_disk_before_the_answer(passing_path, tmp_path):
@@ -28,9 +30,10 @@ def test_E_02_the_commit_reaches_the_disk_before_the_answer(passing_path, tmp_pa
             [strace, "-f", "-qq", "-s", "48", "-e", calls, "-o", trace, "-p", str(service.process.pid)],
             stderr=subprocess.DEVNULL,
         )
-        _until(lambda: "TracerPid:\t0" not in _status(service))
-        issued = [people.issue(key) for _ in range(20)]
-        _until(lambda: trace.read_text().count('"HTTP/1.1 201') >= len(issued))
+        issued = []
+        while _seen(trace).count('"HTTP/1.1 201') < ANSWERS:
+            assert len(issued) < 1000, "nothing is traced"
+            issued.append(people.issue(key))
         tracer.terminate()
         tracer.wait(60)
     finally:
@@ -38,23 +41,18 @@ def test_E_02_the_commit_reaches_the_disk_before_the_answer(passing_path, tmp_pa
     assert {answer.status for answer in issued} == {201}
     synced = False
     answers = 0
-    for line in trace.read_text().splitlines():
+    for line in _seen(trace).splitlines():
         if re.search(r"\bf(data)?sync\(", line) or re.search(r"f(data)?sync resumed", line):
             synced = synced or "= 0" in line
         elif '"HTTP/1.1 201' in line:
             assert synced, f"an answer left before its commit was on the disk: {line}"
             answers += 1
             synced = False
-    assert answers == 20, f"{answers} answers were seen in the trace"
+    assert answers >= ANSWERS, f"{answers} answers were seen in the trace"
 
 
-def _status(service: Service) -> str:
-    with open(f"/proc/{service.process.pid}/status") as file:
-        return file.read()
-
-
-def _until(true) -> None:
-    until = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+def _seen(trace: Path) -> str:
+    """Return the trace from its first sync on: what was done while strace took hold of one thread after another is not."""
+    text = trace.read_text() if trace.exists() else ""
+    first = re.search(r"^.*\bf(data)?sync\(", text, re.MULTILINE)
+    return text[first.start() :] if first else ""
