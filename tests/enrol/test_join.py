@@ -76,7 +76,9 @@ async def test_of_sixty_that_race_for_a_token_one_wins(world):
     replies = await asyncio.gather(*(world.call("POST", JOIN, json=body) for body in bodies))
     statuses = [reply.status for reply in replies]
     assert statuses.count(201) == 1, statuses
-    assert set(statuses) <= {201, 401, 429}
+    # Of sixty that come at once, a slow machine has not the time to look at all.
+    refused = {(reply.status, reply.code) for reply in replies if reply.status != 201}
+    assert refused <= {(401, "join_token_not_good"), (429, "too_many_joins"), (503, "overloaded")}, refused
     assert await query(world, "SELECT count(*) FROM host_nodes") == [(1,)]
     assert await query(world, "SELECT count(*) FROM host_certificates") == [(1,)]
     assert await query(world, "SELECT count(*) FROM credentials WHERE node IS NOT NULL") == [(1,)]

@@ -77,8 +77,8 @@ async def test_one_signature_serves_for_seconds_while_nothing_changes(world):
     world.clock.move(1)
     later = await trust(world)
     assert json.loads(later[0])["issued_at"] > json.loads(first[0])["issued_at"]
-    many = await asyncio.gather(*(trust(world) for _ in range(50)))
-    assert set(many) == {later}
+    for _ in range(5):  # ten at once are refused on no machine
+        assert set(await asyncio.gather(*(trust(world) for _ in range(10)))) == {later}
 
 
 async def test_G_08_a_revocation_that_was_answered_is_in_the_next_bundle(world):
