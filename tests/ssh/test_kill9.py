@@ -34,6 +34,9 @@ class Writer(threading.Thread):
                 connection.request("POST", "/api/v1/tenants/default/certificates", self.body, self.headers)
                 answer = connection.getresponse()
                 text = answer.read()
+                if overloaded(answer.status, text):
+                    time.sleep(0.02)
+                    continue
                 if answer.status != 201:
                     self.surprise = f"{answer.status} {text[:300]!r}"
                     return
@@ -86,6 +89,11 @@ def test_E_01_kill_9_loses_no_certificate(passing_path, tmp_path, request, worke
     verified = service.tms_ca("audit", "verify", check=False)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     print(f"{len(serials)} certificates received over {rounds} kills, 0 missing, 0 twice")
+
+
+def overloaded(status: int, text: bytes) -> bool:
+    """Tell whether that is what a service says that has no time now: on a slow machine sixteen at once are too many."""
+    return status == 503 and json.loads(text)["code"] == "overloaded"
 
 
 def first_answers(writers: list[Writer]) -> None:
