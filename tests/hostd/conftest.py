@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from keycmd import hostcert, session, trustfile
+from keycmd.admin import daemon as admin_daemon
+from keycmd.hostd import report
 from tests import patient
 from tests.host.conftest import ENVIRONMENT, KEY_ID, PYTHON, TOKEN, Ran, directory_for_all, shipped, staged  # noqa: F401 - fixtures
 from tests.host.liar import Liar, Question
@@ -178,6 +181,16 @@ class Host:
                 process.kill()
             process.wait(60)
         self.processes.clear()
+
+
+@pytest.fixture(autouse=True)
+def patient_parts(monkeypatch) -> None:
+    """What is called in this process has as much time as what is installed: see tests/patient.py."""
+    for module, name in (
+        (admin_daemon, "SECONDS"), (hostcert, "CHECK_SECONDS"), (report, "VERSION_SECONDS"), (session, "SECONDS"),
+        (trustfile, "VERIFY_SECONDS"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, patient.SECONDS)
 
 
 @pytest.fixture(scope="session")

@@ -70,6 +70,7 @@ def test_a_no_opens_no_session_but_cannot_see_forwarding_without_one(place):
     assert not any(ways[way] for way in ("shell", "terminal", "command", "sftp")), ways
     # The documented limit: sshd runs no command for ssh -N, so that nothing asks.
     assert ways["local forward"]
+    assert ways["remote forward"]
     assert "code=certificate_revoked" in place.host.ssh(*place.alice, "echo in").stderr
 
 

@@ -20,6 +20,7 @@ from keycmd.hostd.daemon import Daemon
 from keycmd.service import ServiceError
 from tests.hostd.forger import KRL, TRUST, Forger, stamp
 from tests.hostd.machine import wait_until
+from tests.patient import LONGEST
 
 ROOT = Path(__file__).parents[2]
 WRONG = (trustfile.TrustError, files.FilesError, ServiceError)
@@ -49,7 +50,7 @@ def write_config(directory: Path, url: str, state: Path, **more: object) -> Path
         token.touch(0o600)
         token.write_text("tms_h_" + "A" * 43)
     lines = {"url": url, "tenant": "default", "host": "h1", "node": "n1", "token_file": token, "ca_file": "system",
-             "poll_seconds": 5, "report_seconds": 5, **more}  # fmt: skip
+             "poll_seconds": 5, "report_seconds": 5, "timeout_seconds": LONGEST, **more}  # fmt: skip
     path = directory / "host.conf"
     path.write_text("".join(f"{key} = {value}\n" for key, value in {**lines, "state_dir": state}.items()))
     return path
