@@ -126,10 +126,9 @@ class _Postgres:
         await admin.close()
         await migrate.upgrade(database_url(self.url.format(database="template_tms")))
 
-    async def fresh(self, *, template: str = "template_tms") -> str:
+    async def fresh(self, *, template: str = "template_tms", lasting: bool = False) -> str:
+        """Make a database, which goes when many came after it, unless it is `lasting`; return its URL."""
         name = f"tms_{uuid.uuid4().hex[:12]}"
-        with suppress(ValueError):
-            self._made.remove(template)  # what others are copied from stays
         admin = await asyncpg.connect(self.url.format(database="postgres"))
         try:
             await self._drop_oldest(admin)
@@ -141,7 +140,8 @@ class _Postgres:
                 await asyncio.sleep(0.05)
         finally:
             await admin.close()
-        self._made.append(name)
+        if not lasting:
+            self._made.append(name)
         return self.url.format(database=name)
 
     async def _drop_oldest(self, admin: asyncpg.Connection) -> None:
@@ -301,7 +301,8 @@ def furnished(request: pytest.FixtureRequest, database_kind: str, tmp_path_facto
                 shutil.copy(request.getfixturevalue("sqlite_template"), data / "tms.db")
                 url = f"sqlite:///{data / 'tms.db'}"
             else:
-                url = thread.submit(asyncio.run, request.getfixturevalue("postgres").fresh()).result()
+                fresh = request.getfixturevalue("postgres").fresh(lasting=True)
+                url = thread.submit(asyncio.run, fresh).result()
                 template = database_url(url).database or ""
             clock_ms, known = thread.submit(asyncio.run, furnish_at_rest(data, url, wholly=wholly)).result()
         return Furnished(data, template, clock_ms, known, wholly)

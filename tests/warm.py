@@ -4,6 +4,7 @@ A process whose fresh start is the point (of an environment, a command line or a
 """
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -66,7 +67,8 @@ class Warm:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and we are about to be told
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)

@@ -19,12 +19,16 @@ def _cut(value: object) -> object:
     return value
 
 
+def _other(value: object) -> str:
+    return repr(value)[:MOST_FIELD_CHARACTERS]
+
+
 def json_line(fields: dict[str, object]) -> bytes:
     """Return one line of printable ASCII; whatever came in, it is JSON and ends no line but its own."""
     try:
-        line = orjson.dumps(fields, default=repr)
+        line = orjson.dumps(fields, default=_other)
         if len(line) > MOST_FIELD_CHARACTERS:  # a shorter line has no field that is longer
-            line = orjson.dumps({name: _cut(value) for name, value in fields.items()}, default=repr)
+            line = orjson.dumps({name: _cut(value) for name, value in fields.items()}, default=_other)
     except TypeError:  # a lone surrogate
         line = _escaped(fields)
     if not line.isascii() or b"\x7f" in line:  # a terminal and other readers find ends of lines and commands in these
@@ -33,7 +37,7 @@ def json_line(fields: dict[str, object]) -> bytes:
 
 
 def _escaped(fields: dict[str, object]) -> bytes:
-    text = json.dumps({name: _cut(value) for name, value in fields.items()}, default=repr, separators=(",", ":"))
+    text = json.dumps({name: _cut(value) for name, value in fields.items()}, default=_other, separators=(",", ":"))
     return text.replace("\x7f", "\\u007f").encode()
 
 

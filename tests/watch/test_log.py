@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -122,6 +122,7 @@ async def test_one_request_is_one_line_and_says_nothing_of_its_body_or_query(wor
 
 
 @given(st.dictionaries(st.text(), st.one_of(st.text(), st.text(min_size=2000), st.binary(), st.integers(), st.none())))
+@example({"of no kind of JSON's": bytes(2000)})
 def test_F_08_any_value_is_one_line_of_json(fields):
     line = json_line(fields)
     assert line.count(b"\n") == 1
