@@ -16,7 +16,7 @@ async def query(world, sql):
     if url.startswith("sqlite:///"):
 
         def run():
-            connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+            connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60)
             try:
                 return connection.execute(sql).fetchall()
             finally:

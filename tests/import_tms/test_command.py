@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,8 @@ def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert again["left"] == planned["left"]
     assert run("--from", url, "--tenant", "physics", "--adopt-client", "portal")[0] == 0
     assert path.read_bytes() == before
-    assert sqlite3.connect(data / "tms.db").execute("SELECT count(*) FROM public_keys").fetchone() == (1,)
+    with closing(sqlite3.connect(data / "tms.db")) as database:
+        assert database.execute("SELECT count(*) FROM public_keys").fetchone() == (1,)
 
     for wrong, expected in (
         (["--from", url, "--tenant", "chemistry"], "the old database has no tenant 'chemistry'; it has default"),

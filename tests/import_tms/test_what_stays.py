@@ -1,6 +1,7 @@
 """Whatever cannot come is named with its reason, and takes nothing else with it."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -217,7 +218,8 @@ async def test_what_is_no_old_database_is_refused(schema, said, tmp_path: Path):
     if schema is None:
         path.write_text("not a database, but long enough to be looked at" * 100)
     else:
-        sqlite3.connect(path).executescript(schema)
+        with closing(sqlite3.connect(path)) as database:
+            database.executescript(schema)
     with pytest.raises(SourceError, match=said):
         await read_source(f"sqlite:///{path}")
 

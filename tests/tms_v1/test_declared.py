@@ -3,6 +3,7 @@
 import asyncio
 import re
 import sqlite3
+from contextlib import closing
 
 import aiohttp
 import pytest
@@ -329,7 +330,7 @@ async def _broken(tms, statement):
     url = tms.world.settings.database_url
 
     def run():
-        with sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60) as connection:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60)) as connection, connection:
             connection.execute(statement)
 
     await asyncio.to_thread(run)
