@@ -41,6 +41,11 @@ def answer(
     return head.encode() + b"\r\n" + body
 
 
+def gone() -> bytes:
+    """Say that whoever asked has gone in the middle of it: else it would be read for ever."""
+    raise ConnectionResetError
+
+
 Reply = Callable[[Question], bytes | None]
 
 
@@ -100,7 +105,7 @@ class Liar:
             next((line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0)
         )
         while len(body) < length:
-            body += connection.recv(65536)
+            body += connection.recv(65536) or gone()
         question = Question(head.decode(), json.loads(body), connection)
         self.questions.append(question)
         said = self.reply(question)

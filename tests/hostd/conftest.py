@@ -19,7 +19,7 @@ from keycmd.admin import daemon as admin_daemon
 from keycmd.hostd import report
 from tests import patient
 from tests.host.conftest import ENVIRONMENT, KEY_ID, PYTHON, TOKEN, Ran, directory_for_all, shipped, staged  # noqa: F401 - fixtures
-from tests.host.liar import Liar, Question
+from tests.host.liar import Liar, Question, gone
 from tests.host.sshd import keygen
 from tests.host.test_faults import true_answer
 
@@ -61,7 +61,7 @@ class Service(Liar):
         head, _, body = received.partition(b"\r\n\r\n")
         lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")]
         while len(body) < int(lengths[0] if lengths else 0):
-            body += connection.recv(65536)
+            body += connection.recv(65536) or gone()
         if not any(path in head for path in self.answered):
             connection.sendall(NOT_FOUND)
             return
