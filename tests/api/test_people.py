@@ -1,11 +1,9 @@
 """Passwords, TOTP and lock-outs: a code works once, guesses are counted, nobody learns who exists."""
 
-import asyncio
-
 import pyotp
 import pytest
 
-from tests.world import PASSWORD
+from tests.world import PASSWORD, at_once
 from tms_ca.services.people import _HASHER, _NOBODYS_HASH, FREE_FAILURES, LOCKED_FAILURES, wait_after
 
 
@@ -16,7 +14,7 @@ async def _verify(world, code):
 async def test_C_01_a_code_is_good_once_even_for_twenty_at_a_time(world):
     world.clock.move(300)
     code = world.code("alice")
-    replies = await asyncio.gather(*(_verify(world, code) for _ in range(20)))
+    replies = await at_once(*(_verify(world, code) for _ in range(20)))
     assert sorted(reply.status for reply in replies).count(200) == 1
     assert {reply.status for reply in replies} <= {200, 401, 429}
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.reservations.test_reservations import HOUR, child_of, end, reserve
-from tests.world import ssh_keygen
+from tests.world import at_once, ssh_keygen
 from tms_ca.core.access import Role
 from tms_ca.core.model import Caller
 from tms_ca.services.authentication import ChangedMeanwhile
@@ -64,7 +64,7 @@ async def test_none_is_made_beside_the_end_of_what_it_rests_on(world):
 
 
 async def test_many_at_once_do_not_stand_in_each_other_s_way(world):
-    answers = await asyncio.gather(*(reserve(world) for _ in range(2 * AT_ONCE)))
+    answers = await at_once(*(reserve(world) for _ in range(2 * AT_ONCE)))
     assert {answer.status for answer in answers} == {201}
     assert len({answer.json["id"] for answer in answers}) == 2 * AT_ONCE
 

@@ -6,6 +6,7 @@ from tests.api.stores import events, query
 from tests.tms_v1.test_clients import BODY
 from tests.tms_v1.test_credentials import CLIENT, digests, give, headers
 from tests.tms_v1.test_tenants import admin_of
+from tests.world import at_once
 from tms_ca.app import open_context
 from tms_ca.core.access import Role
 
@@ -13,7 +14,7 @@ from tms_ca.core.access import Role
 async def test_of_twenty_clients_at_once_one_is_made(tms):
     same = [tms.call("POST", "client", tms.admin, BODY) for _ in range(10)]
     alike = [tms.call("POST", "client", tms.admin, BODY | {"client_id": f"g{i}"}) for i in range(10)]
-    replies = await asyncio.gather(*same, *alike)
+    replies = await at_once(*same, *alike)
     assert sorted(reply.status for reply in replies) == [201] + [409] * 19
     listed = await tms.good("GET", "client/list", tms.admin)
     assert listed["num_clients"] == 2
@@ -36,7 +37,7 @@ async def test_of_ten_tenants_at_once_one_is_made(tms):
 
 async def test_many_first_uses_at_once_are_all_good(tms):
     await give(tms, Role.CLIENT, "portal", CLIENT)
-    replies = await asyncio.gather(*(tms.call("GET", "client/list", headers("portal", CLIENT)) for _ in range(20)))
+    replies = await at_once(*(tms.call("GET", "client/list", headers("portal", CLIENT)) for _ in range(20)))
     assert [reply.status for reply in replies] == [200] * 20
     assert await digests(tms, CLIENT) == {"portal": 32}
     assert len(await events(tms.world, action="secrets.rehash")) == 1

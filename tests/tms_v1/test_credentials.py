@@ -1,13 +1,12 @@
 """Secrets of a TMS server, kept as SHA-512 without salt: good as they are, and kept in our way from their first use."""
 
-import asyncio
 import hashlib
 
 import pytest
 
 from tests.api.stores import events, query
 from tests.tms_v1.wire import Tms
-from tests.world import basic
+from tests.world import at_once, basic
 from tms_ca.cli.init import local_operator
 from tms_ca.core.access import Role
 from tms_ca.core.errors import Conflict, TooMany
@@ -155,8 +154,8 @@ async def test_beyond_ten_wrong_words_a_minute_the_right_one_is_refused_too(tms,
     for nth in range(5):
         assert (await tms.call("GET", "client/list", headers("portal", f"guess{nth}"))).status == 401
         assert (await tms.world.call("GET", "clients", auth=basic("portal", f"guess{nth}"))).status == 401
-    at_once = [tms.call("GET", "client/list", headers("portal", f"word{nth}")) for nth in range(20)]
-    assert {reply.status for reply in await asyncio.gather(*at_once)} == {429}
+    racing = [tms.call("GET", "client/list", headers("portal", f"word{nth}")) for nth in range(20)]
+    assert {reply.status for reply in await at_once(*racing)} == {429}
     refused = await tms.call("GET", "client/list", right)
     assert (refused.status, refused.json["result_code"]) == (429, "429")
     assert 1 <= int(refused.headers["Retry-After"]) <= 60

@@ -8,6 +8,7 @@ import pytest
 from tests.tms_v1.keymode import PLACE, KeyMode
 from tests.tms_v1.test_mvp import BOB, rows
 from tests.tms_v1.test_pubkeys_life import place
+from tests.world import at_once
 from tms_ca.keypairs import KeyPairs
 
 
@@ -27,7 +28,7 @@ async def test_creations_changes_and_deletions_at_once(keys):
         calls += [tms.call("PATCH", "pubkeys", tms.client, place(one, max_uses=7)) for _ in range(3)]
         calls += [tms.call("DELETE", "pubkeys/del", tms.client, place(one)) for _ in range(3)]
     calls += [tms.call("GET", "pubkeys/list", tms.admin) for _ in range(3)]
-    said = await asyncio.gather(*calls)
+    said = await at_once(*calls)
     assert {reply.status for reply in said} <= {200, 201, 404}
     deleted = [reply.json["num_deleted"] for reply in said if reply.json and "num_deleted" in reply.json]
     assert sum(deleted) == 4  # each once
