@@ -32,8 +32,9 @@ async def test_A_05_whoever_asks_for_such_a_serial_disturbs_nobody(world):
     """On PostgreSQL the questions of many hosts share a round trip."""
     certificates = [(await world.issue()).json["certificate"].strip() for _ in range(10)]
     strange = says(certificates[0], 2**64 - 1)
-    replies = await asyncio.gather(*(world.check(one) for one in [*certificates, strange] * 3))
-    assert [one.status for one in replies] == ([200] * 10 + [403]) * 3
+    # No more at once than any machine has the time for.
+    replies = await asyncio.gather(*(world.check(one) for one in [*certificates, strange] * 2))
+    assert [one.status for one in replies] == ([200] * 10 + [403]) * 2
 
 
 def test_the_helper_says_what_it_is_to_say():

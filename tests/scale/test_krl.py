@@ -4,6 +4,7 @@ import asyncio
 import random
 import subprocess
 import time
+from functools import partial
 from urllib.parse import quote
 
 from sqlalchemy import event
@@ -33,6 +34,14 @@ async def get(world, **headers):
 async def ca_key(world):
     key = next(key for key in await world.context.cakeys.every("default") if key.purpose == "user")
     return parse_ca_key(key.public_key)
+
+
+async def among_many(ask):
+    """Ask; of twenty at once a slow machine has not the time for all, and who is told so asks again."""
+    while (reply := await ask()).code == "overloaded":
+        await asyncio.sleep(0.01)
+    assert reply.status == 201, reply.body
+    return reply
 
 
 async def test_G_07_a_hundred_thousand_revocations_are_built_in_time_and_fit(world):
@@ -154,7 +163,7 @@ async def test_G_06_ssh_keygen_agrees_on_a_thousand_certificates(world, tmp_path
 
     async def some(count: int) -> None:
         for _ in range(0, count, 20):
-            for answer in await asyncio.gather(*(world.issue() for _ in range(20))):
+            for answer in await asyncio.gather(*(among_many(world.issue) for _ in range(20))):
                 lines[answer.json["serial"]] = answer.json["certificate"]
 
     await some(count // 2)
@@ -164,8 +173,8 @@ async def test_G_06_ssh_keygen_agrees_on_a_thousand_certificates(world, tmp_path
     revoked = set(list(lines)[::2])
     for first in range(0, len(lines), 40):
         await asyncio.gather(*(
-            world.good("POST", "revocations", auth=world.operator, json={"serial": serial, "reason": "x"})
-            for serial in list(lines)[first : first + 40 : 2]
+            among_many(partial(world.call, "POST", "revocations", auth=world.operator, json={"serial": one, "reason": "x"}))
+            for one in list(lines)[first : first + 40 : 2]
         ))  # fmt: skip
     (tmp_path / "krl").write_bytes((await get(world)).body)
     loaded = subprocess.run(["ssh-keygen", "-Ql", "-f", tmp_path / "krl"], capture_output=True, check=False)
