@@ -65,6 +65,14 @@ class Daemon:
 
     def reload(self):
         """Read the configuration again; one that is not good changes nothing. Return whether it was taken."""
+        if not self._read():
+            return False
+        self.state["configuration"]["reads"] += 1
+        log(NOTICE, "the configuration was read again")
+        self.wake()
+        return True
+
+    def _read(self):
         try:
             config = load(self.path)
             if config.run_dir != self.config.run_dir:
@@ -78,9 +86,6 @@ class Daemon:
             self.session.set_mode(session_mode(config))
         except OSError as error:
             log(ERROR, "%s keeps its mode: restart tms-hostd reason=%s" % (self.session.path, error))
-        self.state["configuration"]["reads"] += 1
-        log(NOTICE, "the configuration was read again")
-        self.wake()
         return True
 
     async def run(self):
@@ -99,6 +104,9 @@ class Daemon:
         try:
             await self.ask.open()
             await self.session.open()
+            # `tms-host rotate` tells who listens: a credential that is newer than what we read, but older than our
+            # socket, was announced to nobody, and ours may have been dropped.
+            self._read()
             tasks = [asyncio.ensure_future(self._supervise(job)) for job in [*self.jobs, self._feed_watchdog]]
             self._notify("READY=1")
             log(INFO, "started host=%s service=%s" % (self.config.host, self.upstream.address))

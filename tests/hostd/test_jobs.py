@@ -7,6 +7,7 @@ import pytest
 from keycmd.config import load
 from keycmd.hostd import daemon as module
 from keycmd.hostd.daemon import Daemon
+from tests.host.conftest import TOKEN
 
 
 @pytest.fixture
@@ -16,10 +17,15 @@ def daemon(host, url, monkeypatch):
 
 
 async def running(daemon):
-    """Start the daemon; return its task once it listens."""
+    """Start the daemon; return its task once its jobs run."""
+    begun = asyncio.Event()
+
+    async def first():
+        begun.set()
+
+    daemon.jobs.insert(0, first)
     task = asyncio.ensure_future(daemon.run())
-    while daemon.ask._server is None and not task.done():
-        await asyncio.sleep(0.01)
+    await asyncio.wait_for(begun.wait(), 60)
     return task
 
 
@@ -82,3 +88,24 @@ async def test_a_handler_that_fails_is_not_a_yes(daemon, host):
     daemon.end()
     await asyncio.wait_for(task, 60)
     assert said == b"failed unexpected KeyError\n"
+
+
+async def test_a_credential_that_changed_before_anybody_could_tell_is_used(daemon, host):
+    """`tms-host rotate` sees nobody who listens, and drops the credential that has been read."""
+    token = host.directory / "token"
+    token.chmod(0o600)
+    token.write_text(TOKEN.swapcase() + "\n")
+    task = await running(daemon)
+    assert daemon.config.token == TOKEN.swapcase()
+    assert daemon.state["configuration"] == {"reads": 1}
+    daemon.end()
+    await asyncio.wait_for(task, 60)
+
+
+async def test_one_that_is_no_credential_any_more_changes_nothing(daemon, host, capfd):
+    (host.directory / "token").write_text("gone\n")
+    task = await running(daemon)
+    assert daemon.config.token == TOKEN
+    assert "the configuration stays as it was" in capfd.readouterr().err
+    daemon.end()
+    await asyncio.wait_for(task, 60)
