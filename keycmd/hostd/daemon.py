@@ -88,6 +88,12 @@ class Daemon:
             log(ERROR, "%s keeps its mode: restart tms-hostd reason=%s" % (self.session.path, error))
         return True
 
+    def _credential_is_another(self):
+        try:
+            return load(self.path).token != self.config.token
+        except ConfigError:
+            return True  # whoever reads it says why
+
     async def run(self):
         """Serve until SIGTERM or SIGINT.
 
@@ -106,7 +112,8 @@ class Daemon:
             await self.session.open()
             # `tms-host rotate` tells who listens: a credential that is newer than what we read, but older than our
             # socket, was announced to nobody, and ours may have been dropped.
-            self._read()
+            if self._credential_is_another():
+                self._read()
             tasks = [asyncio.ensure_future(self._supervise(job)) for job in [*self.jobs, self._feed_watchdog]]
             self._notify("READY=1")
             log(INFO, "started host=%s service=%s" % (self.config.host, self.upstream.address))

@@ -102,6 +102,15 @@ async def test_a_credential_that_changed_before_anybody_could_tell_is_used(daemo
     await asyncio.wait_for(task, 60)
 
 
+async def test_the_same_credential_is_no_new_configuration(daemon):
+    """Host certificates are made anew with each new one, and sshd is told."""
+    before = daemon.config
+    task = await running(daemon)
+    assert daemon.config is before
+    daemon.end()
+    await asyncio.wait_for(task, 60)
+
+
 async def test_one_that_is_no_credential_any_more_changes_nothing(daemon, host, capfd):
     (host.directory / "token").write_text("gone\n")
     task = await running(daemon)
