@@ -91,7 +91,7 @@ class Daemon:
     def _credential_is_another(self):
         try:
             return load(self.path).token != self.config.token
-        except ConfigError:
+        except (ConfigError, OSError, ValueError):
             return True  # whoever reads it says why
 
     async def run(self):

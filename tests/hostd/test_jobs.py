@@ -25,7 +25,9 @@ async def running(daemon):
 
     daemon.jobs.insert(0, first)
     task = asyncio.ensure_future(daemon.run())
-    await asyncio.wait_for(begun.wait(), 60)
+    beginning = asyncio.ensure_future(begun.wait())
+    await asyncio.wait([task, beginning], timeout=60, return_when=asyncio.FIRST_COMPLETED)
+    assert begun.is_set(), task
     return task
 
 

@@ -69,3 +69,26 @@ async def test_who_is_there_and_does_not_come_is_waited_for_a_moment_only(two):
     async with AsyncExitStack() as stack:
         await connect(stack, [one], two[1], 4)
         assert one.open() == 4
+
+
+async def test_the_last_is_who_leaves_when_all_others_have_said_so(two, monkeypatch):
+    monkeypatch.setattr(acceptors, "COUNT_SECONDS", 0.01)
+    (one, mine), (other, _) = two[0]
+    one.start()
+    other.start()
+    assert not one.leaves_last()
+    await asyncio.sleep(0.05)  # it has ceased to say how many connections it has
+    assert other.leaves_last()
+    assert mine.alone()
+
+
+async def test_whoever_begins_to_accept_admits_everybody(two):
+    """Also where somebody had left before, as if nobody would come after."""
+    (one, _), (other, _) = two[0]
+    one.start()
+    one.admit_nobody()
+    one.stop(ours=False)
+    other.start()
+    async with AsyncExitStack() as stack, asyncio.timeout(60):
+        await connect(stack, [other], two[1], 1)
+        assert other.open() == 1

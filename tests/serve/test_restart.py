@@ -2,10 +2,14 @@
 
 import os
 import signal
+import socket
 import time
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.halting import halt
 from tests.serve.load import children, fifty_a_second, nothing_is_lost, until, workers
 
 SECONDS = float(os.environ.get("TMS_CA_RESTART_SECONDS", "0"))  # make restarts: 60
@@ -87,6 +91,28 @@ def test_settings_that_do_not_load_leave_everything_as_it_is(request, workers_):
     until(lambda: log.count('"serving"') == workers_, what="good settings are not taken")
     until(lambda: _restarted(service, before, workers_) or workers_ == 1, what="the old ones do not end")
     assert opened.people.issue(opened.key).status == 201
+
+
+def test_an_old_worker_that_was_told_to_end_by_itself_leaves_the_socket_to_the_new_ones(two_workers):
+    """Its order is to stop, and RETIRE comes on top of that: it is not the whole service that ends."""
+    opened = two_workers
+    service, log, before = opened.service, _Log(two_workers.service), set(children(two_workers.service))
+    old = min(workers(service))
+    address = (urlsplit(service.url).hostname, urlsplit(service.url).port)
+    with ExitStack() as stack:
+        for _ in range(8):  # each of them has somebody to stay for
+            stack.enter_context(socket.create_connection(address, 60))
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: len(set(workers(service)) - before) == 2, what="no new workers")
+        halt(service.process.pid)  # else they retire before
+        try:
+            os.kill(old, signal.SIGTERM)
+            until(lambda: '"stopping"' in log, what="it was not told")
+        finally:
+            service.process.send_signal(signal.SIGCONT)
+        until(lambda: not set(children(service)) & before, what="the old ones do not end")
+    for _ in range(4):
+        assert service.call("GET", "/readyz").status == 200
 
 
 def test_new_workers_that_cannot_start_leave_the_old_ones(two_workers):

@@ -28,7 +28,7 @@ MOST_AT_ONCE = 64
 MOST_QUEUED = 4096  # that the system lets wait, where nobody has raised it: listen(2)
 UNSENT_BYTES = 64 * 1024  # that the system keeps for a connection, beyond what is on its way
 FEW = 6  # how often in a row a worker goes last before it takes more than one connection
-_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
 # linux/filter.h: load byte 13 of TCP's header, its flags; where SYN (2) is set keep nothing of the packet, else all.
 _NO_SYN = [(0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)]
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -58,8 +58,19 @@ class Acceptor:
         self._listener.setblocking(False)
         # tcp(7); what is accepted inherits it. Else the system takes megabytes of long answers that nobody reads.
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        with contextlib.suppress(OSError):  # nobody had left, who would have admitted nobody after him
+            self._listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
         self._count()
         self._loop.add_reader(self._listener.fileno(), self._ready)
+
+    def leaves_last(self) -> bool:
+        """Say that we leave; tell whether all who accept here beside us had said so."""
+        if self._counting is not None:
+            self._counting.cancel()
+        if self._shares is None:
+            return True
+        self._shares.set(ABSENT)  # before the look: of two who leave at once, one at least is the last
+        return self._shares.alone()
 
     def admit_nobody(self) -> None:
         """Take who has connected, and let nobody else: for whoever accepts here last, shortly before the end.

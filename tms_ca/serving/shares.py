@@ -30,6 +30,10 @@ class Shares:
         """Strike out a worker that is gone."""
         self._counts[slot] = ABSENT
 
+    def alone(self) -> bool:
+        """Tell whether all the others are absent."""
+        return all(count == ABSENT for slot, count in enumerate(self._counts) if slot != self._slot)
+
     def ahead(self) -> bool:
         """Tell whether another worker has so many connections fewer that the next one should be its."""
         mine, least = self._counts[self._slot], min(self._counts)

@@ -155,7 +155,8 @@ class Worker:
         self._ends_alone = True
 
         def take(order: Order) -> None:  # which all have been given
-            self._ends_alone = False
+            if order is not Order.RETIRE:  # a new generation goes on with the same socket
+                self._ends_alone = False
             self._take(order)
 
         def hear() -> None:
@@ -204,7 +205,7 @@ class Worker:
         if acceptor.open() or time.monotonic() - acceptor.accepted_at < RECENT_SECONDS:
             await self._linger(manner.welcome, begun, lambda: True)
         ours = not self.again and begun is not Order.RETIRE
-        if ours and not self._ends_alone:
+        if ours and not self._ends_alone and acceptor.leaves_last():
             acceptor.admit_nobody()
             await self._linger(HALF_OPEN_SECONDS, begun, lambda: True)
         acceptor.stop(ours=ours)
