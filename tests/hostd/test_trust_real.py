@@ -17,7 +17,7 @@ from keycmd import files
 from tests.host.namespaces import UNSHARE, need_namespaces, syslog
 from tests.host.sshd import Authority
 from tests.hostd.forger import KRL, TRUST, Forger, stamp
-from tests.hostd.machine import Machine, shifted, wait_until
+from tests.hostd.machine import Machine, in_the_end, shifted, wait_until
 from tests.ssh.service import People, Service
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a sandboxed sshd with accounts needs root")
@@ -238,21 +238,6 @@ def test_E_10_a_bundle_that_looks_ended_through_a_wrong_clock_is_refused_and_nam
         wait_until(lambda: (machine.state / "krl").read_bytes() == forger.answers[KRL][1], why=lambda: machine.log)
 
 
-def in_the_end(sshd: SandboxSshd, key: Path, certificate: Path) -> bool:
-    """As `enters`, of a sshd with faketime's clock.
-
-    Its processes share a semaphore. Whoever has to wait for it before the login makes a system call that sshd's
-    sandbox does not know, and is killed for that (SIGSYS): nobody was let in or refused.
-    """
-    while True:
-        killed = sshd.log.count("terminated by signal 31")
-        try:
-            return enters(sshd, key, certificate)
-        except AssertionError as error:
-            why = error
-            wait_until(lambda: sshd.log.count("terminated by signal 31") > killed, 10, lambda: why)  # noqa: B023 - at once
-
-
 @pytest.mark.parametrize(("seconds", "opens"), [(-300, False), (300, False), (-30, True), (30, True)])
 def test_E_10_sshd_with_a_wrong_clock_refuses_what_is_too_early_or_too_late_for_it(
     tmp_path, monkeypatch, seconds, opens
@@ -269,8 +254,8 @@ def test_E_10_sshd_with_a_wrong_clock_refuses_what_is_too_early_or_too_late_for_
         monkeypatch.setenv(name, value)
     with SandboxSshd(tmp_path / "sshd", ca.lines) as sshd:
         monkeypatch.undo()
-        assert in_the_end(sshd, *short) is opens
+        assert in_the_end(sshd, lambda: enters(sshd, *short)) is opens
         assert opens or ("expired" if seconds > 0 else "not yet valid") in sshd.log
-        assert in_the_end(sshd, *long)
+        assert in_the_end(sshd, lambda: enters(sshd, *long))
     with SandboxSshd(tmp_path / "twin", ca.lines) as sshd:  # a right clock
         assert enters(sshd, *short)
