@@ -90,13 +90,16 @@ def in_parallel(checks, seconds=CHECK_SECONDS):
     children = [_Child(name, check) for name, check in checks]
     until = time.monotonic() + seconds
     open_ones = {child.descriptor: child for child in children}
-    while open_ones and time.monotonic() < until:
-        ready = select.select(list(open_ones), [], [], max(0.0, until - time.monotonic()))[0]
+    while open_ones:
+        left = until - time.monotonic()
+        ready = select.select(list(open_ones), [], [], max(0.0, left))[0]
         for descriptor in ready:
             piece = os.read(descriptor, 65536)
             open_ones[descriptor].received += piece
             if not piece:
                 del open_ones[descriptor]
+        if left <= 0:  # and what had been said by then was read
+            break
     found = []
     for child in children:
         findings, whole = child.findings()
