@@ -58,7 +58,7 @@ class Acceptor:
         self._listener.setblocking(False)
         # tcp(7); what is accepted inherits it. Else the system takes megabytes of long answers that nobody reads.
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        with contextlib.suppress(OSError):  # nobody had left, who would have admitted nobody after him
+        with contextlib.suppress(OSError):  # there is none, unless somebody left as the last
             self._listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
         self._count()
         self._loop.add_reader(self._listener.fileno(), self._ready)
