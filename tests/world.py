@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import subprocess
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,13 @@ def _rfc3339(moment: int) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def among_many(ask: Callable[[], Awaitable[Reply]]) -> Reply:
+    """Ask; of many at once a slow machine has not the time for all, and who is told so asks again."""
+    while (reply := await ask()).code == "overloaded":
+        await asyncio.sleep(0.02)
+    return reply
 
 
 async def at_once(*calls: Awaitable[Reply]) -> list[Reply]:

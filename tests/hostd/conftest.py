@@ -34,6 +34,12 @@ def until(condition: Callable[[], object], seconds: float = 60.0, what: str = "t
         time.sleep(0.02)
 
 
+def listens(path: Path) -> bool:
+    """Tell whether somebody listens there; the file alone is there before that, and when a daemon was killed."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 class Service(Liar):
     """As Liar, but each connection has a thread, and only login checks are answered: the rest is not found."""
 
@@ -130,8 +136,7 @@ class Host:
         return process
 
     def listens(self, name: str = "ask.sock") -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.directory / "run" / name)) == 0
+        return listens(self.directory / "run" / name)
 
     @property
     def errors(self) -> str:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from deploy.sandbox_sshd import SandboxSshd
+from tests.hostd.conftest import listens
 from tests.patient import LIBRARY, set_time, stage_patiently
 from tests.ssh.service import Service
 
@@ -150,13 +150,8 @@ class Machine:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.environment, **environment},
             )  # fmt: skip
         for name in ("ask.sock", "session.sock"):
-            wait_until(lambda: not self.running or self._listens(name), why=lambda: self.log)  # noqa: B023 - called at once
+            wait_until(lambda: not self.running or listens(self.root / "run/tms-host" / name), why=lambda: self.log)  # noqa: B023 - called at once
         assert self.running, self.log
-
-    def _listens(self, name: str) -> bool:
-        """Tell whether somebody listens there; the file alone is there before that, and when a daemon was killed."""
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.root / "run/tms-host" / name)) == 0
 
     def stop(self) -> None:
         daemon, self._daemon = self._daemon, None

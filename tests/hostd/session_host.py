@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from deploy.sandbox_sshd import free_port
+from tests.halting import still
 from tests.patient import LIBRARY, LONGEST, set_time, stage_patiently
 
 DAEMON_UID, FIRST_UID = 61101, 61110
@@ -158,7 +159,8 @@ class SessionHost:
         os.kill(_only_child(self._daemon.pid), number)
         if number == signal.SIGSTOP:
             # nsenter stops itself when its child is stopped: after a SIGCONT that overtook that, nothing would wake it.
-            self._until(lambda: _is_stopped(self._daemon.pid), self._daemon, lambda: "nsenter did not stop")
+            still(self._daemon.pid)
+            assert self._daemon.poll() is None, self.daemon_log
         elif number == signal.SIGCONT:
             os.kill(self._daemon.pid, number)
 
@@ -261,10 +263,6 @@ class SessionHost:
             assert process.poll() is None, said()
             assert time.monotonic() < until, said()
             time.sleep(0.02)
-
-
-def _is_stopped(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
 
 
 def _only_child(pid: int) -> int:

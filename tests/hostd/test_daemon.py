@@ -10,10 +10,10 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
+from tests.halting import halt
 from tests.host.conftest import TOKEN
 from tests.host.liar import answer
 from tests.host.namespaces import syslog, with_a_mute_name_server
@@ -188,8 +188,7 @@ def test_a_stopped_daemon_tells_systemd_nothing(host, url):
         listener.bind(str(host.directory / "notify"))
         host.configure(url)
         process = host.start(environment={"NOTIFY_SOCKET": str(host.directory / "notify"), "WATCHDOG_USEC": "300000"})
-        process.send_signal(signal.SIGSTOP)
-        until(lambda: "T (stopped)" in Path(f"/proc/{process.pid}/status").read_text())
+        halt(process.pid)
         while select.select([listener], [], [], 0)[0]:
             listener.recv(100)
         listener.settimeout(1)

@@ -37,6 +37,13 @@ class Commits:
     waiting: int = 0
 
 
+def looks(admission, clock, number, seconds):
+    """Let it look so many times, each so long after the one before."""
+    for _ in range(number):
+        clock.now += seconds
+        admission.tick()
+
+
 def burst(admission: Admission, clock: Seconds, number: int, each: float) -> None:
     admission.came(number)
     for _ in range(number):
@@ -87,9 +94,7 @@ def test_H_11_what_was_slow_is_forgotten_when_nobody_waits():
         burst(admission, clock, 50, 0.01)
     admission.tick()
     assert admission.gate < 25
-    for _ in range(40):
-        clock.now += 0.05
-        admission.tick()
+    looks(admission, clock, 40, 0.05)
     assert admission.gate > 50
 
 
@@ -98,19 +103,14 @@ def test_H_11_a_disk_that_stands_still_refuses_certificates_and_no_logins():
     clock, commits = Seconds(), Commits()
     admission = Admission(commits, clock)
     commits.waiting = 5
-    for _ in range(39):
-        clock.now += 0.05
-        admission.tick()
+    looks(admission, clock, 39, 0.05)
     assert admission.admit("issue_certificate")
-    for _ in range(5):
-        clock.now += 0.05
-        admission.tick()
+    looks(admission, clock, 5, 0.05)
     assert not admission.admit("issue_certificate")
     assert admission.waiting >= admission.gate  # so everybody is asked
     assert admission.admit("check_login")
     commits.entries, commits.waiting = 5, 0
-    clock.now += 0.05
-    admission.tick()
+    looks(admission, clock, 1, 0.05)
     assert admission.admit("issue_certificate")
 
 
@@ -128,9 +128,7 @@ def test_H_11_a_process_that_stood_still_itself_does_not_take_the_disk_for_one_t
 def test_H_11_a_disk_that_stands_still_is_seen_by_a_process_whose_turns_are_long():
     clock, commits = Seconds(), Commits(waiting=5)
     admission = Admission(commits, clock)
-    for _ in range(4):
-        clock.now += 0.9
-        admission.tick()
+    looks(admission, clock, 4, 0.9)
     assert not admission.admit("issue_certificate")
 
 

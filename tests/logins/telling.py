@@ -1,6 +1,5 @@
 """What a host tells, for tests."""
 
-import asyncio
 import secrets
 import shutil
 from collections.abc import AsyncIterator
@@ -35,13 +34,6 @@ def told(world: World, presented: str, **more: Any) -> dict[str, Any]:
 
 async def open_login(world: World, body: dict[str, Any], host: str = "h1") -> Reply:
     return await world.call("POST", f"hosts/{host}/logins", auth=world.hosts[host], json=body)
-
-
-async def open_among_many(world: World, body: dict[str, Any]) -> Reply:
-    """Tell of a login; of sixty at once a slow machine has not the time for all, and who is told so tells it again."""
-    while (reply := await open_login(world, body)).code == "overloaded":
-        await asyncio.sleep(0.05)
-    return reply
 
 
 async def end_login(world: World, login_id: str, **more: Any) -> Reply:

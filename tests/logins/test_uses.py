@@ -1,10 +1,12 @@
 """max_uses: so many real logins and no more, whatever races; helpers ask as often as they like."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
-from tests.logins.telling import certificate_of, end_login, lines_of, open_among_many, open_login, second, told
+from tests.logins.telling import certificate_of, end_login, lines_of, open_login, second, told
+from tests.world import among_many
 
 
 async def limited(world, uses: int) -> str:
@@ -93,7 +95,8 @@ async def test_approving_narrows_the_number(world, asked, wish, granted):
 
 
 async def race(world, certificate: str, racers: int) -> list:
-    return await asyncio.gather(*(open_among_many(world, told(world, certificate)) for _ in range(racers)))
+    logins = [partial(open_login, world, told(world, certificate)) for _ in range(racers)]
+    return await asyncio.gather(*map(among_many, logins))
 
 
 async def test_A_08_of_sixty_that_race_for_ten_ten_get_in(world):
